@@ -1,0 +1,80 @@
+/*
+ * What every hub function shares: the context it works in, who acts, and the effects it leaves for its caller.
+ *
+ * A hub function gets a transaction, a clock, a random source and its input; it returns a result and appends effects. Effects are plain data,
+ * carried out by the caller only after nh_db_write returned NH_OK. Hub functions open no socket, write no SQL text, and look at no global.
+ * Every function that reads or changes data of an organization takes the actor and the organization; what the actor may not see is NH_ENOTFOUND,
+ * what it may see but not do is NH_EPERM.
+ *
+ * thread: a worker's (read) or the writer's (write). source: design/architecture "4. The hub decides, others act"
+ */
+#pragma once
+
+#include "base/arena.h"
+#include "base/clock.h"
+#include "base/json.h"
+#include "base/rng.h"
+#include "store/db.h"
+
+/* ---- effects ----------------------------------------------------------------------------------------------------------- */
+
+typedef enum nh_effect_kind {
+	NH_EFFECT_DEVICE_PUSH,    /* push event `name` with JSON `payload` to device `id` on channel "device" */
+	NH_EFFECT_DEVICE_CLOSE,   /* close the connection of device `id` (deleted, blocked, credential revoked); name = reason */
+	NH_EFFECT_DEVICE_SETTINGS,/* device `id`'s row changed: its session reloads what it cached */
+	NH_EFFECT_CERT_FORGET,    /* certificate fingerprint `payload` (32 bytes) left the set of known ones */
+	NH_EFFECT_CERT_KNOWN,     /* certificate fingerprint `payload` (32 bytes) now belongs to device `id` */
+	NH_EFFECT_GROUP_WAKE,     /* run the orchestrator for deployment group `id` soon */
+	NH_EFFECT_TOPIC,          /* publish on topic `name`: something about `id` changed (browser pages, event stream) */
+	NH_EFFECT_OBJECT_DELETE,  /* delete object with key `name` */
+} nh_effect_kind;
+
+struct nh_effect {
+	nh_effect_kind kind;
+	int64_t id;
+	nh_slice name;    /* in the context's arena */
+	nh_slice payload; /* in the context's arena */
+};
+
+struct nh_effects {
+	struct nh_effect *items; /* in the context's arena */
+	size_t count, cap;
+};
+
+/* ---- context ----------------------------------------------------------------------------------------------------------- */
+
+/* Settings that rules read; one immutable copy for the program's life. */
+struct nh_hub_config {
+	nh_slice secret_key;             /* >= 32 bytes: HMAC key of download URLs and session tokens */
+	const char *download_base_url;   /* "https://host:port" that devices reach, without trailing slash */
+	uint64_t download_ttl_s;         /* default 86400 */
+	uint64_t max_firmware_bytes;     /* default 1 GiB */
+	bool shared_secrets_enabled;
+	bool registration_open;
+};
+
+struct nh_ctx {
+	struct nh_tx *tx;
+	struct nh_arena *arena;          /* results and effects live here */
+	const struct nh_clock *clock;
+	const struct nh_rng *rng;
+	const struct nh_hub_config *config;
+	struct nh_effects *effects;      /* NULL in read-only contexts */
+};
+
+static inline int64_t nh_ctx_now(const struct nh_ctx *ctx) { return nh_clock_now(ctx->clock); }
+
+/* nh_effect_add - appends (copies name and payload into the arena). ctx->effects must not be NULL. */
+void nh_effect_add(struct nh_ctx *ctx, nh_effect_kind kind, int64_t id, nh_slice name, nh_slice payload);
+
+/* ---- who acts ---------------------------------------------------------------------------------------------------------- */
+
+typedef enum nh_actor_kind { NH_ACTOR_USER, NH_ACTOR_DEVICE, NH_ACTOR_SYSTEM } nh_actor_kind;
+
+struct nh_actor {
+	nh_actor_kind kind;
+	int64_t id;       /* user or device id; 0 for the system */
+	nh_slice name;    /* user's name, device's identifier, or the rule's name: for audit texts */
+};
+
+typedef enum nh_role { NH_ROLE_NONE = 0, NH_ROLE_VIEW = 1, NH_ROLE_MANAGE = 2, NH_ROLE_ADMIN = 3 } nh_role;
