@@ -1,0 +1,310 @@
+/*
+ * The settings table and its reader. A row says everything about a setting: flag, variable, kind, default, help; reading, `--help`,
+ * `--check-config` and the man page follow the rows. It checks the form of values only; whether a port is free or a folder writable shows
+ * when it is used.
+ */
+#include "settings.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/encode.h"
+#include "base/file.h"
+#include "base/option.h"
+
+typedef enum kind { TEXT, SECRET, PORT, NUMBER, SIZE, DURATION, BOOL } kind;
+
+struct row {
+	const char *flag;
+	const char *variable; /* name in the environment and in the file */
+	const char *older;    /* second name that upstream also reads, or NULL */
+	kind kind;
+	size_t offset;
+	const char *fallback;
+	const char *value, *help;
+};
+
+#define FIELD(name) offsetof(struct settings, name)
+
+static const struct row rows[] = {
+	{"config", "NERVESHUB_CONFIG", NULL, TEXT, FIELD(config_file), "", "FILE", "read NAME=value lines from FILE"},
+	{"data-dir", "NERVESHUB_DATA_DIR", NULL, TEXT, FIELD(data_dir), "", "DIR", "where everything is kept"},
+	{"database", "DATABASE_URL", NULL, TEXT, FIELD(database_url), "", "URL", "sqlite:PATH or postgres://…; default: SQLite in the data directory"},
+	{"firmware-path", "FIRMWARE_UPLOAD_PATH", NULL, TEXT, FIELD(firmware_path), "", "DIR", "object store; default: objects/ in the data directory"},
+	{"bind", "NERVESHUB_BIND", NULL, TEXT, FIELD(bind_address), "0.0.0.0", "ADDRESS", "address to listen on (web and device)"},
+	{"device-port", "DEVICE_PORT", NULL, PORT, FIELD(device_port), "4001", "PORT", "TLS port for devices"},
+	{"web-port", "HTTP_PORT", "PORT", PORT, FIELD(web_port), "4000", "PORT", "port of the User API"},
+	{"metrics-port", "METRICS_PORT", NULL, PORT, FIELD(metrics_port), "9568", "PORT", "port of /metrics, on 127.0.0.1 only"},
+	{"web-host", "WEB_HOST", "HOST", TEXT, FIELD(web_host), "localhost", "HOST", "public host of the User API, in URLs"},
+	{"web-scheme", "WEB_SCHEME", NULL, TEXT, FIELD(web_scheme), "", "SCHEME", "http or https in URLs; default: as the listener speaks"},
+	{"web-url-port", "WEB_PORT", NULL, PORT, FIELD(web_url_port), "0", "PORT", "public port in URLs; 0 = the listening port"},
+	{"device-host", "DEVICE_HOST", NULL, TEXT, FIELD(device_host), "", "HOST", "public host that devices reach; default: the web host"},
+	{"device-cert", "DEVICE_SSL_CERTFILE", NULL, TEXT, FIELD(device_cert_file), "", "FILE", "PEM chain of the device port; default: development certificate"},
+	{"device-key", "DEVICE_SSL_KEYFILE", NULL, TEXT, FIELD(device_key_file), "", "FILE", "PEM key of the device port"},
+	{"web-cert", "WEB_SSL_CERTFILE", NULL, TEXT, FIELD(web_cert_file), "", "FILE", "PEM chain of the web port; default: plain HTTP"},
+	{"web-key", "WEB_SSL_KEYFILE", NULL, TEXT, FIELD(web_key_file), "", "FILE", "PEM key of the web port"},
+	{"shared-secrets", "DEVICE_SHARED_SECRETS_ENABLED", NULL, BOOL, FIELD(shared_secrets), "true", "BOOL", "may devices identify themselves by shared secret?"},
+	{"tls13", "DEVICE_ENABLE_TLS_13", NULL, BOOL, FIELD(tls13), "true", "BOOL", "offer TLS 1.3 beside 1.2 on the device port?"},
+	{"open-registrations", "OPEN_FOR_REGISTRATIONS", NULL, BOOL, FIELD(registrations), "false", "BOOL", "may anybody create an account?"},
+	{"connect-rate", "DEVICE_CONNECT_RATE_LIMIT", NULL, NUMBER, FIELD(connect_rate), "0", "N", "device connections a second; 0 = what the machine can do"},
+	{"firmware-max-size", "FIRMWARE_UPLOAD_MAX_SIZE", NULL, SIZE, FIELD(firmware_max_bytes), "200000000", "BYTES", "largest firmware accepted"},
+	{"orchestrator-interval", "ORCHESTRATOR_INTERVAL", NULL, DURATION, FIELD(orchestrator_interval_ms), "120s", "TIME", "how often each deployment group is looked at without a reason"},
+	{"drain", "DEVICE_SOCKET_DRAINER_SHUTDOWN", NULL, DURATION, FIELD(drain_ms), "30000ms", "TIME", "how long a stop may take"},
+	{"loops", "NERVESHUB_LOOPS", NULL, NUMBER, FIELD(loops), "0", "N", "I/O threads; 0 = one a core"},
+	{"workers", "NERVESHUB_WORKERS", NULL, NUMBER, FIELD(workers), "0", "N", "worker threads; 0 = 16 or four a core"},
+	{"secret-key", "SECRET_KEY_BASE", NULL, SECRET, FIELD(secret_key), "", "TEXT", "signs URLs and tokens; default: made once in the data directory"},
+	{"log-level", "LOG_LEVEL", NULL, TEXT, FIELD(log_level), "info", "LEVEL", "debug, info, warn or error"},
+	{"ready-file", "NERVESHUB_READY_FILE", NULL, TEXT, FIELD(ready_file), "", "FILE", "written with the real ports once everything listens"},
+};
+
+#define ROWS NH_ARRAY_LEN(rows)
+
+/* What the flags said, and where each value finally came from: for settings_explain. */
+static const char *flag_values[ROWS];
+static const char *origins[ROWS];
+static bool flag_check, flag_help, flag_version;
+
+static struct nh_option option_table[ROWS + 4];
+
+static const struct nh_option *options(void)
+{
+	for (size_t i = 0; i < ROWS; i++)
+		option_table[i] = (struct nh_option){.name = rows[i].flag, .kind = NH_OPT_TEXT, .target = &flag_values[i], .value = rows[i].value, .help = rows[i].help};
+	option_table[ROWS] = (struct nh_option){.name = "check-config", .kind = NH_OPT_FLAG, .target = &flag_check, .help = "explain every setting and stop"};
+	option_table[ROWS + 1] = (struct nh_option){.name = "help", .letter = 'h', .kind = NH_OPT_FLAG, .target = &flag_help, .help = "this text"};
+	option_table[ROWS + 2] = (struct nh_option){.name = "version", .letter = 'V', .kind = NH_OPT_FLAG, .target = &flag_version, .help = "print the version"};
+	return option_table;
+}
+
+/* ---- the file: NAME=value lines, '#' comments, value optionally in double quotes ------------------------------------------ */
+
+struct file_line {
+	nh_slice name, value;
+	bool used;
+};
+
+struct file_lines {
+	struct file_line *items;
+	size_t count;
+};
+
+#define CONFIG_MAX_BYTES (1u << 20)
+#define CONFIG_MAX_LINES 1000
+
+static nh_rc file_lines_read(const char *path, struct file_lines *lines, struct nh_arena *arena, struct nh_err *err)
+{
+	NH_AUTO_BUF struct nh_buf text = NH_BUF_INIT;
+	NH_TRY_CTX(nh_file_read(path, CONFIG_MAX_BYTES, &text, err), err, "--config");
+	lines->items = NH_NEW_ARRAY(arena, CONFIG_MAX_LINES, struct file_line);
+	nh_slice rest = nh_arena_copy(arena, nh_buf_slice(&text));
+	for (unsigned number = 1; rest.len; number++) {
+		nh_slice line, name, value;
+		nh_slice_cut(rest, '\n', &line, &rest);
+		line = nh_slice_trim(line);
+		if (line.len == 0 || line.ptr[0] == '#')
+			continue;
+		if (!nh_slice_cut(line, '=', &name, &value))
+			return NH_FAIL(err, NH_EINVAL, "%s line %u: expected NAME=value, found '%.*s'", path, number, NH_ARG(line));
+		if (lines->count == CONFIG_MAX_LINES)
+			return NH_FAIL(err, NH_ETOOBIG, "%s: more than %u settings", path, CONFIG_MAX_LINES);
+		value = nh_slice_trim(value);
+		if (value.len >= 2 && value.ptr[0] == '"' && value.ptr[value.len - 1] == '"')
+			value = nh_slice_sub(value, 1, value.len - 2);
+		lines->items[lines->count++] = (struct file_line){.name = nh_slice_trim(name), .value = value};
+	}
+	return NH_OK;
+}
+
+static const char *file_lines_find(struct file_lines *lines, const char *name, struct nh_arena *arena)
+{
+	const char *found = NULL;
+	for (size_t i = 0; name && i < lines->count; i++) {
+		if (nh_slice_eq_str(lines->items[i].name, name)) {
+			lines->items[i].used = true;
+			found = nh_arena_str(arena, lines->items[i].value);
+		}
+	}
+	return found;
+}
+
+/* ---- values --------------------------------------------------------------------------------------------------------------- */
+
+static nh_rc assign(struct settings *s, const struct row *row, const char *text, const char *origin, struct nh_err *err)
+{
+	void *target = (char *)s + row->offset;
+	nh_slice slice = nh_slice_str(text);
+	const char *expected = NULL;
+	switch (row->kind) {
+	case TEXT:
+	case SECRET:
+		*(const char **)target = text;
+		return NH_OK;
+	case PORT:
+		expected = "a port from 0 to 65535";
+		if (nh_parse_u64(slice, 0, 65535, target) == NH_OK)
+			return NH_OK;
+		break;
+	case NUMBER:
+		expected = "a number from 0 to 1000000";
+		if (nh_parse_u64(slice, 0, 1000000, target) == NH_OK)
+			return NH_OK;
+		break;
+	case SIZE:
+		expected = "a size such as 200000000 or 200M";
+		if (nh_parse_size(slice, UINT64_C(1) << 40, target) == NH_OK)
+			return NH_OK;
+		break;
+	case DURATION:
+		expected = "a time such as 500ms, 30s or 2m";
+		if (nh_parse_duration_ms(slice, UINT64_C(86400000), target) == NH_OK)
+			return NH_OK;
+		break;
+	case BOOL:
+		expected = "true or false";
+		*(bool *)target = nh_slice_eq_str(slice, "true");
+		if (*(bool *)target || nh_slice_eq_str(slice, "false"))
+			return NH_OK;
+		break;
+	}
+	return NH_FAIL(err, NH_EINVAL, "%s (from %s) is '%s'; expected %s", row->variable, origin, text, expected);
+}
+
+/* The first source that has a value wins; an empty environment variable counts as absent. */
+static nh_rc resolve(struct settings *s, size_t i, struct file_lines *lines, struct nh_arena *arena, struct nh_err *err)
+{
+	const struct row *row = &rows[i];
+	const char *env = getenv(row->variable);
+	if (!(env && *env) && row->older)
+		env = getenv(row->older);
+	const char *in_file = file_lines_find(lines, row->variable, arena);
+	if (!in_file)
+		in_file = file_lines_find(lines, row->older, arena);
+	const char *value = row->fallback;
+	origins[i] = "default";
+	if (flag_values[i]) {
+		value = flag_values[i];
+		origins[i] = "flag";
+	} else if (env && *env) {
+		value = env;
+		origins[i] = "environment";
+	} else if (in_file) {
+		value = in_file;
+		origins[i] = "file";
+	}
+	return assign(s, row, value, origins[i], err);
+}
+
+/* A root process keeps its data where the system expects it, a person's in the person's own place. */
+static const char *default_data_dir(struct nh_arena *arena)
+{
+	const char *state = getenv("STATE_DIRECTORY"), *home = getenv("HOME");
+	if (state && *state)
+		return state;
+	if (geteuid() == 0 || !home || !*home)
+		return "/var/lib/nerveshub";
+	return nh_arena_printf(arena, "%s/.local/share/nerveshub", home);
+}
+
+static void derive(struct settings *s, struct nh_arena *arena)
+{
+	if (!*s->data_dir)
+		s->data_dir = default_data_dir(arena);
+	if (!*s->database_url)
+		s->database_url = nh_arena_printf(arena, "sqlite:%s/nerveshub.db", s->data_dir);
+	if (!*s->firmware_path)
+		s->firmware_path = nh_arena_printf(arena, "%s/objects", s->data_dir);
+	if (!*s->device_host)
+		s->device_host = s->web_host;
+	if (!*s->web_scheme)
+		s->web_scheme = *s->web_cert_file ? "https" : "http";
+	long cores = sysconf(_SC_NPROCESSORS_ONLN);
+	if (s->loops == 0)
+		s->loops = cores > 0 ? (uint64_t)cores : 1;
+	if (s->workers == 0)
+		s->workers = cores > 4 ? (uint64_t)cores * 4 : 16;
+}
+
+static nh_rc check_pairs(const struct settings *s, struct nh_err *err)
+{
+	if (!*s->device_cert_file != !*s->device_key_file)
+		return NH_FAIL(err, NH_EINVAL, "DEVICE_SSL_CERTFILE and DEVICE_SSL_KEYFILE belong together; only one is set");
+	if (!*s->web_cert_file != !*s->web_key_file)
+		return NH_FAIL(err, NH_EINVAL, "WEB_SSL_CERTFILE and WEB_SSL_KEYFILE belong together; only one is set");
+	if (*s->secret_key && strlen(s->secret_key) < 32)
+		return NH_FAIL(err, NH_EINVAL, "SECRET_KEY_BASE needs at least 32 characters, not %zu", strlen(s->secret_key));
+	if (strcmp(s->web_scheme, "http") != 0 && strcmp(s->web_scheme, "https") != 0)
+		return NH_FAIL(err, NH_EINVAL, "WEB_SCHEME is '%s'; expected http or https", s->web_scheme);
+	return NH_OK;
+}
+
+nh_rc settings_read(struct settings *s, int argc, char **argv, struct nh_arena *arena, struct nh_err *err)
+{
+	int rest = 0;
+	struct file_lines lines = {0};
+	NH_TRY(nh_option_parse(options(), argc, argv, &rest, err));
+	if (rest > 0)
+		return NH_FAIL(err, NH_EINVAL, "unexpected argument '%s'; see nerveshubd --help", argv[1]);
+	*s = (struct settings){.check_config = flag_check, .help = flag_help, .version = flag_version};
+	NH_TRY(resolve(s, 0, &lines, arena, err));
+	if (*s->config_file)
+		NH_TRY(file_lines_read(s->config_file, &lines, arena, err));
+	for (size_t i = 1; i < ROWS; i++)
+		NH_TRY(resolve(s, i, &lines, arena, err));
+	for (size_t i = 0; i < lines.count; i++) {
+		if (!lines.items[i].used)
+			return NH_FAIL(err, NH_EINVAL, "%s: unknown setting '%.*s'; nerveshubd --check-config lists them", s->config_file, NH_ARG(lines.items[i].name));
+	}
+	NH_TRY(check_pairs(s, err));
+	derive(s, arena);
+	return NH_OK;
+}
+
+static void put_value(struct nh_buf *out, const struct settings *s, const struct row *row)
+{
+	const void *field = (const char *)s + row->offset;
+	switch (row->kind) {
+	case TEXT: nh_buf_put_str(out, **(const char *const *)field ? *(const char *const *)field : "(none)"); break;
+	case SECRET: nh_buf_put_str(out, **(const char *const *)field ? "(hidden)" : "(generated)"); break;
+	case BOOL: nh_buf_put_str(out, *(const bool *)field ? "true" : "false"); break;
+	case DURATION: nh_buf_printf(out, "%llums", (unsigned long long)*(const uint64_t *)field); break;
+	case PORT:
+	case NUMBER:
+	case SIZE: nh_buf_printf(out, "%llu", (unsigned long long)*(const uint64_t *)field); break;
+	}
+}
+
+/* postgres://user:password@host: the password stays out of sight. */
+static void put_database(struct nh_buf *out, const char *url)
+{
+	nh_slice text = nh_slice_str(url);
+	ptrdiff_t scheme = nh_slice_find(text, NH_LIT("://")), at = nh_slice_chr(text, '@');
+	ptrdiff_t colon = scheme < 0 ? -1 : nh_slice_chr(nh_slice_skip(text, (size_t)scheme + 3), ':');
+	if (scheme < 0 || at < 0 || colon < 0 || scheme + 3 + colon > at) {
+		nh_buf_put_slice(out, text);
+		return;
+	}
+	nh_buf_put_slice(out, nh_slice_sub(text, 0, (size_t)(scheme + 3 + colon)));
+	nh_buf_put_str(out, ":(hidden)");
+	nh_buf_put_slice(out, nh_slice_skip(text, (size_t)at));
+}
+
+void settings_explain(struct nh_buf *out, const struct settings *s)
+{
+	for (size_t i = 0; i < ROWS; i++) {
+		nh_buf_printf(out, "%s=", rows[i].variable);
+		if (rows[i].offset == FIELD(database_url))
+			put_database(out, s->database_url);
+		else
+			put_value(out, s, &rows[i]);
+		nh_buf_printf(out, "\n    from %s; --%s; %s\n", origins[i], rows[i].flag, rows[i].help);
+	}
+}
+
+void settings_help(struct nh_buf *out)
+{
+	nh_buf_put_str(out, "usage: nerveshubd [options]\n\n"
+		"The firmware-update server: devices, User API and orchestrator in one process. Without options it keeps everything in one\n"
+		"data directory and makes what it needs there. Each option is also a variable of the environment or of the --config file;\n"
+		"nerveshubd --check-config names them and shows their values.\n\n");
+	nh_option_help(out, options());
+}

@@ -1,0 +1,47 @@
+/*
+ * Settings of nerveshubd: one table of rows, each readable from a flag, the environment, an optional file and a default, in that order.
+ * Names are upstream's wherever upstream has one. Nothing outside settings.c reads the environment.
+ *
+ * thread: main, before anything else starts. source: reference/server-behaviour "13", design/architecture "7. Endpoints"
+ */
+#pragma once
+
+#include "base/arena.h"
+#include "base/err.h"
+
+struct settings {
+	const char *config_file;
+	const char *data_dir;
+	const char *database_url;
+	const char *firmware_path;
+	const char *bind_address;
+	uint64_t device_port, web_port, metrics_port; /* what to listen on; 0 = the kernel chooses */
+	const char *web_host, *web_scheme;
+	uint64_t web_url_port;  /* in URLs; 0 = the listening port */
+	const char *device_host;
+	const char *device_cert_file, *device_key_file; /* PEM; empty = the development certificate in the data directory */
+	const char *web_cert_file, *web_key_file;       /* PEM; empty = plain HTTP */
+	bool shared_secrets;
+	bool tls13;
+	bool registrations;
+	uint64_t connect_rate;      /* handshakes a second and loop; 0 = as fast as the machine does them */
+	uint64_t firmware_max_bytes;
+	uint64_t orchestrator_interval_ms;
+	uint64_t drain_ms;
+	uint64_t loops, workers;    /* 0 = from the number of cores */
+	const char *secret_key;     /* empty = generated into the data directory */
+	const char *log_level;
+	const char *ready_file;     /* written with the real ports once everything listens; empty = none */
+
+	bool check_config, help, version;
+};
+
+/*
+ * settings_read - fills *s from flags, environment, file and defaults; strings live in arena.
+ * NH_EINVAL: unknown flag or value of the wrong kind: one line that names it, where it came from and what is expected.
+ * NH_ENOTFOUND/NH_EPERM: the file named by --config.
+ */
+nh_rc settings_read(struct settings *s, int argc, char **argv, struct nh_arena *arena, struct nh_err *err);
+/* settings_explain - each setting, its value (secrets hidden), where it came from and what it does. */
+void settings_explain(struct nh_buf *out, const struct settings *s);
+void settings_help(struct nh_buf *out);
