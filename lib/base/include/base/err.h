@@ -74,7 +74,7 @@ const char *nh_rc_name(nh_rc rc);
 #define NH_IGNORE(call) ((void)(call))
 
 /* NH_ASSERT - programmer errors only; prints and aborts, in every build. Input never reaches one. */
-[[noreturn]] void nh_assert_failed(const char *expr, const char *file, int line);
+[[gnu::noreturn]] void nh_assert_failed(const char *expr, const char *file, int line);
 #define NH_ASSERT(expr) ((expr) ? (void)0 : nh_assert_failed(#expr, __FILE__, __LINE__))
 
 #define NH_ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
