@@ -1,0 +1,38 @@
+/*
+ * The orchestrator: hands out a group's free update slots to its waiting devices. One run is one short write transaction; who calls it when is
+ * the driver's (device_api): on GROUP_WAKE, at start, and from time to time.
+ *
+ * Invariants, whatever happens: never more than concurrent_updates inflight rows of the group's normal queue nor more than
+ * priority_queue_concurrent_updates of its priority queue; at most one inflight row a device; nothing to a device that nh_update_decide refuses.
+ *
+ * source: reference/server-behaviour "3.8"; reference/device-protocol "10"
+ */
+#pragma once
+
+#include "hub/updates.h"
+
+/* Wake-ups of a group closer together than this are one; a group is also looked at this often without any. */
+#define NH_ORCHESTRATOR_DEBOUNCE_MS 3000
+#define NH_ORCHESTRATOR_INTERVAL_MS 120000
+#define NH_ORCHESTRATOR_JITTER_MS 20000
+#define NH_INFLIGHT_EXPIRY_S 1800
+/* Most devices one run sends to, so that a write stays short; more = true asks for another run. */
+#define NH_ORCHESTRATOR_BATCH 100
+
+struct nh_orchestrator_result {
+	size_t sent, penalized;
+	size_t inflight;  /* rows of the group after the run, both queues */
+	bool more;        /* run again soon: devices were skipped, or the batch was full */
+};
+
+/* nh_orchestrator_run - one run for one group. An inactive, unready or deleted group does nothing. Effects: DEVICE_PUSH. NH_EIO. */
+nh_rc nh_orchestrator_run(struct nh_ctx *ctx, int64_t group_id, struct nh_orchestrator_result *out, struct nh_err *err);
+
+/* nh_orchestrator_groups - ids of all active groups with id > after_id, ascending, at most max (read). */
+nh_rc nh_orchestrator_groups(struct nh_ctx *ctx, int64_t after_id, int64_t *ids, size_t max, size_t *count, struct nh_err *err);
+
+/*
+ * nh_orchestrator_expire - deletes inflight rows without a report for NH_INFLIGHT_EXPIRY_S, at most 500; *expired tells how many. The device stays
+ * eligible; audit entry and reason on the device. Effects: GROUP_WAKE, TOPIC. NH_EIO.
+ */
+nh_rc nh_orchestrator_expire(struct nh_ctx *ctx, size_t *expired, struct nh_err *err);
