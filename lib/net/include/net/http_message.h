@@ -85,7 +85,7 @@ struct nh_http_url {
 	nh_slice host;   /* without brackets for IPv6 */
 	uint16_t port;   /* the scheme's default where absent */
 	bool port_given;
-	nh_slice path;   /* raw, starts with '/', "/" where absent: see `root` */
+	nh_slice path;   /* raw, starts with "/"; "/" where absent */
 	nh_slice query;  /* raw, without '?'; ptr NULL where absent */
 };
 /*

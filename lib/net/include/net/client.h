@@ -1,0 +1,118 @@
+/*
+ * HTTP/1.1 download client and WebSocket client on a loop. One request or one socket per object; nothing is pooled or kept alive, since a device makes
+ * one download and one connection at a time. No cookies, no authentication, no compression, no proxies.
+ *
+ * All functions and callbacks: on the loop's thread. Callbacks never run inside the function that started the object, and no callback runs after
+ * the final one (on_done, on_close), in which (or after which) the object may be closed; closing earlier is legal at any time, also inside a callback, and
+ * then no further callback runs. Names are resolved off the loop thread.
+ */
+#pragma once
+
+#include "base/err.h"
+#include "base/slice.h"
+#include "net/http_parser.h"
+#include "net/ws_codec.h"
+
+struct nh_loop;
+
+/*
+ * Client TLS settings, shared and counted: parse certificates once, use them for many connections. Used for https and wss URLs. The server's name is always
+ * verified against the host of the URL (or server_name).
+ */
+struct nh_client_tls;
+struct nh_client_tls_config {
+	nh_slice ca_pem;       /* trusted roots; empty = the system's */
+	nh_slice cert_pem;     /* client certificate, then its signers; empty = none */
+	nh_slice key_pem;      /* its key; wiped internally after use */
+	const char *server_name; /* name to send and verify instead of the URL's host; NULL = the URL's */
+};
+/* NH_EFORMAT: not PEM, or key and certificate do not match. NH_EINVAL: certificate without key. Borrows nothing. */
+nh_rc nh_client_tls_new(const struct nh_client_tls_config *config, struct nh_client_tls **out, struct nh_err *err);
+struct nh_client_tls *nh_client_tls_ref(struct nh_client_tls *t);
+void nh_client_tls_unref(struct nh_client_tls *t); /* NULL legal */
+
+struct nh_client_header {
+	const char *name;
+	nh_slice value; /* CR, LF, NUL are refused: NH_EINVAL */
+};
+
+/* ---- HTTP GET ---- */
+
+struct nh_http_get;
+
+struct nh_http_get_config {
+	nh_slice url;                /* http or https */
+	struct nh_client_tls *tls;   /* for https; NULL = the system's roots, no client certificate */
+	const struct nh_client_header *headers; /* beside Host, Accept-Encoding: identity, Connection: close */
+	size_t header_count;
+	const char *user_agent;      /* NULL = "nerveshub-link/VERSION" */
+	uint64_t range_first;        /* with range: "Range: bytes=first-" */
+	bool range;
+	nh_slice if_range;           /* entity tag for If-Range; only with range */
+	unsigned max_redirects;      /* 0 = 5. Never from https to http. */
+	uint64_t connect_timeout_ms; /* name, TCP, TLS together, for each hop; 0 = 15 000 */
+	uint64_t idle_timeout_ms;    /* no byte while not paused; 0 = 60 000 */
+	uint64_t max_body_bytes;     /* 0 = no cap */
+};
+
+struct nh_http_get_events {
+	/* The final response's head (after redirects, no 1xx). Any status. Return other than NH_OK ends the request with that code. */
+	nh_rc (*on_head)(void *ctx, const struct nh_http_response_head *head);
+	/* A piece of the body, up to 64 KiB. */
+	nh_rc (*on_body)(void *ctx, nh_slice bytes);
+	/* Exactly once, last. rc NH_OK: the body came whole. NH_ECLOSED: connection lost (resume makes sense). NH_ETIMEOUT. NH_EIO: name or TCP.
+	 * NH_EAUTH: the server's certificate. NH_EFORMAT: not HTTP, or a redirect that is not followed. NH_ETOOBIG. Or what a callback returned. */
+	void (*on_done)(void *ctx, nh_rc rc, const struct nh_err *err);
+	void *ctx;
+};
+
+/* nh_http_get_open - starts; the URL, headers and tag are copied. NH_EINVAL: URL or header not acceptable. *out must be closed. */
+nh_rc nh_http_get_open(struct nh_loop *loop, const struct nh_http_get_config *config, const struct nh_http_get_events *events, struct nh_http_get **out, struct nh_err *err);
+/* Stops reading (the kernel's window closes: back-pressure) and the idle clock. A piece already being delivered may still come first. */
+void nh_http_get_pause(struct nh_http_get *g);
+void nh_http_get_resume(struct nh_http_get *g);
+/* Ends silently and releases the object (memory goes after the loop let go of it). NULL legal. */
+void nh_http_get_close(struct nh_http_get *g);
+
+/* ---- WebSocket ---- */
+
+struct nh_ws_client;
+
+struct nh_ws_client_config {
+	nh_slice url;                /* ws or wss (http and https are taken as such) */
+	struct nh_client_tls *tls;
+	const struct nh_client_header *headers;
+	size_t header_count;
+	size_t max_message_bytes;    /* 0 = 1 MiB */
+	size_t max_output_bytes;     /* unsent bytes; 0 = 4 MiB */
+	uint64_t connect_timeout_ms; /* name, TCP, TLS, upgrade together; 0 = 15 000 */
+	uint64_t idle_timeout_ms;    /* no byte received for so long: closed with NH_ETIMEOUT; 0 = never */
+	uint64_t ping_interval_ms;   /* a ping after so long without one; 0 = none */
+};
+
+struct nh_ws_client_closed {
+	nh_rc rc;             /* NH_OK: close handshake. NH_EAUTH: server certificate. NH_EPERM: upgrade refused (status). NH_ECLOSED NH_ETIMEOUT NH_EIO NH_EFORMAT NH_ETOOBIG */
+	uint16_t code;        /* close code received, or 1006 */
+	unsigned status;      /* HTTP status of a refused upgrade, else 0 */
+	int64_t date_us;      /* Date header of the response, 0 = none: clock hint for signing */
+	nh_slice location;    /* Location of a 3xx refusal, absolute, http(s) mapped to ws(s); else empty. Not followed here. */
+	nh_slice reason;      /* close reason, or the first 512 bytes of the refusal's body */
+	struct nh_err err;    /* for logs */
+};
+
+struct nh_ws_client_events {
+	void (*on_open)(void *ctx, const struct nh_http_response_head *head);
+	void (*on_message)(void *ctx, nh_ws_opcode opcode, nh_slice data);
+	void (*on_close)(void *ctx, const struct nh_ws_client_closed *closed); /* exactly once unless nh_ws_client_close came first */
+	void *ctx;
+};
+
+nh_rc nh_ws_client_open(struct nh_loop *loop, const struct nh_ws_client_config *config, const struct nh_ws_client_events *events, struct nh_ws_client **out, struct nh_err *err);
+/* Sends one message (copied). NH_ECLOSED before on_open or while closing; NH_ETOOBIG over max_output_bytes: the socket is closed. */
+nh_rc nh_ws_client_send(struct nh_ws_client *c, nh_ws_opcode opcode, nh_slice data);
+/* Starts the close handshake; on_close follows at the peer's answer or after 5 s. */
+void nh_ws_client_shutdown(struct nh_ws_client *c, uint16_t code, nh_slice reason);
+/* Bytes accepted by send and not yet written. */
+size_t nh_ws_client_pending(const struct nh_ws_client *c);
+/* Drops the connection without a word and releases the object; no callback. NULL legal. */
+void nh_ws_client_close(struct nh_ws_client *c);
