@@ -1,0 +1,198 @@
+/*
+ * The worker pool: one queue under one mutex. Jobs are milliseconds, so a lock-free queue would buy nothing. Waiters for room are woken one per freed
+ * place, in order.
+ */
+#include "loop/pool.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/arena.h"
+
+struct thread {
+	pthread_t id;
+	struct nh_pool *pool;
+	void *worker;
+	unsigned number;
+};
+
+struct nh_pool {
+	struct nh_pool_config config;
+	struct thread *threads;
+	unsigned started;
+
+	pthread_mutex_t lock; /* guards what follows */
+	pthread_cond_t wake;
+	struct nh_work *head, **tail;
+	size_t queued, running;
+	uint64_t submitted, refused;
+	struct nh_pool_waiter *waiters, **waiters_tail;
+	bool stopping;
+};
+
+static void waiter_run(void *arg)
+{
+	struct nh_pool_waiter *waiter = arg;
+	waiter->fn(waiter);
+}
+
+static void work_done(void *arg)
+{
+	struct nh_work *work = arg;
+	work->done(work);
+}
+
+/* With the lock held: takes the next job, and tells the first producer that there is room. */
+static struct nh_work *take(struct nh_pool *pool)
+{
+	struct nh_work *work = pool->head;
+	pool->head = work->next;
+	if (!pool->head)
+		pool->tail = &pool->head;
+	pool->queued--;
+	pool->running++;
+	struct nh_pool_waiter *waiter = pool->waiters;
+	if (waiter) {
+		pool->waiters = waiter->next;
+		if (!pool->waiters)
+			pool->waiters_tail = &pool->waiters;
+		waiter->message = (struct nh_message){.fn = waiter_run, .arg = waiter};
+		nh_loop_send(waiter->loop, &waiter->message);
+	}
+	return work;
+}
+
+static void *thread_main(void *arg)
+{
+	struct thread *self = arg;
+	struct nh_pool *pool = self->pool;
+	char name[16];
+	snprintf(name, sizeof name, "%.11s-%u", pool->config.name, self->number % 1000);
+	pthread_setname_np(pthread_self(), name);
+	pthread_mutex_lock(&pool->lock);
+	for (;;) {
+		while (!pool->head && !pool->stopping)
+			pthread_cond_wait(&pool->wake, &pool->lock);
+		if (!pool->head)
+			break;
+		struct nh_work *work = take(pool);
+		/* Read before run: without done, run may free the work. */
+		bool answer = work->done != NULL;
+		struct nh_loop *loop = work->loop;
+		pthread_mutex_unlock(&pool->lock);
+		work->run(self->worker, work);
+		if (answer) {
+			work->message = (struct nh_message){.fn = work_done, .arg = work};
+			nh_loop_send(loop, &work->message);
+		}
+		pthread_mutex_lock(&pool->lock);
+		pool->running--;
+	}
+	pthread_mutex_unlock(&pool->lock);
+	return NULL;
+}
+
+static nh_rc start_threads(struct nh_pool *pool, struct nh_err *err)
+{
+	for (; pool->started < pool->config.threads; pool->started++) {
+		struct thread *t = &pool->threads[pool->started];
+		*t = (struct thread){.pool = pool, .number = pool->started};
+		if (pool->config.thread_init)
+			NH_TRY(pool->config.thread_init(pool->config.ctx, &t->worker, err));
+		if (pthread_create(&t->id, NULL, thread_main, t) != 0) {
+			if (pool->config.thread_fini)
+				pool->config.thread_fini(pool->config.ctx, t->worker);
+			return NH_FAIL(err, NH_EIO, "cannot start worker thread %u", pool->started);
+		}
+	}
+	return NH_OK;
+}
+
+nh_rc nh_pool_new(const struct nh_pool_config *config, struct nh_pool **out, struct nh_err *err)
+{
+	struct nh_pool *pool = nh_xcalloc(1, sizeof *pool);
+	pool->config = *config;
+	if (pool->config.threads == 0)
+		pool->config.threads = 4;
+	if (pool->config.queue_max == 0)
+		pool->config.queue_max = 1024;
+	if (!pool->config.name)
+		pool->config.name = "work";
+	pool->threads = nh_xcalloc(pool->config.threads, sizeof *pool->threads);
+	pool->tail = &pool->head;
+	pool->waiters_tail = &pool->waiters;
+	pthread_mutex_init(&pool->lock, NULL);
+	pthread_cond_init(&pool->wake, NULL);
+	*out = pool;
+	nh_rc rc = start_threads(pool, err);
+	if (rc != NH_OK) {
+		nh_pool_free(pool);
+		*out = NULL;
+	}
+	return rc;
+}
+
+void nh_pool_free(struct nh_pool *pool)
+{
+	if (!pool)
+		return;
+	pthread_mutex_lock(&pool->lock);
+	pool->stopping = true;
+	pthread_cond_broadcast(&pool->wake);
+	pthread_mutex_unlock(&pool->lock);
+	for (unsigned i = 0; i < pool->started; i++) {
+		pthread_join(pool->threads[i].id, NULL);
+		if (pool->config.thread_fini)
+			pool->config.thread_fini(pool->config.ctx, pool->threads[i].worker);
+	}
+	pthread_cond_destroy(&pool->wake);
+	pthread_mutex_destroy(&pool->lock);
+	free(pool->threads);
+	free(pool);
+}
+
+nh_rc nh_work_submit(struct nh_pool *pool, struct nh_loop *loop, struct nh_work *work)
+{
+	NH_ASSERT(loop || !work->done);
+	nh_rc rc = NH_OK;
+	pthread_mutex_lock(&pool->lock);
+	if (pool->queued >= pool->config.queue_max) {
+		pool->refused++;
+		rc = NH_EAGAIN;
+	} else {
+		work->loop = loop;
+		work->next = NULL;
+		*pool->tail = work;
+		pool->tail = &work->next;
+		pool->queued++;
+		pool->submitted++;
+		pthread_cond_signal(&pool->wake);
+	}
+	pthread_mutex_unlock(&pool->lock);
+	return rc;
+}
+
+void nh_pool_wait(struct nh_pool *pool, struct nh_loop *loop, struct nh_pool_waiter *waiter)
+{
+	pthread_mutex_lock(&pool->lock);
+	waiter->loop = loop;
+	waiter->next = NULL;
+	if (pool->queued < pool->config.queue_max) {
+		/* Room came between the refusal and this call. */
+		waiter->message = (struct nh_message){.fn = waiter_run, .arg = waiter};
+		nh_loop_send(loop, &waiter->message);
+	} else {
+		*pool->waiters_tail = waiter;
+		pool->waiters_tail = &waiter->next;
+	}
+	pthread_mutex_unlock(&pool->lock);
+}
+
+void nh_pool_stats(struct nh_pool *pool, struct nh_pool_stats *out)
+{
+	pthread_mutex_lock(&pool->lock);
+	*out = (struct nh_pool_stats){.queued = pool->queued, .running = pool->running, .threads = pool->config.threads,
+				      .submitted = pool->submitted, .refused = pool->refused};
+	pthread_mutex_unlock(&pool->lock);
+}
