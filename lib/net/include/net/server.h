@@ -1,0 +1,187 @@
+/*
+ * The server: listeners, connections, routes, WebSockets, on several loops. Applications give route tables and handlers; everything that is HTTP,
+ * TLS or a socket stays in here.
+ *
+ * Threads: a connection lives on one loop. Handlers run on a worker unless their route says loop; a handler gets a request, fills a response, and returns:
+ * no callbacks. WebSocket callbacks run on the connection's loop and must not block; nh_conn_work takes what blocks to a worker, one job at a time
+ * for each connection, while the connection is not read.
+ *
+ * source: design/connection-layer "Shape", design/architecture "3", "7"; RFC 9110, 9112, 6455
+ */
+#pragma once
+
+#include "base/arena.h"
+#include "base/buf.h"
+#include "loop/pool.h"
+#include "net/http_message.h"
+#include "net/tls.h"
+#include "net/ws_codec.h"
+
+struct nh_server;
+struct nh_conn;
+struct nh_response;
+
+/* ---- requests ---------------------------------------------------------------------------------------------------------- */
+
+#define NH_PARAMS_MAX 8
+
+struct nh_request {
+	const struct nh_route *route;   /* NULL for faults before a route was found */
+	nh_http_method method;          /* as sent: HEAD stays HEAD */
+	nh_slice path, query;           /* raw; query without '?' */
+	nh_slice host;
+	const struct nh_http_headers *headers;
+	nh_slice params[NH_PARAMS_MAX]; /* decoded path segments in the order of the template's ':names' and '*rest' */
+	size_t param_count;
+	nh_slice body;                  /* NH_BODY_BUFFER: whole */
+	void *stream;                   /* NH_BODY_STREAM: what begin made; the handler takes it */
+	nh_rc stream_rc;                /* NH_BODY_STREAM: NH_OK, or what data returned: then the body did not come whole */
+	struct nh_arena *arena;         /* dies with the response */
+	void *app;                      /* the mount's */
+	void *worker;                   /* the worker's context; NULL on the loop */
+	bool tls;
+	const uint8_t *fingerprint;     /* SHA-256 of the client certificate, or NULL */
+	int64_t peer_tag;               /* what verify left, 0 if nothing */
+	nh_slice remote;                /* the peer's address as text */
+};
+
+/* nh_request_param - by name in the template; empty where there is none. */
+nh_slice nh_request_param(const struct nh_request *req, const char *name);
+nh_slice nh_request_header(const struct nh_request *req, const char *name);
+
+/* ---- responses --------------------------------------------------------------------------------------------------------- */
+
+/* Values with CR, LF or NUL are dropped. Content-Length, Date, Connection and the range headers are the server's. */
+void nh_response_header(struct nh_response *res, const char *name, nh_slice value);
+/* nh_response_send - status, type and body (copied); type NULL = no Content-Type. Calling again replaces status and body; headers stay. */
+void nh_response_send(struct nh_response *res, unsigned status, const char *type, nh_slice body);
+unsigned nh_response_status(const struct nh_response *res); /* 0 = nothing sent yet: answered with 500 */
+/*
+ * nh_response_file - a regular file, or its part. The server does HEAD, Range, If-Range, If-None-Match and closes the descriptor. take_fd is taken.
+ * etag: unquoted, or empty. Status is 200, 206, 304 or 416. source: reference/device-protocol "13.2"
+ */
+void nh_response_file(struct nh_response *res, int take_fd, uint64_t size_bytes, const char *type, nh_slice etag);
+/* The connection ends after this response. */
+void nh_response_close(struct nh_response *res);
+
+struct nh_ws_handler {
+	size_t max_message_bytes;
+	uint64_t idle_ms;               /* nothing received for so long: closed with 1002; 0 = 180 000 */
+	/* [loop] session is the one given to nh_response_upgrade. */
+	void (*on_open)(struct nh_conn *conn, void *session);
+	void (*on_message)(struct nh_conn *conn, void *session, nh_ws_opcode opcode, nh_slice data);
+	void (*on_close)(struct nh_conn *conn, void *session, uint16_t code); /* exactly once; the session is the handler's to free. No send in here. */
+};
+/*
+ * nh_response_upgrade - becomes a WebSocket once the 101 is written. take_session is taken: on_close always runs for it, also where the peer went away
+ * before on_open. A request that is no proper upgrade is answered with 400 or 426 and the session goes through on_close at once (conn NULL).
+ */
+void nh_response_upgrade(struct nh_response *res, const struct nh_ws_handler *handler, void *take_session);
+
+/* ---- routes ------------------------------------------------------------------------------------------------------------ */
+
+typedef enum nh_where { NH_ON_WORKER, NH_ON_LOOP } nh_where;
+typedef enum nh_body_mode { NH_BODY_BUFFER, NH_BODY_STREAM } nh_body_mode;
+
+/* A streamed request body: each call is a job on a worker, one in flight, and the socket is not read meanwhile. */
+struct nh_body_sink {
+	/* Looks at the head; NH_OK with *stream, or fills the response and returns another code: the body is not read and the connection ends. */
+	nh_rc (*begin)(struct nh_request *req, struct nh_response *res, void **stream);
+	nh_rc (*data)(void *worker, void *stream, nh_slice bytes); /* another code than NH_OK: no more is read; the handler runs with stream_rc */
+	void (*abort)(void *worker, void *stream);                 /* the peer went away: release it */
+};
+
+#define NH_BODY_DEFAULT_MAX ((size_t)65536)
+
+struct nh_route {
+	nh_http_method method; /* GET serves HEAD too */
+	const char *path;      /* "/api/orgs/:org/keys/:name", "/files/" "*rest"; NULL ends the table */
+	void (*handle)(struct nh_request *req, struct nh_response *res);
+	nh_where where;
+	nh_body_mode body;
+	uint64_t body_max;     /* bytes; 0 = NH_BODY_DEFAULT_MAX */
+	const struct nh_body_sink *sink;
+	const char *summary;   /* one line for documentation */
+	const void *extra;     /* the application's */
+};
+
+/* Routes of one application on a listener; tables are looked through in order. */
+struct nh_mount {
+	const struct nh_route *routes; /* NULL ends the list */
+	void *app;
+	/* How this application words a fault that the server found (404, 405, 413, …); NULL = plain text. Runs on the loop. */
+	void (*fault)(struct nh_request *req, struct nh_response *res, unsigned status, const char *text);
+};
+
+/* ---- listeners and server ---------------------------------------------------------------------------------------------- */
+
+struct nh_listener {
+	const char *name;               /* for logs and metrics: "device" */
+	const char *address;            /* literal address */
+	uint16_t port;                  /* 0 = the kernel chooses; replaced by the real one */
+	struct nh_tls *tls;             /* NULL = plain; borrowed until the server is freed. Made with nh_server_verify and the server as ctx where clients may have certificates. */
+	const struct nh_mount *mounts;
+	/* [loop] What a client certificate is worth, from memory. *tag ends in nh_request.peer_tag. NULL: all accepted. */
+	nh_tls_verdict (*verify)(void *app, nh_slice der, const uint8_t fingerprint[NH_TLS_FINGERPRINT_LEN], int64_t *tag);
+	/* [worker] Asked after PENDING; ACCEPT or REFUSE. */
+	nh_tls_verdict (*verify_slow)(void *worker, void *app, nh_slice der, const uint8_t fingerprint[NH_TLS_FINGERPRINT_LEN], int64_t *tag);
+	void *verify_app;
+	uint64_t connect_rate;          /* connections a second and loop; the excess is closed at once; 0 = no limit */
+};
+
+/* The verify function to put into nh_tls_server_config for a listener's credentials. */
+nh_tls_verdict nh_server_verify(void *conn, struct nh_tls_session *session, nh_slice leaf_der, const uint8_t fingerprint[NH_TLS_FINGERPRINT_LEN]);
+
+/* Zeros mean defaults. */
+struct nh_server_config {
+	unsigned loops;               /* 1 */
+	struct nh_pool *pool;         /* needed */
+	struct nh_listener *listeners;
+	size_t listener_count;
+	size_t max_connections;       /* a loop's; 0 = from the descriptor limit */
+	unsigned max_handshakes;      /* in progress on a loop; 96. Further connections wait unread, in order. */
+	uint64_t handshake_ms;        /* 20 000 */
+	uint64_t head_ms;             /* whole request head; 20 000 */
+	uint64_t body_ms;             /* between two pieces of a body or of a response; 60 000 */
+	uint64_t keep_alive_ms;       /* 60 000 */
+	size_t output_max;            /* unsent bytes of a WebSocket; 4 MiB */
+};
+
+/* nh_server_open - binds everything, starts the loops. NH_ECONFLICT: port in use; NH_EPERM; NH_EINVAL: address; NH_EIO. Messages name address and port. */
+nh_rc nh_server_open(const struct nh_server_config *config, struct nh_server **out, struct nh_err *err);
+struct nh_loop *nh_server_loop(struct nh_server *server, unsigned i); /* i < loops */
+/*
+ * nh_server_drain - stops accepting, finishes requests, closes WebSockets with 1012 spread over three quarters of drain_ms, then what is left hard.
+ * Returns when no connection is left; blocks, so from main.
+ */
+void nh_server_drain(struct nh_server *server, uint64_t drain_ms);
+void nh_server_free(struct nh_server *server); /* after drain: stops and frees the loops. NULL legal */
+
+struct nh_server_stats {
+	uint64_t connections, handshaking, parked, websockets; /* now */
+	uint64_t accepted, refused, handshakes, handshake_failures, requests, messages_in, messages_out, bytes_in, bytes_out; /* since start */
+};
+void nh_server_stats(const struct nh_server *server, struct nh_server_stats *out); /* any thread */
+
+/* ---- connections ------------------------------------------------------------------------------------------------------- */
+
+/* Names a connection from any thread; a number is never used twice by a loop. */
+struct nh_conn_id {
+	uint32_t loop;
+	uint32_t slot;
+	uint64_t generation; /* 0 = nobody */
+};
+
+struct nh_conn_id nh_conn_id_of(const struct nh_conn *conn);
+/* nh_server_post - runs fn on the connection's loop; conn is NULL where it is gone. NH_EAGAIN: mailbox full, fn does not run. Any thread. */
+nh_rc nh_server_post(struct nh_server *server, struct nh_conn_id id, void (*fn)(struct nh_conn *conn, void *arg), void *arg);
+
+/* [loop] WebSocket only. */
+void nh_ws_send(struct nh_conn *conn, nh_ws_opcode opcode, nh_slice data);
+void nh_ws_send_frame(struct nh_conn *conn, nh_slice frame); /* bytes already framed once for many */
+void nh_ws_close(struct nh_conn *conn, uint16_t code, nh_slice reason);
+/* [loop] nh_conn_work - run on a worker, then done on the loop; done's conn is NULL where it is gone. Until then nothing more is delivered. One at a time (asserted). */
+void nh_conn_work(struct nh_conn *conn, void (*run)(void *worker, void *arg), void (*done)(struct nh_conn *conn, void *arg), void *arg);
+bool nh_conn_working(const struct nh_conn *conn);
+struct nh_loop *nh_conn_loop(const struct nh_conn *conn);
+struct nh_server *nh_conn_server(const struct nh_conn *conn);

@@ -1,0 +1,311 @@
+/*
+ * GnuTLS glue. Settings that matter, and why: GNUTLS_NO_TICKETS where certificates decide, as a resumed session would skip the decision; an empty trust list
+ * on the server, so that no CA names are sent and no client withholds its certificate; X25519 before P-256, and P-256 kept because TLS 1.2 clients need it.
+ */
+#include "net/tls.h"
+
+#include <arpa/inet.h>
+#include <gnutls/crypto.h>
+#include <gnutls/gnutls.h>
+#include <gnutls/x509.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+
+#include "base/arena.h"
+
+#define PRIORITY_COMMON ":-GROUP-ALL:+GROUP-X25519:+GROUP-SECP256R1"
+#define PRIORITY_BOTH "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2" PRIORITY_COMMON
+#define PRIORITY_12 "NORMAL:-VERS-ALL:+VERS-TLS1.2" PRIORITY_COMMON
+
+struct nh_tls {
+	unsigned refs; /* atomic */
+	bool server;
+	gnutls_certificate_credentials_t credentials;
+	gnutls_priority_t priorities;
+	gnutls_datum_t ticket_key;
+	nh_tls_client_auth client_auth;
+	nh_tls_verify_fn verify;
+};
+
+struct nh_tls_session {
+	struct nh_tls *tls;
+	gnutls_session_t session;
+	void *ctx;
+	size_t stuck; /* bytes of a write that GnuTLS holds encrypted and could not send */
+	bool has_peer;
+	bool decided;
+	bool pending;
+	nh_tls_verdict verdict;
+	uint8_t fingerprint[NH_TLS_FINGERPRINT_LEN];
+};
+
+static gnutls_datum_t datum(nh_slice s) { return (gnutls_datum_t){(unsigned char *)(uintptr_t)s.ptr, (unsigned)s.len}; }
+
+/* ---- credentials ------------------------------------------------------------------------------------------------------- */
+
+/* Runs for every server handshake, with and without a client certificate; 0 lets it go on. */
+static int verify_client(gnutls_session_t session)
+{
+	struct nh_tls_session *s = gnutls_session_get_ptr(session);
+	unsigned count = 0;
+	const gnutls_datum_t *list = gnutls_certificate_get_peers(session, &count);
+	if (!list || count == 0)
+		return s->tls->client_auth == NH_TLS_CLIENT_REQUIRED ? GNUTLS_E_NO_CERTIFICATE_FOUND : 0;
+	if (!s->has_peer) {
+		if (gnutls_hash_fast(GNUTLS_DIG_SHA256, list[0].data, list[0].size, s->fingerprint) != 0)
+			return GNUTLS_E_CERTIFICATE_ERROR;
+		s->has_peer = true;
+	}
+	if (!s->decided) {
+		s->verdict = s->tls->verify(s->ctx, s, nh_slice_of(list[0].data, list[0].size), s->fingerprint);
+		s->pending = s->verdict == NH_TLS_PENDING;
+		s->decided = !s->pending;
+	}
+	if (s->pending)
+		return GNUTLS_E_AGAIN;
+	return s->verdict == NH_TLS_ACCEPT ? 0 : GNUTLS_E_CERTIFICATE_ERROR;
+}
+
+static nh_rc load_identity(struct nh_tls *t, nh_slice cert_pem, nh_slice key_pem, struct nh_err *err)
+{
+	gnutls_datum_t cert = datum(cert_pem), key = datum(key_pem);
+	int rc = gnutls_certificate_set_x509_key_mem2(t->credentials, &cert, &key, GNUTLS_X509_FMT_PEM, NULL, 0);
+	if (rc < 0)
+		return NH_FAIL(err, NH_EFORMAT, "TLS certificate and key: %s", gnutls_strerror(rc));
+	return NH_OK;
+}
+
+static nh_rc tls_new(bool server, const char *priorities, struct nh_tls **out, struct nh_err *err)
+{
+	struct nh_tls *t = nh_xcalloc(1, sizeof *t);
+	t->refs = 1;
+	t->server = server;
+	*out = t;
+	if (gnutls_certificate_allocate_credentials(&t->credentials) != 0 || gnutls_priority_init2(&t->priorities, priorities, NULL, 0) != 0)
+		return NH_FAIL(err, NH_EINTERNAL, "TLS library: cannot set up credentials");
+	return NH_OK;
+}
+
+/* Gives *out only where everything went well. */
+static nh_rc finish(nh_rc rc, struct nh_tls *t, struct nh_tls **out)
+{
+	if (rc != NH_OK) {
+		nh_tls_unref(t);
+		t = NULL;
+	}
+	*out = t;
+	return rc;
+}
+
+nh_rc nh_tls_server_new(const struct nh_tls_server_config *config, struct nh_tls **out, struct nh_err *err)
+{
+	NH_ASSERT(config->client_auth == NH_TLS_CLIENT_NONE || config->verify);
+	struct nh_tls *t = NULL;
+	nh_rc rc = tls_new(true, config->tls12_only ? PRIORITY_12 : PRIORITY_BOTH, &t, err);
+	if (rc == NH_OK)
+		rc = load_identity(t, config->cert_pem, config->key_pem, err);
+	t->client_auth = config->client_auth;
+	t->verify = config->verify;
+	if (rc == NH_OK && config->tickets && gnutls_session_ticket_key_generate(&t->ticket_key) != 0)
+		rc = NH_FAIL(err, NH_EINTERNAL, "TLS library: cannot make a ticket key");
+	if (rc == NH_OK && config->client_auth != NH_TLS_CLIENT_NONE)
+		gnutls_certificate_set_verify_function(t->credentials, verify_client);
+	return finish(rc, t, out);
+}
+
+static nh_rc load_roots(struct nh_tls *t, nh_slice ca_pem, struct nh_err *err)
+{
+	gnutls_datum_t ca = datum(ca_pem);
+	int rc = ca_pem.len ? gnutls_certificate_set_x509_trust_mem(t->credentials, &ca, GNUTLS_X509_FMT_PEM) : gnutls_certificate_set_x509_system_trust(t->credentials);
+	if (rc <= 0)
+		return NH_FAIL(err, NH_EFORMAT, "no trusted certificate in %s", ca_pem.len ? "the given CA file" : "the system's list");
+	return NH_OK;
+}
+
+nh_rc nh_tls_client_new(const struct nh_tls_client_config *config, struct nh_tls **out, struct nh_err *err)
+{
+	struct nh_tls *t = NULL;
+	nh_rc rc = tls_new(false, PRIORITY_BOTH, &t, err);
+	if (rc == NH_OK)
+		rc = load_roots(t, config->ca_pem, err);
+	if (rc == NH_OK && config->cert_pem.len)
+		rc = load_identity(t, config->cert_pem, config->key_pem, err);
+	return finish(rc, t, out);
+}
+
+struct nh_tls *nh_tls_ref(struct nh_tls *t)
+{
+	__atomic_add_fetch(&t->refs, 1, __ATOMIC_RELAXED);
+	return t;
+}
+
+void nh_tls_unref(struct nh_tls *t)
+{
+	if (!t || __atomic_sub_fetch(&t->refs, 1, __ATOMIC_ACQ_REL) > 0)
+		return;
+	if (t->credentials)
+		gnutls_certificate_free_credentials(t->credentials);
+	if (t->priorities)
+		gnutls_priority_deinit(t->priorities);
+	if (t->ticket_key.data)
+		gnutls_memset(t->ticket_key.data, 0, t->ticket_key.size);
+	gnutls_free(t->ticket_key.data);
+	free(t);
+}
+
+/* ---- sessions ---------------------------------------------------------------------------------------------------------- */
+
+static bool is_address(const char *name)
+{
+	uint8_t bytes[16];
+	return inet_pton(AF_INET, name, bytes) == 1 || inet_pton(AF_INET6, name, bytes) == 1;
+}
+
+static int set_up(struct nh_tls_session *s, int fd, const char *server_name)
+{
+	static const gnutls_datum_t http11 = {(unsigned char *)"http/1.1", 8};
+	struct nh_tls *t = s->tls;
+	unsigned flags = GNUTLS_NONBLOCK | GNUTLS_NO_SIGNAL | (t->server ? GNUTLS_SERVER : GNUTLS_CLIENT);
+	if (!t->ticket_key.data)
+		flags |= GNUTLS_NO_TICKETS;
+	int rc = gnutls_init(&s->session, flags);
+	if (rc != 0)
+		return rc;
+	gnutls_session_set_ptr(s->session, s);
+	gnutls_transport_set_int(s->session, fd);
+	gnutls_handshake_set_timeout(s->session, 0);
+	if ((rc = gnutls_priority_set(s->session, t->priorities)) != 0 ||
+	    (rc = gnutls_credentials_set(s->session, GNUTLS_CRD_CERTIFICATE, t->credentials)) != 0 ||
+	    (rc = gnutls_alpn_set_protocols(s->session, &http11, 1, 0)) != 0)
+		return rc;
+	if (t->server) {
+		static const gnutls_certificate_request_t request[] = {GNUTLS_CERT_IGNORE, GNUTLS_CERT_REQUEST, GNUTLS_CERT_REQUIRE};
+		gnutls_certificate_server_set_request(s->session, request[t->client_auth]);
+		return t->ticket_key.data ? gnutls_session_ticket_enable_server(s->session, &t->ticket_key) : 0;
+	}
+	if (server_name && !is_address(server_name) && (rc = gnutls_server_name_set(s->session, GNUTLS_NAME_DNS, server_name, strlen(server_name))) != 0)
+		return rc;
+	gnutls_session_set_verify_cert(s->session, server_name, 0);
+	return 0;
+}
+
+nh_rc nh_tls_session_new(struct nh_tls *t, int fd, const char *server_name, void *ctx, struct nh_tls_session **out, struct nh_err *err)
+{
+	struct nh_tls_session *s = nh_xcalloc(1, sizeof *s);
+	s->tls = nh_tls_ref(t);
+	s->ctx = ctx;
+	*out = NULL;
+	int rc = set_up(s, fd, server_name);
+	if (rc < 0) {
+		nh_tls_free(s);
+		return NH_FAIL(err, rc == GNUTLS_E_MEMORY_ERROR ? NH_ENOMEM : NH_EINTERNAL, "TLS session: %s", gnutls_strerror(rc));
+	}
+	*out = s;
+	return NH_OK;
+}
+
+static nh_rc handshake_failure(struct nh_tls_session *s, int rc, struct nh_err *err)
+{
+	if (rc == GNUTLS_E_FATAL_ALERT_RECEIVED || rc == GNUTLS_E_WARNING_ALERT_RECEIVED) {
+		gnutls_alert_description_t alert = gnutls_alert_get(s->session);
+		bool about_us = alert == GNUTLS_A_BAD_CERTIFICATE || alert == GNUTLS_A_UNKNOWN_CA || alert == GNUTLS_A_CERTIFICATE_UNKNOWN ||
+				alert == GNUTLS_A_CERTIFICATE_EXPIRED || alert == GNUTLS_A_ACCESS_DENIED || alert == GNUTLS_A_CERTIFICATE_REQUIRED;
+		return NH_FAIL(err, about_us ? NH_EAUTH : NH_EFORMAT, "TLS: the peer ended the handshake: %s", gnutls_alert_get_name(alert));
+	}
+	if (rc == GNUTLS_E_PREMATURE_TERMINATION || rc == GNUTLS_E_PULL_ERROR || rc == GNUTLS_E_PUSH_ERROR)
+		return NH_FAIL(err, NH_ECLOSED, "TLS: the connection ended during the handshake");
+	gnutls_alert_send_appropriate(s->session, rc);
+	if (rc == GNUTLS_E_CERTIFICATE_VERIFICATION_ERROR) {
+		gnutls_datum_t text = {0};
+		unsigned status = gnutls_session_get_verify_cert_status(s->session);
+		gnutls_certificate_verification_status_print(status, GNUTLS_CRT_X509, &text, 0);
+		nh_rc out = NH_FAIL(err, NH_EAUTH, "TLS: the server's certificate is not trusted: %s", text.data ? (const char *)text.data : "unknown reason");
+		gnutls_free(text.data);
+		return out;
+	}
+	bool certificate = rc == GNUTLS_E_CERTIFICATE_ERROR || rc == GNUTLS_E_NO_CERTIFICATE_FOUND;
+	return NH_FAIL(err, certificate ? NH_EAUTH : NH_EFORMAT, "TLS: %s", certificate ? "the client's certificate was refused" : gnutls_strerror(rc));
+}
+
+nh_rc nh_tls_handshake(struct nh_tls_session *s, struct nh_err *err)
+{
+	for (;;) {
+		int rc = gnutls_handshake(s->session);
+		if (rc == 0)
+			return NH_OK;
+		if (rc == GNUTLS_E_AGAIN)
+			return NH_EAGAIN;
+		if (rc == GNUTLS_E_INTERRUPTED || (rc == GNUTLS_E_WARNING_ALERT_RECEIVED && gnutls_error_is_fatal(rc) == 0))
+			continue;
+		return handshake_failure(s, rc, err);
+	}
+}
+
+bool nh_tls_wants_write(const struct nh_tls_session *s) { return !s->pending && gnutls_record_get_direction(s->session) == 1; }
+bool nh_tls_is_pending(const struct nh_tls_session *s) { return s->pending; }
+
+void nh_tls_decide(struct nh_tls_session *s, nh_tls_verdict verdict)
+{
+	NH_ASSERT(s->pending && verdict != NH_TLS_PENDING);
+	s->pending = false;
+	s->decided = true;
+	s->verdict = verdict;
+}
+
+const uint8_t *nh_tls_peer_fingerprint(const struct nh_tls_session *s) { return s->has_peer ? s->fingerprint : NULL; }
+
+nh_rc nh_tls_read(struct nh_tls_session *s, void *out, size_t len, size_t *got)
+{
+	*got = 0;
+	for (;;) {
+		ssize_t n = gnutls_record_recv(s->session, out, len);
+		if (n > 0) {
+			*got = (size_t)n;
+			return NH_OK;
+		}
+		if (n == GNUTLS_E_AGAIN)
+			return NH_EAGAIN;
+		/* A TLS 1.2 peer that asks to renegotiate is told nothing and goes on; there is nothing to renegotiate. */
+		if (n == GNUTLS_E_INTERRUPTED || n == GNUTLS_E_WARNING_ALERT_RECEIVED)
+			continue;
+		if (n == 0 || n == GNUTLS_E_PREMATURE_TERMINATION || n == GNUTLS_E_PULL_ERROR)
+			return NH_ECLOSED;
+		gnutls_alert_send_appropriate(s->session, (int)n);
+		return NH_EFORMAT;
+	}
+}
+
+bool nh_tls_has_pending(const struct nh_tls_session *s) { return gnutls_record_check_pending(s->session) > 0; }
+
+nh_rc nh_tls_write(struct nh_tls_session *s, nh_slice bytes, size_t *put)
+{
+	*put = 0;
+	for (;;) {
+		ssize_t n = s->stuck ? gnutls_record_send(s->session, NULL, 0) : gnutls_record_send(s->session, bytes.ptr, bytes.len);
+		if (n >= 0) {
+			*put = (size_t)n;
+			s->stuck = 0;
+			return NH_OK;
+		}
+		if (n == GNUTLS_E_AGAIN || n == GNUTLS_E_INTERRUPTED) {
+			if (!s->stuck)
+				s->stuck = bytes.len;
+			if (n == GNUTLS_E_AGAIN)
+				return NH_EAGAIN;
+			continue;
+		}
+		return NH_ECLOSED;
+	}
+}
+
+void nh_tls_bye(struct nh_tls_session *s) { gnutls_bye(s->session, GNUTLS_SHUT_WR); }
+
+void nh_tls_free(struct nh_tls_session *s)
+{
+	if (!s)
+		return;
+	if (s->session)
+		gnutls_deinit(s->session);
+	nh_tls_unref(s->tls);
+	free(s);
+}
