@@ -2,8 +2,8 @@
  * The configuration language of fwup.conf (creation) and meta.conf (reading): one re-entrant parser, one table of sections and options, one
  * writer. Text in, tree in an arena out; no file, no environment, no global state. What the options mean is metadata.h's and create.h's matter.
  *
- * Reading meta.conf executes nothing: `define…` and `include` in it are refused, unknown names are skipped. Caps: 10 MiB text (the sum of
- * includes), nesting 16, one string 1 MiB, 100 000 list elements.  thread: any, one tree at a time.  source: reference/fwup-format "2", "3", "8"
+ * Reading meta.conf executes nothing: `define…` and `include` in it are refused, unknown names are skipped. Caps: 1 MiB text (the sum of
+ * includes), 1 MiB a string, 16 MiB all strings, 100 000 list elements, 4096 sections of a kind, nesting 16, includes 10 deep.  thread: any, one tree at a time.  source: reference/fwup-format "2", "3", "8"
  */
 #pragma once
 
@@ -54,9 +54,11 @@ struct nh_fw_setting {
 /* What creation adds to parsing. NULL hooks: reading. */
 struct nh_fw_config_hooks {
 	void *ctx;
-	/* Checks and completes one call (strings[0] is the name); it is then appended to the section's list. */
-	nh_rc (*call)(void *ctx, const struct nh_fw_section *root, const struct nh_fw_section *in, nh_fw_option_kind kind, nh_slice *strings,
-		      size_t *count, struct nh_err *err);
+	const char *from; /* path of the top text, for relative includes; NULL = "" */
+	/* Checks and completes one call in section `in` of kind `row` (strings[0] is the name, room for NH_FW_CALL_ARGS_MAX); it is then appended
+	 * to the section's list. */
+	nh_rc (*call)(void *ctx, const struct nh_fw_section *root, const struct nh_fw_option *row, const struct nh_fw_section *in,
+		      nh_slice *strings, size_t *count, struct nh_err *err);
 	nh_rc (*section_end)(void *ctx, const struct nh_fw_section *root, const struct nh_fw_option *row, struct nh_fw_section *section,
 			     struct nh_err *err);
 	/* Reads `path` as seen from file `from` ("" = top text). *resolved lives in the arena. */

@@ -128,6 +128,7 @@ struct nh_fw_manifest {
 nh_rc nh_fw_manifest_parse(nh_slice text, struct nh_fw_vars *vars, nh_slice creation_date, struct nh_arena *arena, struct nh_fw_manifest **out,
 			   struct nh_err *err);
 
+#define NH_FW_RESOURCE_NAME_MAX 511
 #define NH_FW_META_MIN 10
 #define NH_FW_META_MAX 49999
 /* The version of the fwup language this room implements: what require-fwup-version is compared with and `nh-fwup --version` prints first. */
