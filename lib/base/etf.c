@@ -104,10 +104,11 @@ static void read_bytes(struct reader *r, struct nh_etf *out, nh_etf_kind kind, s
 
 static void read_float(struct reader *r, struct nh_etf *out)
 {
-	uint64_t bits = nh_rd_u64be(&r->rd);
-	*out = (struct nh_etf){.kind = NH_ETF_FLOAT};
-	_Static_assert(sizeof out->real == sizeof bits, "doubles are 64 bits");
-	memcpy(&out->real, &bits, sizeof bits);
+	union {
+		uint64_t bits;
+		double real;
+	} v = {.bits = nh_rd_u64be(&r->rd)};
+	*out = (struct nh_etf){.kind = NH_ETF_FLOAT, .real = v.real};
 }
 
 static void read_old_float(struct reader *r, struct nh_etf *out)
