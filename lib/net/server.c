@@ -1,0 +1,465 @@
+/*
+ * The server around its connections: binding, one shard a loop, accepting within limits, time-outs, posting to connections, drain, counters.
+ *
+ * Admission: at most max_handshakes TLS handshakes run on a loop at once; further connections are accepted, kept as bare descriptors and taken in
+ * order of arrival, so that in a storm finished handshakes keep flowing instead of all timing out together.
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "server_int.h"
+
+#define SWEEP_MS 250
+#define ACCEPTS_PER_EVENT 64
+#define BACKLOG 4096
+#define FD_RESERVE 200 /* for the database, files and the log */
+
+/* ---- binding ----------------------------------------------------------------------------------------------------------- */
+
+static socklen_t address_of(const struct nh_listener *l, struct sockaddr_storage *out)
+{
+	struct sockaddr_in *v4 = (struct sockaddr_in *)(void *)out;
+	struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)(void *)out;
+	*out = (struct sockaddr_storage){0};
+	if (inet_pton(AF_INET, l->address, &v4->sin_addr) == 1) {
+		v4->sin_family = AF_INET;
+		v4->sin_port = htons(l->port);
+		return sizeof *v4;
+	}
+	if (inet_pton(AF_INET6, l->address, &v6->sin6_addr) == 1) {
+		v6->sin6_family = AF_INET6;
+		v6->sin6_port = htons(l->port);
+		return sizeof *v6;
+	}
+	return 0;
+}
+
+static nh_rc bind_failure(const struct nh_listener *l, int error, struct nh_err *err)
+{
+	if (error == EADDRINUSE)
+		return NH_FAIL(err, NH_ECONFLICT, "port %u on %s is in use by another program; choose another for the %s listener", l->port, l->address, l->name);
+	if (error == EACCES)
+		return NH_FAIL(err, NH_EPERM, "port %u on %s needs more rights than this process has", l->port, l->address);
+	return NH_FAIL(err, NH_EIO, "cannot listen on %s port %u: %s", l->address, l->port, strerror(error));
+}
+
+static nh_rc bind_socket(struct nh_listener *l, bool share, int *out, struct nh_err *err)
+{
+	struct sockaddr_storage address;
+	socklen_t len = address_of(l, &address);
+	if (len == 0)
+		return NH_FAIL(err, NH_EINVAL, "'%s' is no address to listen on; expected something like 0.0.0.0, 127.0.0.1 or ::", l->address);
+	int fd = socket(address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), on = 1;
+	if (fd < 0)
+		return bind_failure(l, errno, err);
+	NH_IGNORE(setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on));
+	if (share)
+		NH_IGNORE(setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on));
+	if (bind(fd, (struct sockaddr *)&address, len) != 0 || listen(fd, BACKLOG) != 0) {
+		int error = errno;
+		close(fd);
+		return bind_failure(l, error, err);
+	}
+	len = sizeof address;
+	if (getsockname(fd, (struct sockaddr *)&address, &len) == 0)
+		l->port = ntohs(address.ss_family == AF_INET ? ((struct sockaddr_in *)(void *)&address)->sin_port : ((struct sockaddr_in6 *)(void *)&address)->sin6_port);
+	*out = fd;
+	return NH_OK;
+}
+
+/*
+ * SO_REUSEPORT would let a second server of the same user take half of the connections unnoticed: a first bind without it proves that the port is free.
+ */
+static nh_rc prove_free(struct nh_listener *l, struct nh_err *err)
+{
+	int fd = -1;
+	if (l->port == 0)
+		return NH_OK;
+	NH_TRY(bind_socket(l, false, &fd, err));
+	close(fd);
+	return NH_OK;
+}
+
+/* ---- accepting --------------------------------------------------------------------------------------------------------- */
+
+static unsigned handshakes_max(const struct shard *shard) { return shard->server->config.max_handshakes ? shard->server->config.max_handshakes : 96; }
+
+static void unpark(struct shard *shard)
+{
+	while (shard->parked_head && shard->stats.handshaking < handshakes_max(shard)) {
+		struct parked *p = shard->parked_head;
+		shard->parked_head = p->next;
+		if (!shard->parked_head)
+			shard->parked_tail = &shard->parked_head;
+		UNCOUNT(shard, parked, 1);
+		conn_new(shard, p->acceptor->listener, p->fd, &p->peer);
+		free(p);
+	}
+}
+
+static void park(struct acceptor *a, int fd, const struct sockaddr_storage *peer)
+{
+	struct parked *p = nh_xcalloc(1, sizeof *p);
+	*p = (struct parked){.fd = fd, .acceptor = a, .peer = *peer};
+	*a->shard->parked_tail = p;
+	a->shard->parked_tail = &p->next;
+	COUNT(a->shard, parked, 1);
+}
+
+static bool over_rate(struct acceptor *a)
+{
+	uint64_t second = nh_loop_now_ms(a->shard->loop) / 1000;
+	if (a->listener->connect_rate == 0)
+		return false;
+	if (second != a->rate_second) {
+		a->rate_second = second;
+		a->rate_count = 0;
+	}
+	return ++a->rate_count > a->listener->connect_rate;
+}
+
+static void admit(struct acceptor *a, int fd, const struct sockaddr_storage *peer)
+{
+	struct shard *shard = a->shard;
+	COUNT(shard, accepted, 1);
+	if (over_rate(a) || shard->stats.connections + shard->stats.parked >= shard->server->config.max_connections) {
+		/* Early and cheap: not one byte of TLS. */
+		COUNT(shard, refused, 1);
+		if (!shard->full_logged && a->listener->connect_rate == 0) {
+			shard->full_logged = true;
+			NH_LOG(NH_LOG_WARN, "net.full", NH_I("connections", shard->stats.connections), NH_STR("listener", a->listener->name));
+		}
+		close(fd);
+		return;
+	}
+	shard->full_logged = false;
+	if (a->listener->tls && shard->stats.handshaking >= handshakes_max(shard))
+		park(a, fd, peer);
+	else
+		conn_new(shard, a->listener, fd, peer);
+}
+
+static void on_acceptable(void *arg, unsigned events)
+{
+	struct acceptor *a = arg;
+	for (unsigned i = 0; i < ACCEPTS_PER_EVENT; i++) {
+		struct sockaddr_storage peer = {0};
+		socklen_t len = sizeof peer;
+		int fd = accept4(a->fd, (struct sockaddr *)&peer, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		if (fd < 0) {
+			if (errno == EMFILE || errno == ENFILE)
+				NH_LOG(NH_LOG_ERROR, "net.no_descriptors", NH_I("connections", a->shard->stats.connections));
+			return;
+		}
+		admit(a, fd, &peer);
+	}
+}
+
+/* ---- time -------------------------------------------------------------------------------------------------------------- */
+
+static uint64_t limit_of(const struct nh_server_config *config, const struct nh_conn *c)
+{
+	switch ((conn_class)c->class) {
+	case CLASS_HANDSHAKE: return config->handshake_ms;
+	case CLASS_HEAD: return config->head_ms;
+	case CLASS_BODY: return config->body_ms;
+	case CLASS_KEEP_ALIVE: return config->keep_alive_ms;
+	case CLASS_WEBSOCKET: return c->ws && c->ws->idle_ms ? c->ws->idle_ms : 180000;
+	case CLASS_WORKING:
+	case CLASS_COUNT: break;
+	}
+	return UINT64_MAX;
+}
+
+static void timed_out(struct nh_conn *c)
+{
+	if (c->state == CONN_WEBSOCKET)
+		nh_ws_close(c, NH_WS_CLOSE_PROTOCOL, NH_LIT("idle")); /* source: reference/device-protocol "4" */
+	else if (c->state == CONN_HEAD && c->class == CLASS_HEAD && c->in.len) {
+		c->keep_alive = false;
+		exchange_fault(c, NULL, 408, "Request Timeout");
+	} else {
+		conn_close(c);
+	}
+}
+
+static void on_sweep(void *arg)
+{
+	struct shard *shard = arg;
+	uint64_t now = nh_loop_now_ms(shard->loop);
+	for (size_t class = 0; class < CLASS_WORKING; class++) {
+		struct nh_conn *c;
+		while ((c = shard->first[class]) && now - c->active_ms >= limit_of(&shard->server->config, c))
+			timed_out(c);
+	}
+	unpark(shard);
+}
+
+/* ---- drain ------------------------------------------------------------------------------------------------------------- */
+
+struct drain {
+	struct nh_server *server;
+	uint64_t drain_ms;
+	sem_t empty; /* posted once by each shard */
+};
+
+struct shard_drain {
+	struct drain *drain;
+	struct shard *shard;
+};
+
+static void close_parked(struct shard *shard)
+{
+	while (shard->parked_head) {
+		struct parked *p = shard->parked_head;
+		shard->parked_head = p->next;
+		close(p->fd);
+		free(p);
+		UNCOUNT(shard, parked, 1);
+	}
+	shard->parked_tail = &shard->parked_head;
+}
+
+static void close_all(struct shard *shard)
+{
+	for (size_t class = 0; class < CLASS_COUNT; class++)
+		while (shard->first[class])
+			conn_close(shard->first[class]);
+}
+
+static bool shard_idle(const struct shard *shard)
+{
+	for (size_t class = 0; class < CLASS_COUNT; class++)
+		if (shard->first[class])
+			return false;
+	return true;
+}
+
+#define DRAIN_TICK_MS 50
+
+static void on_drain_tick(void *arg)
+{
+	struct shard_drain *d = arg;
+	struct shard *shard = d->shard;
+	for (uint64_t i = 0; i < shard->drain_step && shard->first[CLASS_WEBSOCKET]; i++)
+		nh_ws_close(shard->first[CLASS_WEBSOCKET], NH_WS_CLOSE_RESTART, NH_LIT("restarting"));
+	while (shard->first[CLASS_KEEP_ALIVE])
+		conn_close(shard->first[CLASS_KEEP_ALIVE]);
+	if (nh_loop_now_ms(shard->loop) >= shard->drain_until_ms)
+		close_all(shard);
+	if (!shard_idle(shard))
+		return;
+	struct drain *drain = d->drain;
+	nh_timer_close(shard->drain_timer);
+	shard->drain_timer = NULL;
+	free(d);
+	sem_post(&drain->empty);
+}
+
+static void close_acceptors(struct shard *shard)
+{
+	for (size_t i = 0; i < shard->server->config.listener_count; i++) {
+		struct acceptor *a = &shard->acceptors[i];
+		nh_watch_close(a->watch);
+		a->watch = NULL;
+		if (a->fd >= 0)
+			close(a->fd);
+		a->fd = -1;
+	}
+}
+
+static void drain_shard(void *arg)
+{
+	struct shard_drain *d = arg;
+	struct shard *shard = d->shard;
+	uint64_t spread_ticks = d->drain->drain_ms * 3 / 4 / DRAIN_TICK_MS;
+	close_acceptors(shard);
+	close_parked(shard);
+	shard->draining = true;
+	shard->drain_until_ms = nh_loop_now_ms(shard->loop) + d->drain->drain_ms;
+	shard->drain_step = shard->stats.websockets / (spread_ticks ? spread_ticks : 1) + 1;
+	shard->drain_timer = nh_timer_new(shard->loop, on_drain_tick, d);
+	nh_timer_start(shard->drain_timer, 0, DRAIN_TICK_MS);
+}
+
+/* A mailbox may be full of work for a moment; a drain has the time to wait for it. */
+static void post_surely(struct nh_loop *loop, nh_loop_fn fn, void *arg)
+{
+	nh_rc rc;
+	while ((rc = nh_loop_post(loop, fn, arg)) == NH_EAGAIN)
+		usleep(1000);
+	NH_ASSERT(rc == NH_OK);
+}
+
+void nh_server_drain(struct nh_server *server, uint64_t drain_ms)
+{
+	struct drain drain = {.server = server, .drain_ms = drain_ms};
+	sem_init(&drain.empty, 0, 0);
+	for (unsigned i = 0; i < server->started; i++) {
+		struct shard_drain *d = nh_xcalloc(1, sizeof *d);
+		*d = (struct shard_drain){&drain, &server->shards[i]};
+		post_surely(server->shards[i].loop, drain_shard, d);
+	}
+	for (unsigned i = 0; i < server->started; i++)
+		while (sem_wait(&drain.empty) != 0)
+			continue;
+	sem_destroy(&drain.empty);
+}
+
+/* ---- open and free ----------------------------------------------------------------------------------------------------- */
+
+static void defaults(struct nh_server_config *config)
+{
+	uint64_t descriptors = nh_fd_limit_raise();
+	if (config->loops == 0)
+		config->loops = 1;
+	if (config->max_connections == 0)
+		config->max_connections = descriptors > 2 * FD_RESERVE ? (size_t)(descriptors - FD_RESERVE) / config->loops : 100;
+	if (config->handshake_ms == 0)
+		config->handshake_ms = 20000;
+	if (config->head_ms == 0)
+		config->head_ms = 20000;
+	if (config->body_ms == 0)
+		config->body_ms = 60000;
+	if (config->keep_alive_ms == 0)
+		config->keep_alive_ms = 60000;
+}
+
+static nh_rc shard_open(struct nh_server *server, unsigned index, struct nh_err *err)
+{
+	struct shard *shard = &server->shards[index];
+	char name[16];
+	snprintf(name, sizeof name, "loop-%u", index);
+	shard->server = server;
+	shard->index = index;
+	shard->parked_tail = &shard->parked_head;
+	shard->buffer = nh_xcalloc(1, READ_BUFFER);
+	shard->acceptors = nh_xcalloc(server->config.listener_count, sizeof *shard->acceptors);
+	for (size_t i = 0; i < server->config.listener_count; i++)
+		shard->acceptors[i] = (struct acceptor){.shard = shard, .listener = &server->listeners[i], .fd = -1};
+	NH_TRY(nh_loop_new(&(struct nh_loop_config){.name = name, .mailbox_max = 65536}, &shard->loop, err));
+	for (size_t i = 0; i < server->config.listener_count; i++) {
+		struct acceptor *a = &shard->acceptors[i];
+		NH_TRY(bind_socket(&server->listeners[i], true, &a->fd, err));
+		NH_TRY(nh_watch_open(shard->loop, a->fd, on_acceptable, a, &a->watch, err));
+		nh_watch_set(a->watch, NH_READABLE);
+	}
+	shard->sweep = nh_timer_new(shard->loop, on_sweep, shard);
+	nh_timer_start(shard->sweep, SWEEP_MS, SWEEP_MS);
+	return NH_OK;
+}
+
+nh_rc nh_server_open(const struct nh_server_config *config, struct nh_server **out, struct nh_err *err)
+{
+	struct nh_server *server = nh_xcalloc(1, sizeof *server);
+	nh_rc rc = NH_OK;
+	*out = NULL;
+	server->config = *config;
+	defaults(&server->config);
+	server->listeners = nh_xcalloc(config->listener_count, sizeof *server->listeners);
+	server->shards = nh_xcalloc(server->config.loops, sizeof *server->shards);
+	for (size_t i = 0; i < config->listener_count; i++)
+		server->listeners[i] = config->listeners[i];
+	for (size_t i = 0; rc == NH_OK && i < config->listener_count; i++)
+		rc = prove_free(&server->listeners[i], err);
+	for (unsigned i = 0; rc == NH_OK && i < server->config.loops; i++)
+		rc = shard_open(server, i, err);
+	for (size_t i = 0; i < config->listener_count; i++)
+		config->listeners[i].port = server->listeners[i].port;
+	for (; rc == NH_OK && server->started < server->config.loops; server->started++) {
+		rc = nh_loop_start(server->shards[server->started].loop, err);
+		if (rc != NH_OK)
+			break;
+	}
+	if (rc != NH_OK) {
+		nh_server_free(server);
+		return rc;
+	}
+	*out = server;
+	return NH_OK;
+}
+
+static void shard_free(struct shard *shard)
+{
+	if (!shard->loop)
+		goto memory;
+	close_acceptors(shard);
+	close_parked(shard);
+	nh_timer_close(shard->sweep);
+	nh_loop_free(shard->loop);
+memory:
+	free(shard->acceptors);
+	free(shard->buffer);
+	free(shard->slots);
+	free(shard->free_slots);
+}
+
+void nh_server_free(struct nh_server *server)
+{
+	if (!server)
+		return;
+	for (unsigned i = 0; i < server->started; i++) {
+		nh_loop_stop(server->shards[i].loop);
+		nh_loop_join(server->shards[i].loop);
+	}
+	for (unsigned i = 0; i < server->config.loops; i++)
+		shard_free(&server->shards[i]);
+	free(server->shards);
+	free(server->listeners);
+	free(server);
+}
+
+struct nh_loop *nh_server_loop(struct nh_server *server, unsigned i)
+{
+	NH_ASSERT(i < server->config.loops);
+	return server->shards[i].loop;
+}
+
+/* ---- connections from elsewhere ---------------------------------------------------------------------------------------- */
+
+struct posted {
+	struct shard *shard;
+	struct nh_conn_id id;
+	void (*fn)(struct nh_conn *conn, void *arg);
+	void *arg;
+};
+
+static void run_posted(void *arg)
+{
+	struct posted *p = arg;
+	struct nh_conn *c = NULL;
+	if (p->id.slot < p->shard->slot_count && p->shard->slots[p->id.slot].generation == p->id.generation)
+		c = p->shard->slots[p->id.slot].conn;
+	p->fn(c && c->state == CONN_WEBSOCKET ? c : NULL, p->arg);
+	free(p);
+}
+
+nh_rc nh_server_post(struct nh_server *server, struct nh_conn_id id, void (*fn)(struct nh_conn *conn, void *arg), void *arg)
+{
+	NH_ASSERT(id.loop < server->config.loops);
+	struct posted *p = nh_xcalloc(1, sizeof *p);
+	*p = (struct posted){&server->shards[id.loop], id, fn, arg};
+	nh_rc rc = nh_loop_post(p->shard->loop, run_posted, p);
+	if (rc != NH_OK)
+		free(p);
+	return rc;
+}
+
+void nh_server_stats(const struct nh_server *server, struct nh_server_stats *out)
+{
+	uint64_t *sum = (uint64_t *)out;
+	*out = (struct nh_server_stats){0};
+	for (unsigned i = 0; i < server->config.loops; i++) {
+		const uint64_t *part = (const uint64_t *)&server->shards[i].stats;
+		for (size_t field = 0; field < sizeof *out / sizeof *sum; field++)
+			sum[field] += __atomic_load_n(&part[field], __ATOMIC_RELAXED);
+	}
+}

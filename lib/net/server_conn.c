@@ -1,0 +1,471 @@
+/*
+ * A connection on its loop: handshake, reading into the loop's shared buffer, buffered writing, time-outs, the end. What the bytes mean is said in
+ * exchange (HTTP) and ws (WebSocket). Between requests and frames a connection keeps nothing but this struct.
+ *
+ * Invariant: a connection's memory goes at the end of an iteration, and only when no job of it is out.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "server_int.h"
+
+/* ---- class lists ------------------------------------------------------------------------------------------------------- */
+
+static void list_remove(struct nh_conn *c)
+{
+	struct shard *shard = c->shard;
+	if (c->prev)
+		c->prev->next = c->next;
+	else
+		shard->first[c->class] = c->next;
+	if (c->next)
+		c->next->prev = c->prev;
+	else
+		shard->last[c->class] = c->prev;
+	c->prev = c->next = NULL;
+}
+
+static void list_append(struct nh_conn *c, conn_class class)
+{
+	struct shard *shard = c->shard;
+	c->class = (uint8_t)class;
+	c->prev = shard->last[class];
+	if (c->prev)
+		c->prev->next = c;
+	else
+		shard->first[class] = c;
+	shard->last[class] = c;
+	c->active_ms = nh_loop_now_ms(shard->loop);
+}
+
+void conn_enter(struct nh_conn *c, conn_state state, conn_class class)
+{
+	c->state = (uint8_t)state;
+	list_remove(c);
+	list_append(c, class);
+}
+
+/* ---- slots: names that outlive connections ------------------------------------------------------------------------------ */
+
+static void slot_take(struct nh_conn *c)
+{
+	struct shard *shard = c->shard;
+	if (shard->free_count == 0) {
+		uint32_t more = shard->slot_count ? shard->slot_count : 64;
+		struct slot *slots = realloc(shard->slots, (shard->slot_count + more) * sizeof *slots);
+		uint32_t *free_slots = realloc(shard->free_slots, (shard->slot_count + more) * sizeof *free_slots);
+		NH_ASSERT(slots && free_slots);
+		shard->slots = slots;
+		shard->free_slots = free_slots;
+		for (uint32_t i = 0; i < more; i++)
+			shard->free_slots[shard->free_count++] = shard->slot_count + more - 1 - i;
+		shard->slot_count += more;
+	}
+	c->slot = shard->free_slots[--shard->free_count];
+	c->generation = ++shard->next_generation;
+	shard->slots[c->slot] = (struct slot){c, c->generation};
+}
+
+static void slot_release(struct nh_conn *c)
+{
+	c->shard->slots[c->slot] = (struct slot){0};
+	c->shard->free_slots[c->shard->free_count++] = c->slot;
+}
+
+struct nh_conn_id nh_conn_id_of(const struct nh_conn *conn) { return (struct nh_conn_id){conn->shard->index, conn->slot, conn->generation}; }
+struct nh_loop *nh_conn_loop(const struct nh_conn *conn) { return conn->shard->loop; }
+struct nh_server *nh_conn_server(const struct nh_conn *conn) { return conn->shard->server; }
+
+/* ---- raw input and output ---------------------------------------------------------------------------------------------- */
+
+static nh_rc raw_read(struct nh_conn *c, uint8_t *out, size_t len, size_t *got)
+{
+	*got = 0;
+	if (c->tls)
+		return nh_tls_read(c->tls, out, len, got);
+	ssize_t n;
+	do
+		n = recv(c->fd, out, len, 0);
+	while (n < 0 && errno == EINTR);
+	if (n > 0) {
+		*got = (size_t)n;
+		return NH_OK;
+	}
+	return n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK) ? NH_EAGAIN : NH_ECLOSED;
+}
+
+nh_rc conn_raw_write(struct nh_conn *c, nh_slice bytes, size_t *put)
+{
+	*put = 0;
+	if (c->tls)
+		return nh_tls_write(c->tls, bytes, put);
+	ssize_t n;
+	do
+		n = send(c->fd, bytes.ptr, bytes.len, MSG_NOSIGNAL);
+	while (n < 0 && errno == EINTR);
+	if (n >= 0) {
+		*put = (size_t)n;
+		return NH_OK;
+	}
+	return errno == EAGAIN || errno == EWOULDBLOCK ? NH_EAGAIN : NH_ECLOSED;
+}
+
+int conn_fd(const struct nh_conn *c) { return c->fd; }
+
+nh_rc conn_flush(struct nh_conn *c)
+{
+	while (conn_has_output(c)) {
+		nh_slice rest = nh_slice_skip(nh_buf_slice(&c->out), c->out_at);
+		size_t put = 0;
+		nh_rc rc = conn_raw_write(c, nh_slice_sub(rest, 0, NH_TLS_RECORD_MAX), &put);
+		if (rc == NH_EAGAIN)
+			return NH_EAGAIN;
+		if (rc != NH_OK) {
+			conn_close(c);
+			return NH_ECLOSED;
+		}
+		c->out_at += put;
+		COUNT(c->shard, bytes_out, put);
+	}
+	nh_buf_fini(&c->out);
+	c->out_at = 0;
+	return NH_OK;
+}
+
+static void close_broken(void *arg) { conn_close(arg); }
+
+/*
+ * Callers of conn_write stand in the middle of an exchange or of an application's callback: nothing may vanish under them, so the end is deferred.
+ */
+static nh_rc conn_break(struct nh_conn *c)
+{
+	c->broken = true;
+	nh_buf_fini(&c->out);
+	c->out_at = 0;
+	nh_loop_defer(c->shard->loop, close_broken, c);
+	return NH_ECLOSED;
+}
+
+nh_rc conn_write(struct nh_conn *c, nh_slice bytes)
+{
+	if (c->state == CONN_CLOSED || c->broken)
+		return NH_ECLOSED;
+	while (bytes.len && !conn_has_output(c)) {
+		size_t put = 0;
+		nh_rc rc = conn_raw_write(c, nh_slice_sub(bytes, 0, NH_TLS_RECORD_MAX), &put);
+		if (rc == NH_EAGAIN)
+			break;
+		if (rc != NH_OK)
+			return conn_break(c);
+		bytes = nh_slice_skip(bytes, put);
+		COUNT(c->shard, bytes_out, put);
+	}
+	if (bytes.len) {
+		if (c->out_at > READ_BUFFER) {
+			nh_buf_consume(&c->out, c->out_at);
+			c->out_at = 0;
+		}
+		nh_buf_put_slice(&c->out, bytes);
+	}
+	return NH_OK;
+}
+
+/* ---- opening and the handshake ----------------------------------------------------------------------------------------- */
+
+static void on_event(void *arg, unsigned events);
+
+void conn_rewatch(struct nh_conn *c)
+{
+	if (c->state == CONN_CLOSED)
+		return;
+	unsigned events = 0;
+	switch ((conn_state)c->state) {
+	case CONN_HANDSHAKE: events = nh_tls_wants_write(c->tls) ? NH_WRITABLE : NH_READABLE; break;
+	case CONN_HEAD:
+	case CONN_BODY: events = NH_READABLE; break;
+	case CONN_WEBSOCKET: events = c->work_open ? 0 : NH_READABLE; break;
+	case CONN_RESPONDING:
+	case CONN_CLOSING: events = NH_WRITABLE; break;
+	case CONN_VERIFYING:
+	case CONN_WORKING:
+	case CONN_CLOSED: break;
+	}
+	if (conn_has_output(c))
+		events |= NH_WRITABLE;
+	nh_watch_set(c->watch, events);
+}
+
+static void handshake_over(struct nh_conn *c)
+{
+	if (!c->in_handshake_count)
+		return;
+	c->in_handshake_count = false;
+	UNCOUNT(c->shard, handshaking, 1);
+}
+
+struct verification {
+	struct nh_work work;
+	struct nh_conn *conn;
+	struct nh_buf der;
+	uint8_t fingerprint[NH_TLS_FINGERPRINT_LEN];
+	nh_tls_verdict verdict;
+	int64_t tag;
+	struct nh_pool_waiter waiter;
+};
+
+static void handshake(struct nh_conn *c);
+
+static void verification_run(void *worker, struct nh_work *work)
+{
+	struct verification *v = (struct verification *)(void *)work;
+	const struct nh_listener *l = v->conn->listener;
+	v->verdict = l->verify_slow(worker, l->verify_app, nh_buf_slice(&v->der), v->fingerprint, &v->tag);
+}
+
+static void verification_done(struct nh_work *work)
+{
+	struct verification *v = (struct verification *)(void *)work;
+	struct nh_conn *c = v->conn;
+	nh_tls_verdict verdict = v->verdict == NH_TLS_ACCEPT ? NH_TLS_ACCEPT : NH_TLS_REFUSE;
+	int64_t tag = v->tag;
+	nh_buf_fini(&v->der);
+	free(v);
+	c->work_open = false;
+	if (c->state == CONN_CLOSED) {
+		conn_work_back(c);
+		return;
+	}
+	c->peer_tag = tag;
+	conn_enter(c, CONN_HANDSHAKE, CLASS_HANDSHAKE);
+	nh_tls_decide(c->tls, verdict);
+	handshake(c);
+}
+
+static void verification_room(struct nh_pool_waiter *waiter)
+{
+	struct verification *v = (struct verification *)(void *)((char *)waiter - offsetof(struct verification, waiter));
+	struct nh_conn *c = v->conn;
+	if (c->state == CONN_CLOSED) {
+		v->verdict = NH_TLS_REFUSE;
+		verification_done(&v->work);
+		return;
+	}
+	if (nh_work_submit(c->shard->server->config.pool, c->shard->loop, &v->work) != NH_OK)
+		nh_pool_wait(c->shard->server->config.pool, c->shard->loop, &v->waiter);
+}
+
+/* Inside the handshake: known certificates are decided at once, others suspend it until a worker has looked. */
+nh_tls_verdict nh_server_verify(void *conn, struct nh_tls_session *session, nh_slice leaf_der, const uint8_t fingerprint[NH_TLS_FINGERPRINT_LEN])
+{
+	struct nh_conn *c = conn;
+	const struct nh_listener *l = c->listener;
+	if (!l->verify)
+		return NH_TLS_ACCEPT;
+	nh_tls_verdict verdict = l->verify(l->verify_app, leaf_der, fingerprint, &c->peer_tag);
+	if (verdict != NH_TLS_PENDING || !l->verify_slow)
+		return verdict == NH_TLS_PENDING ? NH_TLS_REFUSE : verdict;
+	struct verification *v = nh_xcalloc(1, sizeof *v);
+	v->work = (struct nh_work){.run = verification_run, .done = verification_done};
+	v->waiter.fn = verification_room;
+	v->conn = c;
+	nh_buf_put_slice(&v->der, leaf_der);
+	for (size_t i = 0; i < sizeof v->fingerprint; i++)
+		v->fingerprint[i] = fingerprint[i];
+	c->work_open = true;
+	conn_enter(c, CONN_VERIFYING, CLASS_HANDSHAKE);
+	verification_room(&v->waiter);
+	return NH_TLS_PENDING;
+}
+
+static void handshake(struct nh_conn *c)
+{
+	struct nh_err err = NH_ERR_INIT;
+	nh_rc rc = nh_tls_handshake(c->tls, &err);
+	if (rc == NH_EAGAIN) {
+		conn_rewatch(c);
+		return;
+	}
+	handshake_over(c);
+	if (rc != NH_OK) {
+		COUNT(c->shard, handshake_failures, 1);
+		NH_LOG(NH_LOG_DEBUG, "net.handshake_failed", NH_STR("listener", c->listener->name), NH_STR("why", err.msg));
+		conn_close(c);
+		return;
+	}
+	COUNT(c->shard, handshakes, 1);
+	conn_enter(c, CONN_HEAD, CLASS_HEAD);
+	conn_rewatch(c);
+}
+
+struct nh_conn *conn_new(struct shard *shard, const struct nh_listener *listener, int fd, const struct sockaddr_storage *peer)
+{
+	struct nh_conn *c = nh_xcalloc(1, sizeof *c);
+	struct nh_err err = NH_ERR_INIT;
+	c->shard = shard;
+	c->listener = listener;
+	c->fd = fd;
+	c->peer = nh_xcalloc(1, sizeof *c->peer);
+	*c->peer = *peer;
+	nh_rc rc = nh_watch_open(shard->loop, fd, on_event, c, &c->watch, &err);
+	if (rc == NH_OK && listener->tls)
+		rc = nh_tls_session_new(listener->tls, fd, NULL, c, &c->tls, &err);
+	if (rc != NH_OK) {
+		NH_LOG(NH_LOG_WARN, "net.accept_failed", NH_STR("why", err.msg));
+		nh_watch_close(c->watch);
+		close(fd);
+		free(c->peer);
+		free(c);
+		return NULL;
+	}
+	int on = 1;
+	NH_IGNORE(setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on));
+	slot_take(c);
+	COUNT(shard, connections, 1);
+	c->state = c->tls ? CONN_HANDSHAKE : CONN_HEAD;
+	list_append(c, c->tls ? CLASS_HANDSHAKE : CLASS_HEAD);
+	if (c->tls) {
+		c->in_handshake_count = true;
+		COUNT(shard, handshaking, 1);
+	}
+	conn_rewatch(c);
+	return c;
+}
+
+/* ---- the end ----------------------------------------------------------------------------------------------------------- */
+
+static void conn_release(void *arg)
+{
+	struct nh_conn *c = arg;
+	nh_buf_fini(&c->in);
+	nh_buf_fini(&c->out);
+	nh_ws_decoder_fini(&c->decoder);
+	nh_tls_free(c->tls);
+	free(c->peer);
+	free(c);
+}
+
+void conn_work_back(struct nh_conn *c)
+{
+	NH_ASSERT(c->state == CONN_CLOSED);
+	c->work_open = false;
+	nh_loop_defer(c->shard->loop, conn_release, c);
+}
+
+void conn_close(struct nh_conn *c)
+{
+	if (c->state == CONN_CLOSED)
+		return;
+	handshake_over(c);
+	bool websocket = c->ws != NULL;
+	c->state = CONN_CLOSED;
+	list_remove(c);
+	slot_release(c);
+	UNCOUNT(c->shard, connections, 1);
+	if (c->tls)
+		nh_tls_bye(c->tls);
+	nh_watch_close(c->watch);
+	c->watch = NULL;
+	close(c->fd);
+	c->fd = -1;
+	if (websocket)
+		ws_gone(c);
+	if (c->exchange)
+		exchange_gone(c->exchange);
+	/* A job that is out comes back to this memory; whoever gets it back releases it. */
+	if (!c->work_open)
+		nh_loop_defer(c->shard->loop, conn_release, c);
+}
+
+/* ---- events ------------------------------------------------------------------------------------------------------------ */
+
+/* Goes on with whatever stands in front: several pipelined requests may lie in one read. */
+void conn_input(struct nh_conn *c, nh_slice fresh)
+{
+	if (c->in.len) {
+		nh_buf_put_slice(&c->in, fresh);
+		fresh = NH_SLICE_EMPTY;
+	}
+	bool own = fresh.len == 0;
+	struct nh_buf kept = own ? nh_steal_buf(&c->in) : NH_BUF_INIT;
+	nh_slice rest = own ? nh_buf_slice(&kept) : fresh;
+	for (;;) {
+		size_t used = 0;
+		if (c->state == CONN_HEAD && rest.len)
+			exchange_head(c, rest, &used);
+		else if (c->state == CONN_BODY)
+			exchange_body(c, rest, &used);
+		else if (c->state == CONN_WEBSOCKET && rest.len && !c->work_open) {
+			/* The decoder unmasks in place and keeps what it must. */
+			nh_slice all = rest;
+			rest = NH_SLICE_EMPTY;
+			ws_input(c, (uint8_t *)(uintptr_t)all.ptr, all.len);
+			break;
+		}
+		rest = nh_slice_skip(rest, used);
+		if (used == 0 || c->state == CONN_CLOSED || c->state == CONN_CLOSING || c->broken)
+			break;
+	}
+	if (c->state != CONN_CLOSED && rest.len)
+		nh_buf_put_slice(&c->in, rest);
+	nh_buf_fini(&kept);
+	conn_rewatch(c);
+}
+
+void conn_resume(struct nh_conn *c)
+{
+	if (c->state != CONN_CLOSED)
+		conn_input(c, NH_SLICE_EMPTY);
+}
+
+/* One read an event: asking again only to see EAGAIN costs a system call per heartbeat. What TLS holds decrypted must be taken, though. */
+static void on_readable(struct nh_conn *c)
+{
+	do {
+		size_t got = 0;
+		nh_rc rc = raw_read(c, c->shard->buffer, READ_BUFFER, &got);
+		if (rc == NH_EAGAIN)
+			return;
+		if (rc != NH_OK) {
+			conn_close(c);
+			return;
+		}
+		COUNT(c->shard, bytes_in, got);
+		conn_input(c, nh_slice_of(c->shard->buffer, got));
+	} while ((c->state == CONN_HEAD || c->state == CONN_BODY || (c->state == CONN_WEBSOCKET && !c->work_open)) && c->tls && nh_tls_has_pending(c->tls));
+}
+
+static void on_writable(struct nh_conn *c)
+{
+	nh_rc rc = conn_flush(c);
+	if (rc == NH_ECLOSED)
+		return;
+	if (rc == NH_OK) {
+		if (c->state == CONN_RESPONDING) {
+			respond_more(c);
+			return;
+		}
+		if (c->state == CONN_CLOSING) {
+			conn_close(c);
+			return;
+		}
+	}
+	conn_rewatch(c);
+}
+
+static void on_event(void *arg, unsigned events)
+{
+	struct nh_conn *c = arg;
+	if (c->state == CONN_HANDSHAKE) {
+		handshake(c);
+		return;
+	}
+	if (events & NH_WRITABLE && (conn_has_output(c) || c->state == CONN_RESPONDING || c->state == CONN_CLOSING))
+		on_writable(c);
+	if (events & NH_READABLE && (c->state == CONN_HEAD || c->state == CONN_BODY || (c->state == CONN_WEBSOCKET && !c->work_open)))
+		on_readable(c);
+}

@@ -1,0 +1,359 @@
+/*
+ * One request from its complete head to its written response: route, body (collected or streamed to a sink), handler on a worker or on the loop. Nothing of
+ * an exchange is shared between threads at the same time: while its job is out, the loop leaves it alone.
+ */
+#include <netdb.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/log.h"
+#include "server_int.h"
+
+void exchange_free(struct exchange *ex)
+{
+	response_fini(&ex->response);
+	nh_arena_fini(&ex->arena);
+	nh_buf_fini(&ex->head);
+	nh_buf_fini(&ex->body_bytes);
+	nh_buf_fini(&ex->piece);
+	free(ex);
+}
+
+/* ---- jobs -------------------------------------------------------------------------------------------------------------- */
+
+static void job_run(void *worker, struct nh_work *work)
+{
+	struct exchange *ex = (struct exchange *)(void *)((char *)work - offsetof(struct exchange, work));
+	ex->request.worker = worker;
+	ex->run(ex);
+	ex->request.worker = NULL;
+}
+
+static void abort_run(struct exchange *ex)
+{
+	if (ex->sink_open && ex->request.route->sink->abort)
+		ex->request.route->sink->abort(ex->request.worker, ex->request.stream);
+	ex->sink_open = false;
+}
+
+static void abort_then(struct exchange *ex);
+
+/* The connection closed while the job was out: the sink must still let go, on a worker, then all memory goes. */
+static void orphaned(struct exchange *ex)
+{
+	if (ex->sink_open)
+		exchange_submit(ex, abort_run, abort_then);
+	else
+		abort_then(ex);
+}
+
+static void abort_then(struct exchange *ex)
+{
+	struct nh_conn *c = ex->conn;
+	/* An upgrade that never happened still owns its session. */
+	if (ex->response.upgrade) {
+		ex->response.upgrade->on_close(NULL, ex->response.session, NH_WS_CLOSE_ABNORMAL);
+		ex->response.upgrade = NULL;
+	}
+	exchange_free(ex);
+	c->exchange = NULL;
+	conn_work_back(c);
+}
+
+static void job_done(struct nh_work *work)
+{
+	struct exchange *ex = (struct exchange *)(void *)((char *)work - offsetof(struct exchange, work));
+	struct nh_conn *c = ex->conn;
+	if (c->state == CONN_CLOSED && ex->then != abort_then) {
+		orphaned(ex);
+		return;
+	}
+	if (ex->then != abort_then)
+		c->work_open = false;
+	ex->then(ex);
+}
+
+static void job_room(struct nh_pool_waiter *waiter)
+{
+	struct exchange *ex = (struct exchange *)(void *)((char *)waiter - offsetof(struct exchange, waiter));
+	struct nh_server *server = ex->conn->shard->server;
+	if (nh_work_submit(server->config.pool, ex->conn->shard->loop, &ex->work) != NH_OK)
+		nh_pool_wait(server->config.pool, ex->conn->shard->loop, &ex->waiter);
+}
+
+void exchange_submit(struct exchange *ex, void (*run)(struct exchange *), void (*then)(struct exchange *))
+{
+	ex->run = run;
+	ex->then = then;
+	ex->work = (struct nh_work){.run = job_run, .done = job_done};
+	ex->waiter = (struct nh_pool_waiter){.fn = job_room};
+	ex->conn->work_open = true;
+	if (ex->conn->state != CONN_CLOSED) {
+		conn_enter(ex->conn, CONN_WORKING, CLASS_WORKING);
+		conn_rewatch(ex->conn);
+	}
+	job_room(&ex->waiter);
+}
+
+void exchange_gone(struct exchange *ex)
+{
+	struct nh_conn *c = ex->conn;
+	if (c->work_open)
+		return; /* job_done finds the connection closed */
+	if (ex->sink_open) {
+		exchange_submit(ex, abort_run, abort_then);
+		return;
+	}
+	if (ex->response.upgrade) {
+		ex->response.upgrade->on_close(NULL, ex->response.session, NH_WS_CLOSE_ABNORMAL);
+		ex->response.upgrade = NULL;
+	}
+	c->exchange = NULL;
+	exchange_free(ex);
+}
+
+/* ---- from head to handler ---------------------------------------------------------------------------------------------- */
+
+static void remote_text(struct nh_conn *c, struct exchange *ex)
+{
+	if (c->peer && getnameinfo((struct sockaddr *)c->peer, sizeof *c->peer, ex->remote, sizeof ex->remote, NULL, 0, NI_NUMERICHOST) == 0)
+		ex->request.remote = nh_slice_str(ex->remote);
+}
+
+static struct exchange *exchange_new(struct nh_conn *c)
+{
+	struct exchange *ex = nh_xcalloc(1, sizeof *ex);
+	ex->conn = c;
+	ex->request.arena = &ex->arena;
+	ex->request.headers = &ex->headers;
+	ex->request.tls = c->tls != NULL;
+	ex->request.fingerprint = c->tls ? nh_tls_peer_fingerprint(c->tls) : NULL;
+	ex->request.peer_tag = c->peer_tag;
+	remote_text(c, ex);
+	response_init(&ex->response);
+	c->exchange = ex;
+	return ex;
+}
+
+void exchange_fault(struct nh_conn *c, struct exchange *ex, unsigned status, const char *text)
+{
+	if (!ex)
+		ex = exchange_new(c);
+	const struct nh_mount *mount = ex->mount ? ex->mount : c->listener->mounts;
+	ex->request.app = mount->app;
+	if (mount->fault)
+		mount->fault(&ex->request, &ex->response, status, text);
+	if (ex->response.status == 0)
+		nh_response_send(&ex->response, status, "text/plain; charset=utf-8", nh_slice_str(text));
+	respond(ex);
+}
+
+static void handler_run(struct exchange *ex)
+{
+	/* From here the stream is the handler's. */
+	ex->sink_open = false;
+	ex->request.stream_rc = ex->sink_rc;
+	ex->request.route->handle(&ex->request, &ex->response);
+}
+
+static void handle(struct exchange *ex)
+{
+	ex->request.body = nh_buf_slice(&ex->body_bytes);
+	if (ex->request.route->where == NH_ON_WORKER) {
+		exchange_submit(ex, handler_run, respond);
+		return;
+	}
+	handler_run(ex);
+	respond(ex);
+}
+
+static uint64_t body_cap(const struct nh_route *route) { return route->body_max ? route->body_max : NH_BODY_DEFAULT_MAX; }
+
+static void send_continue(struct exchange *ex)
+{
+	if (ex->parsed.expect_continue)
+		NH_IGNORE(conn_write(ex->conn, NH_LIT("HTTP/1.1 100 Continue\r\n\r\n"))); /* a dead peer shows at the next read */
+}
+
+/* Takes bytes of the body until it is over or the socket has no more. */
+static void read_body(struct exchange *ex)
+{
+	conn_enter(ex->conn, CONN_BODY, CLASS_BODY);
+}
+
+static void begin_run(struct exchange *ex)
+{
+	ex->sink_rc = ex->request.route->sink->begin(&ex->request, &ex->response, &ex->request.stream);
+	ex->sink_open = ex->sink_rc == NH_OK;
+}
+
+static void begin_then(struct exchange *ex)
+{
+	if (ex->sink_rc != NH_OK) {
+		ex->response.close = true;
+		respond(ex);
+		return;
+	}
+	ex->begun = true;
+	send_continue(ex);
+	read_body(ex);
+	conn_resume(ex->conn);
+}
+
+static void start_body(struct exchange *ex)
+{
+	const struct nh_route *route = ex->request.route;
+	struct nh_conn *c = ex->conn;
+	if (ex->parsed.framing == NH_HTTP_LENGTH && ex->parsed.content_length > body_cap(route)) {
+		ex->response.close = true;
+		exchange_fault(c, ex, 413, "Request Entity Too Large");
+		return;
+	}
+	nh_http_body_init(&ex->body, ex->parsed.framing, ex->parsed.content_length, body_cap(route));
+	if (route->body == NH_BODY_STREAM) {
+		exchange_submit(ex, begin_run, begin_then);
+		return;
+	}
+	if (ex->parsed.framing == NH_HTTP_NO_BODY) {
+		handle(ex);
+		return;
+	}
+	send_continue(ex);
+	read_body(ex);
+}
+
+/* Views of the parsed head point into the bytes that were read; the exchange keeps a copy of those and parses again into it. */
+static nh_rc keep_head(struct exchange *ex, nh_slice bytes, struct nh_err *err)
+{
+	struct nh_http_scan scan = {0};
+	nh_buf_put_slice(&ex->head, bytes);
+	NH_TRY(nh_http_request_parse(NULL, nh_buf_slice(&ex->head), &scan, &ex->parsed, err));
+	ex->headers = ex->parsed.headers;
+	ex->request.method = ex->parsed.method;
+	ex->request.path = ex->parsed.path;
+	ex->request.query = ex->parsed.query;
+	ex->request.host = ex->parsed.host;
+	return NH_OK;
+}
+
+void exchange_head(struct nh_conn *c, nh_slice bytes, size_t *used)
+{
+	struct nh_http_request_head head;
+	struct nh_err err = NH_ERR_INIT;
+	*used = 0;
+	nh_rc rc = nh_http_request_parse(NULL, bytes, &c->scan, &head, &err);
+	if (rc == NH_EAGAIN) {
+		/* The clock of a head runs from its first byte, however slowly the rest drips in. */
+		if (c->class == CLASS_KEEP_ALIVE)
+			conn_enter(c, CONN_HEAD, CLASS_HEAD);
+		return;
+	}
+	unsigned status = c->scan.status;
+	c->scan = (struct nh_http_scan){0};
+	if (rc != NH_OK) {
+		*used = bytes.len;
+		c->keep_alive = false;
+		exchange_fault(c, NULL, status ? status : 400, err.msg);
+		return;
+	}
+	*used = head.head_len;
+	c->keep_alive = head.keep_alive && !c->shard->draining;
+	COUNT(c->shard, requests, 1);
+	struct exchange *ex = exchange_new(c);
+	if (keep_head(ex, nh_slice_sub(bytes, 0, head.head_len), &err) != NH_OK) {
+		exchange_fault(c, ex, 400, err.msg);
+		return;
+	}
+	NH_AUTO_BUF struct nh_buf allow = NH_BUF_INIT;
+	rc = route_find(c->listener, &ex->parsed, ex, &allow);
+	if (rc == NH_OK) {
+		start_body(ex);
+		return;
+	}
+	/* Without a route the body is not wanted: say so and end, unless there is none. */
+	ex->response.close = ex->parsed.framing != NH_HTTP_NO_BODY;
+	if (rc == NH_EPERM)
+		nh_response_header(&ex->response, "Allow", nh_buf_slice(&allow));
+	exchange_fault(c, ex, rc == NH_EPERM ? 405 : rc == NH_EFORMAT ? 400 : 404,
+		       rc == NH_EPERM ? "Method Not Allowed" : rc == NH_EFORMAT ? "Bad Request" : "Not Found");
+}
+
+/* ---- bodies ------------------------------------------------------------------------------------------------------------ */
+
+static void data_run(struct exchange *ex)
+{
+	ex->sink_rc = ex->request.route->sink->data(ex->request.worker, ex->request.stream, nh_buf_slice(&ex->piece));
+}
+
+static void data_then(struct exchange *ex)
+{
+	nh_buf_fini(&ex->piece);
+	if (ex->sink_rc != NH_OK)
+		ex->response.close = true;
+	if (ex->sink_rc != NH_OK || ex->body_done) {
+		handle(ex);
+		return;
+	}
+	read_body(ex);
+	conn_resume(ex->conn);
+}
+
+static void body_failed(struct exchange *ex, nh_rc rc)
+{
+	ex->response.close = true;
+	if (ex->sink_open) {
+		/* The handler hears of it and words the answer. */
+		ex->sink_rc = rc;
+		handle(ex);
+		return;
+	}
+	exchange_fault(ex->conn, ex, rc == NH_ETOOBIG ? 413 : 400, rc == NH_ETOOBIG ? "Request Entity Too Large" : "Bad Request");
+}
+
+void exchange_body(struct nh_conn *c, nh_slice bytes, size_t *used)
+{
+	struct exchange *ex = c->exchange;
+	struct nh_err err = NH_ERR_INIT;
+	bool done = false;
+	*used = 0;
+	struct nh_buf *into = ex->request.route->body == NH_BODY_STREAM ? &ex->piece : &ex->body_bytes;
+	do {
+		size_t consumed = 0;
+		nh_slice data = NH_SLICE_EMPTY;
+		nh_rc rc = nh_http_body_feed(&ex->body, nh_slice_skip(bytes, *used), &consumed, &data, &done, &err);
+		*used += consumed;
+		if (rc != NH_OK) {
+			body_failed(ex, rc);
+			return;
+		}
+		nh_buf_put_slice(into, data);
+		if (consumed == 0)
+			break;
+	} while (!done && *used < bytes.len);
+	ex->body_done = done;
+	if (*used)
+		conn_enter(c, CONN_BODY, CLASS_BODY);
+	if (ex->request.route->body == NH_BODY_STREAM && (ex->piece.len || done))
+		exchange_submit(ex, data_run, data_then);
+	else if (done)
+		handle(ex);
+}
+
+void exchange_finished(struct nh_conn *c)
+{
+	struct exchange *ex = c->exchange;
+	bool close = !c->keep_alive || ex->response.close || c->shard->draining;
+	c->exchange = NULL;
+	exchange_free(ex);
+	if (close) {
+		conn_enter(c, CONN_CLOSING, CLASS_BODY);
+		if (conn_flush(c) == NH_OK)
+			conn_close(c);
+		else
+			conn_rewatch(c);
+		return;
+	}
+	conn_enter(c, CONN_HEAD, CLASS_KEEP_ALIVE);
+	/* Not from inside the reader's own loop: that one goes on by itself. */
+	conn_rewatch(c);
+}

@@ -1,0 +1,179 @@
+/*
+ * WebSocket connections of the server: decoding into callbacks, sending, closing, and work on behalf of a connection. While a job is out nothing is
+ * delivered, so that one device's messages stay in order.
+ */
+#include <stdlib.h>
+
+#include "server_int.h"
+
+#define OUTPUT_MAX ((size_t)4 << 20)
+
+void ws_start(struct nh_conn *c, const struct nh_ws_handler *handler, void *session)
+{
+	c->ws = handler;
+	c->session = session;
+	free(c->peer);
+	c->peer = NULL;
+	nh_ws_decoder_init(&c->decoder, NH_WS_SERVER, handler->max_message_bytes);
+	COUNT(c->shard, websockets, 1);
+	conn_enter(c, CONN_WEBSOCKET, CLASS_WEBSOCKET);
+	c->in_callback = true;
+	handler->on_open(c, session);
+	c->in_callback = false;
+	if (c->state == CONN_WEBSOCKET)
+		conn_resume(c);
+}
+
+void ws_gone(struct nh_conn *c)
+{
+	const struct nh_ws_handler *handler = c->ws;
+	c->ws = NULL;
+	UNCOUNT(c->shard, websockets, 1);
+	handler->on_close(c, c->session, c->decoder.close_code ? c->decoder.close_code : NH_WS_CLOSE_ABNORMAL);
+	c->session = NULL;
+}
+
+/* Queues the close frame; the connection ends when it is written. */
+static void start_close(struct nh_conn *c, uint16_t code, nh_slice reason)
+{
+	if (c->close_sent || c->state == CONN_CLOSED)
+		return;
+	c->close_sent = true;
+	NH_AUTO_BUF struct nh_buf frame = NH_BUF_INIT;
+	nh_ws_put_close(&frame, code, reason, NULL);
+	if (conn_write(c, nh_buf_slice(&frame)) != NH_OK)
+		return;
+	conn_enter(c, CONN_CLOSING, CLASS_BODY);
+	/* Even an empty output ends through an event, never inside a callback of the application. */
+	conn_rewatch(c);
+}
+
+static void deliver(struct nh_conn *c, const struct nh_ws_event *ev)
+{
+	NH_AUTO_BUF struct nh_buf pong = NH_BUF_INIT;
+	switch (ev->kind) {
+	case NH_WS_EV_MESSAGE:
+		COUNT(c->shard, messages_in, 1);
+		c->ws->on_message(c, c->session, ev->opcode, ev->data);
+		break;
+	case NH_WS_EV_PING:
+		nh_ws_put_frame(&pong, NH_WS_PONG, ev->data, NULL);
+		NH_IGNORE(conn_write(c, nh_buf_slice(&pong))); /* closed: the loop around sees the state */
+		break;
+	case NH_WS_EV_CLOSE:
+		/* source: reference/device-protocol "4": 1000 answers a valid code, and an empty close frame */
+		start_close(c, NH_WS_CLOSE_NORMAL, NH_SLICE_EMPTY);
+		break;
+	case NH_WS_EV_PONG:
+	case NH_WS_EV_NONE: break;
+	}
+}
+
+void ws_input(struct nh_conn *c, uint8_t *bytes, size_t len)
+{
+	struct nh_ws_input in = {bytes, len};
+	struct nh_err err = NH_ERR_INIT;
+	if (c->class == CLASS_WEBSOCKET)
+		conn_enter(c, CONN_WEBSOCKET, CLASS_WEBSOCKET);
+	c->in_callback = true;
+	while (c->state == CONN_WEBSOCKET && !c->work_open) {
+		struct nh_ws_event ev = {0};
+		nh_rc rc = nh_ws_decode(&c->decoder, &in, &ev, &err);
+		if (rc == NH_ECLOSED)
+			break;
+		if (rc != NH_OK) {
+			start_close(c, c->decoder.close_code, NH_SLICE_EMPTY);
+			break;
+		}
+		if (ev.kind == NH_WS_EV_NONE)
+			break;
+		deliver(c, &ev);
+	}
+	c->in_callback = false;
+	if (c->state == CONN_WEBSOCKET && in.len)
+		nh_buf_put(&c->in, in.ptr, in.len);
+}
+
+void nh_ws_send_frame(struct nh_conn *conn, nh_slice frame)
+{
+	if (conn->state != CONN_WEBSOCKET)
+		return;
+	size_t cap = conn->shard->server->config.output_max;
+	if (conn->out.len - conn->out_at + frame.len > (cap ? cap : OUTPUT_MAX)) {
+		/* A peer that does not read: it reconnects when it can. */
+		conn->close_sent = true;
+		conn_enter(conn, CONN_CLOSING, CLASS_BODY);
+		nh_buf_fini(&conn->out);
+		conn->out_at = 0;
+		conn_rewatch(conn);
+		return;
+	}
+	COUNT(conn->shard, messages_out, 1);
+	bool waiting = conn_has_output(conn);
+	if (conn_write(conn, frame) == NH_OK && !waiting && conn_has_output(conn))
+		conn_rewatch(conn);
+}
+
+void nh_ws_send(struct nh_conn *conn, nh_ws_opcode opcode, nh_slice data)
+{
+	NH_AUTO_BUF struct nh_buf frame = NH_BUF_INIT;
+	nh_ws_put_frame(&frame, opcode, data, NULL);
+	nh_ws_send_frame(conn, nh_buf_slice(&frame));
+}
+
+void nh_ws_close(struct nh_conn *conn, uint16_t code, nh_slice reason)
+{
+	if (conn->state == CONN_WEBSOCKET)
+		start_close(conn, code, reason);
+}
+
+/* ---- work -------------------------------------------------------------------------------------------------------------- */
+
+struct conn_job {
+	struct nh_work work;
+	struct nh_pool_waiter waiter;
+	struct nh_conn *conn;
+	void (*run)(void *worker, void *arg);
+	void (*done)(struct nh_conn *conn, void *arg);
+	void *arg;
+};
+
+static void job_run(void *worker, struct nh_work *work)
+{
+	struct conn_job *job = (struct conn_job *)(void *)work;
+	job->run(worker, job->arg);
+}
+
+static void job_done(struct nh_work *work)
+{
+	struct conn_job *job = (struct conn_job *)(void *)work;
+	struct nh_conn *c = job->conn;
+	bool gone = c->state == CONN_CLOSED;
+	c->work_open = false;
+	job->done(gone || c->state != CONN_WEBSOCKET ? NULL : c, job->arg);
+	free(job);
+	if (gone)
+		conn_work_back(c);
+	else if (c->state == CONN_WEBSOCKET && !c->work_open)
+		conn_resume(c);
+}
+
+static void job_room(struct nh_pool_waiter *waiter)
+{
+	struct conn_job *job = (struct conn_job *)(void *)((char *)waiter - offsetof(struct conn_job, waiter));
+	struct shard *shard = job->conn->shard;
+	if (nh_work_submit(shard->server->config.pool, shard->loop, &job->work) != NH_OK)
+		nh_pool_wait(shard->server->config.pool, shard->loop, &job->waiter);
+}
+
+void nh_conn_work(struct nh_conn *conn, void (*run)(void *worker, void *arg), void (*done)(struct nh_conn *conn, void *arg), void *arg)
+{
+	NH_ASSERT(!conn->work_open && conn->state != CONN_CLOSED);
+	struct conn_job *job = nh_xcalloc(1, sizeof *job);
+	*job = (struct conn_job){.work = {.run = job_run, .done = job_done}, .waiter = {.fn = job_room}, .conn = conn, .run = run, .done = done, .arg = arg};
+	conn->work_open = true;
+	conn_rewatch(conn);
+	job_room(&job->waiter);
+}
+
+bool nh_conn_working(const struct nh_conn *conn) { return conn->work_open; }
