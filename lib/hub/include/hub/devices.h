@@ -10,6 +10,7 @@
 
 #include "hub/hub.h"
 #include "hub/products.h"
+#include "store/device_query.h"
 
 struct nh_device {
 	int64_t id, org_id, product_id;
@@ -86,11 +87,8 @@ nh_rc nh_device_move(struct nh_ctx *ctx, const struct nh_actor *actor, const str
 #define NH_DEVICE_COUNT_MAX 10000 /* filtered totals are counted up to here */
 #define NH_DEVICE_FILTERS_MAX 16
 
-struct nh_filter {
-	nh_slice key, value;
-};
 struct nh_device_query {
-	const struct nh_filter *filters; /* unknown keys and empty values are ignored */
+	const struct nh_filter *filters; /* at most NH_DEVICE_FILTERS_MAX; unknown keys and empty values are ignored */
 	size_t filter_count;
 	nh_slice sort;       /* column name, empty: identifier */
 	bool descending;

@@ -14,10 +14,10 @@ struct nh_org_key {
 	int64_t inserted_at_us;
 };
 
-nh_rc nh_key_list(struct nh_ctx *ctx, const struct nh_actor *actor, int64_t org_id, struct nh_org_key **out, size_t *count, struct nh_err *err);
-nh_rc nh_key_open(struct nh_ctx *ctx, const struct nh_actor *actor, int64_t org_id, nh_slice name, struct nh_org_key *out, struct nh_err *err);
+nh_rc nh_org_key_list(struct nh_ctx *ctx, const struct nh_actor *actor, int64_t org_id, struct nh_org_key **out, size_t *count, struct nh_err *err);
+nh_rc nh_org_key_open(struct nh_ctx *ctx, const struct nh_actor *actor, int64_t org_id, nh_slice name, struct nh_org_key *out, struct nh_err *err);
 /* scheme empty: ed25519. NH_EINVAL: name or key blank, invalid or taken. */
-nh_rc nh_key_create(struct nh_ctx *ctx, const struct nh_actor *actor, int64_t org_id, nh_slice name, nh_slice key, nh_slice scheme,
+nh_rc nh_org_key_create(struct nh_ctx *ctx, const struct nh_actor *actor, int64_t org_id, nh_slice name, nh_slice key, nh_slice scheme,
                     struct nh_org_key *out, json_t **errors, struct nh_err *err);
 /* NH_ECONFLICT with *errors: firmware signed with it exists. NH_ENOTFOUND. */
-nh_rc nh_key_delete(struct nh_ctx *ctx, const struct nh_actor *actor, int64_t org_id, nh_slice name, json_t **errors, struct nh_err *err);
+nh_rc nh_org_key_delete(struct nh_ctx *ctx, const struct nh_actor *actor, int64_t org_id, nh_slice name, json_t **errors, struct nh_err *err);
