@@ -14,22 +14,7 @@
 #include "net/ws_codec.h"
 
 struct nh_loop;
-
-/*
- * Client TLS settings, shared and counted: parse certificates once, use them for many connections. Used for https and wss URLs. The server's name is always
- * verified against the host of the URL (or server_name).
- */
-struct nh_client_tls;
-struct nh_client_tls_config {
-	nh_slice ca_pem;       /* trusted roots; empty = the system's */
-	nh_slice cert_pem;     /* client certificate, then its signers; empty = none */
-	nh_slice key_pem;      /* its key; wiped internally after use */
-	const char *server_name; /* name to send and verify instead of the URL's host; NULL = the URL's */
-};
-/* NH_EFORMAT: not PEM, or key and certificate do not match. NH_EINVAL: certificate without key. Borrows nothing. */
-nh_rc nh_client_tls_new(const struct nh_client_tls_config *config, struct nh_client_tls **out, struct nh_err *err);
-struct nh_client_tls *nh_client_tls_ref(struct nh_client_tls *t);
-void nh_client_tls_unref(struct nh_client_tls *t); /* NULL legal */
+struct nh_tls; /* net/tls.h: made with nh_tls_client_new; shared by any number of connections, each of which takes a reference */
 
 struct nh_client_header {
 	const char *name;
@@ -42,7 +27,8 @@ struct nh_http_get;
 
 struct nh_http_get_config {
 	nh_slice url;                /* http or https */
-	struct nh_client_tls *tls;   /* for https; NULL = the system's roots, no client certificate */
+	struct nh_tls *tls;          /* for https; NULL = the system's roots, no client certificate */
+	const char *server_name;     /* name to verify (and send) instead of the URL's host; first hop only; NULL = the URL's */
 	const struct nh_client_header *headers; /* beside Host, Accept-Encoding: identity, Connection: close */
 	size_t header_count;
 	const char *user_agent;      /* NULL = "nerveshub-link/VERSION" */
@@ -80,7 +66,8 @@ struct nh_ws_client;
 
 struct nh_ws_client_config {
 	nh_slice url;                /* ws or wss (http and https are taken as such) */
-	struct nh_client_tls *tls;
+	struct nh_tls *tls;          /* for wss; NULL = the system's roots, no client certificate */
+	const char *server_name;     /* name to verify (and send) instead of the URL's host; NULL = the URL's */
 	const struct nh_client_header *headers;
 	size_t header_count;
 	size_t max_message_bytes;    /* 0 = 1 MiB */
@@ -110,7 +97,7 @@ struct nh_ws_client_events {
 nh_rc nh_ws_client_open(struct nh_loop *loop, const struct nh_ws_client_config *config, const struct nh_ws_client_events *events, struct nh_ws_client **out, struct nh_err *err);
 /* Sends one message (copied). NH_ECLOSED before on_open or while closing; NH_ETOOBIG over max_output_bytes: the socket is closed. */
 nh_rc nh_ws_client_send(struct nh_ws_client *c, nh_ws_opcode opcode, nh_slice data);
-/* Starts the close handshake; on_close follows at the peer's answer or after 5 s. */
+/* Starts the close handshake; on_close follows at the peer's answer or after 5 s. Before on_open: as a refused connect. */
 void nh_ws_client_shutdown(struct nh_ws_client *c, uint16_t code, nh_slice reason);
 /* Bytes accepted by send and not yet written. */
 size_t nh_ws_client_pending(const struct nh_ws_client *c);
