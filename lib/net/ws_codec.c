@@ -203,7 +203,8 @@ static nh_rc read_payload(struct nh_ws_decoder *d, struct nh_ws_input *in, struc
 	bool complete = d->left == 0;
 	if (complete && keep->len == 0 && (control || d->fin))
 		return end_frame(d, piece, ev, err); /* whole in the input: no copy */
-	nh_buf_put_slice(keep, piece);
+	if (piece.len > 0)
+		nh_buf_put_slice(keep, piece);
 	if (!nh_buf_ok(keep))
 		return WS_FAIL(NH_WS_CLOSE_TOO_BIG, NH_ETOOBIG, "message over %u bytes", d->max_message);
 	if (!complete)
