@@ -141,7 +141,7 @@ STMT(ca_insert, "INSERT INTO ca_certificates (org_id, serial, aki, ski, not_befo
 STMT(ca_list, CA "ORDER BY c.id");
 STMT(ca_by_serial, CA "AND c.serial = $2");
 STMT(ca_taken, "SELECT id FROM ca_certificates WHERE sha256 = $1 OR (org_id = $2 AND serial = $3) LIMIT 1");
-STMT(ca_orgs_by_ski, "SELECT DISTINCT org_id FROM ca_certificates WHERE ski = $1 LIMIT 100");
+STMT(ca_orgs_by_ski, "SELECT org_id, der FROM ca_certificates WHERE ski = $1 ORDER BY id LIMIT 100");
 STMT(ca_delete, "DELETE FROM ca_certificates WHERE id = $1");
 STMT(jitp_insert, "INSERT INTO jitp (ca_certificate_id, product_id, tags, description) VALUES ($1, $2, $3, $4)");
 

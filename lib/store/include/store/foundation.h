@@ -101,7 +101,7 @@ extern const struct nh_stmt nh_q_ca_insert;        /* org, serial, aki, ski, not
 extern const struct nh_stmt nh_q_ca_list;          /* org */
 extern const struct nh_stmt nh_q_ca_by_serial;     /* org, serial */
 extern const struct nh_stmt nh_q_ca_taken;         /* sha256, org, serial → id */
-extern const struct nh_stmt nh_q_ca_orgs_by_ski;   /* ski → org id */
+extern const struct nh_stmt nh_q_ca_orgs_by_ski;   /* ski → org id, der */
 extern const struct nh_stmt nh_q_ca_delete;        /* id */
 extern const struct nh_stmt nh_q_jitp_insert;      /* ca, product, tags, description */
 
