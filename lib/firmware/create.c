@@ -62,9 +62,9 @@ static nh_rc on_include(void *ctx, const char *from, nh_slice path, struct nh_ar
 	const char *full = fw_path_beside(from, path, arena);
 	struct stat st;
 	if (stat(full, &st) != 0)
-		return NH_FAIL(err, NH_ENOTFOUND, "Cannot include '%.*s': File not found", NH_ARG(path));
+		return NH_FAIL(err, NH_EFORMAT, "Cannot include '%.*s': File not found", NH_ARG(path));
 	if (!S_ISREG(st.st_mode))
-		return NH_FAIL(err, NH_EINVAL, "Cannot include '%.*s': Not a regular file", NH_ARG(path));
+		return NH_FAIL(err, NH_EFORMAT, "Cannot include '%.*s': Not a regular file", NH_ARG(path));
 	NH_AUTO_BUF struct nh_buf b = NH_BUF_INIT;
 	NH_TRY(nh_file_read(full, CONFIG_MAX, &b, err));
 	*text = nh_arena_copy(arena, nh_buf_slice(&b));
