@@ -1,0 +1,66 @@
+/*
+ * Private to the clients: one outgoing byte stream (name → TCP → TLS), embedded in its owner. [loop]
+ *
+ * After stream_close no callback runs; the struct itself may be reused at once (redirects). The owner frees its memory with nh_loop_defer, since a
+ * callback of the current batch of events may still be on the stack.
+ */
+#pragma once
+
+#include <sys/socket.h>
+
+#include "base/buf.h"
+#include "loop/loop.h"
+#include "net/client.h"
+#include "net/tls.h"
+
+#define STREAM_ADDRESSES_MAX 8
+#define STREAM_READ_BYTES NH_TLS_RECORD_MAX
+
+struct stream_events {
+	void (*on_ready)(void *ctx);                                        /* connected, TLS done */
+	void (*on_data)(void *ctx, uint8_t *bytes, size_t len);             /* may be changed in place */
+	void (*on_end)(void *ctx, nh_rc rc, const struct nh_err *err);      /* once, last; the stream is closed */
+};
+
+enum stream_phase { STREAM_CLOSED, STREAM_RESOLVING, STREAM_CONNECTING, STREAM_HANDSHAKE, STREAM_READY };
+
+/* Needed while connecting only. */
+struct stream_dial {
+	struct sockaddr_storage addresses[STREAM_ADDRESSES_MAX];
+	unsigned lengths[STREAM_ADDRESSES_MAX];
+	size_t count, next;
+	int last_errno;
+};
+
+struct stream {
+	struct nh_loop *loop;
+	const struct stream_events *events;
+	void *ctx;
+	struct nh_resolve *resolve;
+	struct nh_watch *watch;
+	struct nh_timer *deadline; /* of connecting */
+	struct nh_tls *tls;        /* reference; NULL = plain */
+	struct nh_tls_session *session;
+	struct stream_dial *dial;
+	char *host;
+	char *verify_name;
+	struct nh_buf out;
+	unsigned generation;       /* counts open and close: callbacks that reopen are noticed */
+	uint16_t port;
+	int fd;
+	enum stream_phase phase;
+	bool paused;
+};
+
+/* tls: a reference is taken; NULL with secure = the system's roots. Zeroed struct or closed stream. NH_EINVAL, NH_EFORMAT (no roots). */
+nh_rc stream_open(struct stream *s, struct nh_loop *loop, const struct nh_http_url *url, struct nh_tls *tls, const char *server_name, uint64_t timeout_ms,
+		  const struct stream_events *events, void *ctx, struct nh_err *err);
+void stream_close(struct stream *s); /* legal on a closed or zeroed one */
+void stream_write(struct stream *s, nh_slice bytes); /* buffers what the socket does not take */
+void stream_pause(struct stream *s, bool paused);
+void stream_bye(struct stream *s); /* says goodbye on TLS, best effort */
+
+/* Appends "METHOD path HTTP/1.1" and Host. */
+void client_put_request_head(struct nh_buf *out, const struct nh_http_url *url);
+nh_rc client_check_headers(const struct nh_client_header *headers, size_t count, struct nh_err *err);
+void client_put_headers(struct nh_buf *out, const struct nh_client_header *headers, size_t count);

@@ -1,0 +1,348 @@
+/*
+ * Outgoing stream of the clients: resolves, tries the addresses in order, does the TLS handshake, then reads and writes. One deadline covers everything
+ * until it is ready; later time-outs are the owner's business.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/arena.h"
+#include "client_int.h"
+
+/* Reads a callback's worth at most, so that one fast peer does not starve the loop. */
+#define READS_PER_EVENT 4
+
+static void on_events(void *arg, unsigned events);
+
+static void drop_socket(struct stream *s)
+{
+	nh_tls_free(s->session);
+	s->session = NULL;
+	nh_watch_close(s->watch);
+	s->watch = NULL;
+	if (s->fd > 0)
+		close(s->fd);
+	s->fd = 0;
+}
+
+void stream_close(struct stream *s)
+{
+	if (s->phase == STREAM_CLOSED)
+		return;
+	s->phase = STREAM_CLOSED;
+	s->generation++;
+	drop_socket(s);
+	nh_resolve_close(s->resolve);
+	nh_timer_close(s->deadline);
+	nh_tls_unref(s->tls);
+	nh_buf_fini(&s->out);
+	free(s->dial);
+	free(s->host);
+	free(s->verify_name);
+	s->resolve = NULL;
+	s->deadline = NULL;
+	s->tls = NULL;
+	s->dial = NULL;
+	s->host = s->verify_name = NULL;
+}
+
+static void fail(struct stream *s, nh_rc rc, const struct nh_err *err)
+{
+	const struct stream_events *events = s->events;
+	void *ctx = s->ctx;
+	struct nh_err copy = err ? *err : NH_ERR_INIT;
+	stream_close(s);
+	events->on_end(ctx, rc, &copy);
+}
+
+/* What the descriptor is to be watched for now. */
+static void watch(struct stream *s)
+{
+	unsigned events = 0;
+	if (s->phase == STREAM_CONNECTING)
+		events = NH_WRITABLE;
+	else if (s->phase == STREAM_HANDSHAKE)
+		events = nh_tls_wants_write(s->session) ? NH_WRITABLE : NH_READABLE;
+	else if (s->phase == STREAM_READY)
+		events = (s->paused ? 0 : NH_READABLE) | (s->out.len > 0 ? NH_WRITABLE : 0);
+	nh_watch_set(s->watch, events);
+}
+
+static void ready(struct stream *s)
+{
+	s->phase = STREAM_READY;
+	nh_timer_close(s->deadline);
+	s->deadline = NULL;
+	free(s->dial);
+	s->dial = NULL;
+	watch(s);
+	s->events->on_ready(s->ctx);
+}
+
+static void handshake(struct stream *s)
+{
+	struct nh_err err = NH_ERR_INIT;
+	nh_rc rc = nh_tls_handshake(s->session, &err);
+	if (rc == NH_OK)
+		ready(s);
+	else if (rc == NH_EAGAIN)
+		watch(s);
+	else
+		fail(s, rc, &err);
+}
+
+static void connected(struct stream *s)
+{
+	struct nh_err err = NH_ERR_INIT;
+	int on = 1;
+	setsockopt(s->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on); /* messages are small and complete; a failure only costs time */
+	if (!s->tls) {
+		ready(s);
+		return;
+	}
+	s->phase = STREAM_HANDSHAKE;
+	nh_rc rc = nh_tls_session_new(s->tls, s->fd, s->verify_name, s, &s->session, &err);
+	if (rc != NH_OK)
+		fail(s, rc, &err);
+	else
+		handshake(s);
+}
+
+/* Starts on the next address; false where it failed at once. */
+static bool dial_one(struct stream *s)
+{
+	struct stream_dial *d = s->dial;
+	const struct sockaddr *address = (const struct sockaddr *)&d->addresses[d->next];
+	unsigned length = d->lengths[d->next++];
+	s->fd = socket(address->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (s->fd < 0) {
+		d->last_errno = errno;
+		s->fd = 0;
+		return false;
+	}
+	if (connect(s->fd, address, length) != 0 && errno != EINPROGRESS) {
+		d->last_errno = errno;
+		drop_socket(s);
+		return false;
+	}
+	if (nh_watch_open(s->loop, s->fd, on_events, s, &s->watch, NULL) != NH_OK) {
+		d->last_errno = EIO;
+		drop_socket(s);
+		return false;
+	}
+	watch(s);
+	return true;
+}
+
+static void dial_next(struct stream *s)
+{
+	s->phase = STREAM_CONNECTING;
+	while (s->dial->next < s->dial->count)
+		if (dial_one(s))
+			return;
+	struct nh_err err = NH_ERR_INIT;
+	nh_rc rc = NH_FAIL(&err, NH_EIO, "cannot connect to %s port %u: %s", s->host, s->port, strerror(s->dial->last_errno));
+	fail(s, rc, &err);
+}
+
+static void on_resolved(void *arg, nh_rc rc, const struct sockaddr *const *addresses, const unsigned *lengths, size_t count, const struct nh_err *err)
+{
+	struct stream *s = arg;
+	if (rc != NH_OK) {
+		fail(s, rc, err);
+		return;
+	}
+	for (size_t i = 0; i < count && s->dial->count < STREAM_ADDRESSES_MAX; i++) {
+		if (lengths[i] > sizeof s->dial->addresses[0])
+			continue;
+		memcpy(&s->dial->addresses[s->dial->count], addresses[i], lengths[i]);
+		s->dial->lengths[s->dial->count++] = lengths[i];
+	}
+	dial_next(s);
+}
+
+static void on_deadline(void *arg)
+{
+	struct stream *s = arg;
+	struct nh_err err = NH_ERR_INIT;
+	static const char *const doing[] = {"", "looking up the name", "connecting", "negotiating TLS", ""};
+	nh_rc rc = NH_FAIL(&err, NH_ETIMEOUT, "%s port %u: time out while %s", s->host, s->port, doing[s->phase]);
+	fail(s, rc, &err);
+}
+
+static void on_connect_event(struct stream *s)
+{
+	int error = 0;
+	socklen_t len = sizeof error;
+	if (getsockopt(s->fd, SOL_SOCKET, SO_ERROR, &error, &len) != 0)
+		error = errno;
+	if (error == 0) {
+		connected(s);
+		return;
+	}
+	s->dial->last_errno = error;
+	drop_socket(s);
+	dial_next(s);
+}
+
+static nh_rc read_some(struct stream *s, uint8_t *bytes, size_t size, size_t *got)
+{
+	if (s->session)
+		return nh_tls_read(s->session, bytes, size, got);
+	ssize_t n = read(s->fd, bytes, size);
+	*got = n > 0 ? (size_t)n : 0;
+	if (n > 0)
+		return NH_OK;
+	return n < 0 && (errno == EAGAIN || errno == EINTR) ? NH_EAGAIN : NH_ECLOSED;
+}
+
+static nh_rc write_some(struct stream *s, nh_slice bytes, size_t *put)
+{
+	if (s->session)
+		return nh_tls_write(s->session, bytes, put);
+	ssize_t n = send(s->fd, bytes.ptr, bytes.len, MSG_NOSIGNAL);
+	*put = n > 0 ? (size_t)n : 0;
+	if (n >= 0)
+		return NH_OK;
+	return errno == EAGAIN || errno == EINTR ? NH_EAGAIN : NH_ECLOSED;
+}
+
+/* A peer that is gone is noticed by reading. */
+static void flush(struct stream *s)
+{
+	while (s->out.len > 0) {
+		size_t put;
+		nh_rc rc = write_some(s, nh_buf_slice(&s->out), &put);
+		if (rc == NH_EAGAIN)
+			break;
+		if (rc != NH_OK) {
+			nh_buf_clear(&s->out);
+			break;
+		}
+		nh_buf_consume(&s->out, put);
+	}
+	if (s->out.len == 0)
+		nh_buf_fini(&s->out);
+	watch(s);
+}
+
+static void on_readable(struct stream *s)
+{
+	uint8_t bytes[STREAM_READ_BYTES];
+	unsigned generation = s->generation;
+	for (int i = 0; i < READS_PER_EVENT && !s->paused; i++) {
+		size_t got;
+		nh_rc rc = read_some(s, bytes, sizeof bytes, &got);
+		if (rc == NH_EAGAIN)
+			return;
+		if (rc != NH_OK) {
+			struct nh_err err = NH_ERR_INIT;
+			rc = NH_FAIL(&err, rc, "%s port %u: %s", s->host, s->port, rc == NH_ECLOSED ? "the connection ended" : "the TLS connection broke");
+			fail(s, rc, &err);
+			return;
+		}
+		s->events->on_data(s->ctx, bytes, got);
+		if (s->generation != generation)
+			return;
+		/* A short read emptied the socket; asking again would only cost a system call. */
+		if (!s->session && got < sizeof bytes)
+			return;
+	}
+}
+
+static void on_events(void *arg, unsigned events)
+{
+	struct stream *s = arg;
+	unsigned generation = s->generation;
+	if (s->phase == STREAM_CONNECTING) {
+		on_connect_event(s);
+		return;
+	}
+	if (s->phase == STREAM_HANDSHAKE) {
+		handshake(s);
+		return;
+	}
+	if (events & NH_WRITABLE)
+		flush(s);
+	if (events & NH_READABLE && s->generation == generation && !s->paused)
+		on_readable(s);
+}
+
+nh_rc stream_open(struct stream *s, struct nh_loop *loop, const struct nh_http_url *url, struct nh_tls *tls, const char *server_name, uint64_t timeout_ms,
+		  const struct stream_events *events, void *ctx, struct nh_err *err)
+{
+	NH_ASSERT(s->phase == STREAM_CLOSED);
+	unsigned generation = s->generation;
+	*s = (struct stream){.loop = loop, .events = events, .ctx = ctx, .port = url->port, .generation = generation + 1};
+	if (url->tls && tls)
+		s->tls = nh_tls_ref(tls);
+	else if (url->tls)
+		NH_TRY(nh_tls_client_new(&(struct nh_tls_client_config){.ca_pem = NH_SLICE_EMPTY}, &s->tls, err));
+	s->phase = STREAM_RESOLVING;
+	s->host = nh_xstrdup(url->host);
+	s->verify_name = nh_xstrdup(server_name ? nh_slice_str(server_name) : url->host);
+	s->dial = nh_xcalloc(1, sizeof *s->dial);
+	s->deadline = nh_timer_new(loop, on_deadline, s);
+	nh_timer_start(s->deadline, timeout_ms, 0);
+	nh_rc rc = nh_resolve_open(loop, s->host, s->port, on_resolved, s, &s->resolve, err);
+	if (rc != NH_OK)
+		stream_close(s);
+	return rc;
+}
+
+void stream_write(struct stream *s, nh_slice bytes)
+{
+	if (s->phase == STREAM_CLOSED)
+		return;
+	nh_buf_put_slice(&s->out, bytes);
+	if (s->phase == STREAM_READY)
+		flush(s);
+}
+
+void stream_pause(struct stream *s, bool paused)
+{
+	s->paused = paused;
+	if (s->phase == STREAM_READY)
+		watch(s);
+}
+
+void stream_bye(struct stream *s)
+{
+	if (s->session && s->phase == STREAM_READY)
+		nh_tls_bye(s->session);
+}
+
+void client_put_request_head(struct nh_buf *out, const struct nh_http_url *url)
+{
+	bool v6 = nh_slice_chr(url->host, ':') >= 0;
+	nh_buf_printf(out, "GET %.*s%s%.*s HTTP/1.1\r\nHost: %s%.*s%s", NH_ARG(url->path), url->query.ptr ? "?" : "", NH_ARG(url->query), v6 ? "[" : "", NH_ARG(url->host),
+		      v6 ? "]" : "");
+	if (url->port != (url->tls ? 443 : 80))
+		nh_buf_printf(out, ":%u", url->port);
+	nh_buf_put_str(out, "\r\n");
+}
+
+nh_rc client_check_headers(const struct nh_client_header *headers, size_t count, struct nh_err *err)
+{
+	for (size_t i = 0; i < count; i++) {
+		nh_slice name = nh_slice_str(headers[i].name), value = headers[i].value;
+		for (size_t k = 0; k < name.len; k++)
+			if (name.ptr[k] <= 0x20 || name.ptr[k] >= 0x7f || name.ptr[k] == ':')
+				return NH_FAIL(err, NH_EINVAL, "header name '%s' has an invalid character", headers[i].name);
+		for (size_t k = 0; k < value.len; k++)
+			if ((value.ptr[k] < 0x20 && value.ptr[k] != '\t') || value.ptr[k] == 0x7f)
+				return NH_FAIL(err, NH_EINVAL, "value of header '%s' has a control character", headers[i].name);
+		if (name.len == 0)
+			return NH_FAIL(err, NH_EINVAL, "header without a name");
+	}
+	return NH_OK;
+}
+
+void client_put_headers(struct nh_buf *out, const struct nh_client_header *headers, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		nh_buf_printf(out, "%s: %.*s\r\n", headers[i].name, NH_ARG(headers[i].value));
+}
