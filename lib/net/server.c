@@ -374,16 +374,18 @@ nh_rc nh_server_open(const struct nh_server_config *config, struct nh_server **o
 		rc = shard_open(server, i, err);
 	for (size_t i = 0; i < config->listener_count; i++)
 		config->listeners[i].port = server->listeners[i].port;
-	for (; rc == NH_OK && server->started < server->config.loops; server->started++) {
-		rc = nh_loop_start(server->shards[server->started].loop, err);
-		if (rc != NH_OK)
-			break;
-	}
 	if (rc != NH_OK) {
 		nh_server_free(server);
 		return rc;
 	}
 	*out = server;
+	return NH_OK;
+}
+
+nh_rc nh_server_start(struct nh_server *server, struct nh_err *err)
+{
+	for (; server->started < server->config.loops; server->started++)
+		NH_TRY(nh_loop_start(server->shards[server->started].loop, err));
 	return NH_OK;
 }
 

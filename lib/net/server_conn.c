@@ -80,6 +80,7 @@ static void slot_release(struct nh_conn *c)
 struct nh_conn_id nh_conn_id_of(const struct nh_conn *conn) { return (struct nh_conn_id){conn->shard->index, conn->slot, conn->generation}; }
 struct nh_loop *nh_conn_loop(const struct nh_conn *conn) { return conn->shard->loop; }
 struct nh_server *nh_conn_server(const struct nh_conn *conn) { return conn->shard->server; }
+void *nh_conn_session(const struct nh_conn *conn) { return conn->ws ? conn->session : NULL; }
 
 /* ---- raw input and output ---------------------------------------------------------------------------------------------- */
 

@@ -250,6 +250,7 @@ static int set_up(void **state)
 	listeners[1] = (struct nh_listener){.name = "tls", .address = "127.0.0.1", .mounts = mounts, .tls = server_tls, .verify = verify, .verify_slow = verify_slow};
 	struct nh_server_config config = {.loops = 2, .pool = pool, .listeners = listeners, .listener_count = 2, .head_ms = 500};
 	assert_int_equal(nh_server_open(&config, &server, &err), NH_OK);
+	assert_int_equal(nh_server_start(server, &err), NH_OK);
 	return 0;
 }
 
@@ -679,6 +680,7 @@ static void test_drain(void **state)
 	struct client c[3];
 	pthread_t thread;
 	assert_int_equal(nh_server_open(&config, &other, &err), NH_OK);
+	assert_int_equal(nh_server_start(other, &err), NH_OK);
 	listeners[0].port = l.port;
 	for (size_t i = 0; i < 3; i++)
 		ws_open_client(&c[i], NULL, "/socket");

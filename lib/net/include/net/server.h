@@ -147,8 +147,9 @@ struct nh_server_config {
 	size_t output_max;            /* unsent bytes of a WebSocket; 4 MiB */
 };
 
-/* nh_server_open - binds everything, starts the loops. NH_ECONFLICT: port in use; NH_EPERM; NH_EINVAL: address; NH_EIO. Messages name address and port. */
+/* nh_server_open - binds everything; nobody is served before nh_server_start. NH_ECONFLICT: port in use; NH_EPERM; NH_EINVAL: address; NH_EIO. Messages name address and port. */
 nh_rc nh_server_open(const struct nh_server_config *config, struct nh_server **out, struct nh_err *err);
+nh_rc nh_server_start(struct nh_server *server, struct nh_err *err); /* starts the loops. NH_EIO */
 struct nh_loop *nh_server_loop(struct nh_server *server, unsigned i); /* i < loops */
 /*
  * nh_server_drain - stops accepting, finishes requests, closes WebSockets with 1012 spread over three quarters of drain_ms, then what is left hard.
@@ -185,3 +186,4 @@ void nh_conn_work(struct nh_conn *conn, void (*run)(void *worker, void *arg), vo
 bool nh_conn_working(const struct nh_conn *conn);
 struct nh_loop *nh_conn_loop(const struct nh_conn *conn);
 struct nh_server *nh_conn_server(const struct nh_conn *conn);
+void *nh_conn_session(const struct nh_conn *conn); /* the one given to nh_response_upgrade, NULL where it is no WebSocket */
