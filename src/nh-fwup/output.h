@@ -1,0 +1,21 @@
+/*
+ * What nh-fwup says, plain or framed: results, messages, progress, errors, the exit handshake. Errors go to standard output, as callers of
+ * fwup expect.  source: reference/fwup-format "13"
+ */
+#pragma once
+
+#include "base/buf.h"
+
+struct output {
+	bool framing, numeric, quiet, exit_handshake;
+	bool bar;             /* the progress bar is in use: messages clear its line */
+	struct nh_buf result; /* text of the command, sent at the end */
+	uint64_t start_ms;
+};
+
+void output_message(void *output, const char *text);             /* info(), warnings */
+void output_progress(void *output, unsigned percent);
+void output_bytes(nh_slice bytes);                               /* straight to standard output */
+void output_aside(nh_slice bytes);                               /* to standard error */
+/* Reports success or the error, does the handshake; returns the exit status. with_packet: false for create, which sends no OK. */
+int output_end(struct output *o, nh_rc rc, const struct nh_err *err, bool with_packet);
