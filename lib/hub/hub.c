@@ -1,0 +1,25 @@
+/*
+ * What every hub function shares: appending effects. Carrying them out is the caller's, after the commit.
+ */
+#include "hub/hub.h"
+
+void nh_effect_add(struct nh_ctx *ctx, nh_effect_kind kind, int64_t id, nh_slice name, nh_slice payload)
+{
+	NH_ASSERT(ctx->effects != NULL);
+
+	struct nh_effects *list = ctx->effects;
+	if (list->count == list->cap) {
+		size_t cap = list->cap ? list->cap * 2 : 8;
+		struct nh_effect *items = NH_NEW_ARRAY(ctx->arena, cap, struct nh_effect);
+		for (size_t i = 0; i < list->count; i++)
+			items[i] = list->items[i];
+		list->items = items;
+		list->cap = cap;
+	}
+	list->items[list->count++] = (struct nh_effect){
+		.kind = kind,
+		.id = id,
+		.name = nh_arena_copy(ctx->arena, name),
+		.payload = nh_arena_copy(ctx->arena, payload),
+	};
+}
