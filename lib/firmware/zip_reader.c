@@ -51,6 +51,7 @@ struct nh_fw_zip_reader {
 
 	uint32_t members;
 	uint32_t central_entries;
+	bool in_tail;        /* a record behind the members was seen: no further members */
 	uint64_t skip;       /* AT_TAIL_SKIP */
 
 	struct nh_buf name;
@@ -395,6 +396,7 @@ static nh_rc tail_signature(struct nh_fw_zip_reader *z, uint32_t sig, struct nh_
 		go(z, AT_DONE, 0);
 		return NH_OK;
 	}
+	z->in_tail = true;
 	switch (sig) {
 	case SIG_CENTRAL: go(z, AT_CENTRAL, 42); return NH_OK;
 	case SIG_END: go(z, AT_END, 18); return NH_OK;
@@ -413,11 +415,11 @@ static nh_rc at_signature(struct nh_fw_zip_reader *z, nh_slice *in, struct nh_er
 		return NH_OK;
 	struct nh_rd r = nh_rd_of(nh_buf_slice(&z->held));
 	uint32_t sig = nh_rd_u32le(&r);
-	if (sig == SIG_LOCAL && z->central_entries == 0) {
+	if (sig == SIG_LOCAL && !z->in_tail) {
 		go(z, AT_LOCAL, 26);
 		return NH_OK;
 	}
-	if (z->members == 0 && sig != SIG_END)
+	if (z->members == 0 && !z->in_tail && sig != SIG_END)
 		return REFUSE(z, err, NH_FW_FAULT_NOT_ARCHIVE, NH_EFORMAT, "Unrecognized archive format");
 	return tail_signature(z, sig, err);
 }
@@ -503,7 +505,7 @@ nh_rc nh_fw_zip_reader_finish(struct nh_fw_zip_reader *z, struct nh_err *err)
 			*err = z->saved;
 		return z->rc;
 	}
-	if (z->state == AT_SIGNATURE && z->members == 0 && z->central_entries == 0)
+	if (z->state == AT_SIGNATURE && z->members == 0 && !z->in_tail)
 		return REFUSE(z, err, z->held.len == 0 ? NH_FW_FAULT_NOT_ARCHIVE : NH_FW_FAULT_TRUNCATED, NH_EFORMAT, "Unrecognized archive format");
 	if (z->state == AT_SIGNATURE || z->state >= AT_CENTRAL)
 		return REFUSE(z, err, NH_FW_FAULT_TRUNCATED, NH_EFORMAT, "Truncated ZIP end-of-file record");

@@ -230,6 +230,38 @@ static void zip_forms(void **state)
 		}
 }
 
+/* Behind the members, where a whole file is asked for. */
+static void zip_tails(void **state)
+{
+#define MEMBER LOCAL(0, 0, CRC_ABC, 3, 3, 0), 'a', 'b', 'c'
+#define DIRECTORY CENTRAL, U32(0), U32(0), U32(0), U32(0), U32(0), U32(0), U16(1), U16(0), U16(0), U32(0), U32(0), U32(0), 'a'
+#define END(n, comment) 'P', 'K', 5, 6, U32(0), U16(n), U16(n), U32(0), U32(0), U16(comment)
+	const struct {
+		nh_fw_fault fault;
+		nh_slice bytes;
+	} rows[] = {
+		ROW(NH_FW_FAULT_NONE, MEMBER, DIRECTORY, END(1, 0)),
+		/* ZIP64 end record and locator between */
+		ROW(NH_FW_FAULT_NONE, MEMBER, DIRECTORY, 'P', 'K', 6, 6, U32(4), U32(0), U32(0), 'P', 'K', 6, 7, U32(0), U32(0), U32(0), U32(0), END(1, 0)),
+		ROW(NH_FW_FAULT_MALFORMED, MEMBER, END(0, 0)),
+		ROW(NH_FW_FAULT_MALFORMED, MEMBER, DIRECTORY, DIRECTORY, END(2, 0)),
+		ROW(NH_FW_FAULT_MALFORMED, MEMBER, DIRECTORY, END(1, 1), 'x'),
+		ROW(NH_FW_FAULT_MALFORMED, MEMBER, DIRECTORY, END(1, 0), 'x'),
+		ROW(NH_FW_FAULT_MALFORMED, MEMBER, DIRECTORY, MEMBER, END(1, 0)),
+		ROW(NH_FW_FAULT_MALFORMED, MEMBER, 'P', 'K', 6, 6, U32(4), U32(0), U32(0), MEMBER, DIRECTORY, END(1, 0)),
+		ROW(NH_FW_FAULT_MALFORMED, MEMBER, 'P', 'K', 6, 6, U32(0xffffffffu), U32(1), END(1, 0)),
+		ROW(NH_FW_FAULT_MALFORMED, MEMBER, 'a', 'b', 'c', 'd'),
+		ROW(NH_FW_FAULT_TRUNCATED, MEMBER, DIRECTORY),
+	};
+	NH_AUTO_BUF struct nh_buf data = NH_BUF_INIT;
+	for (size_t i = 0; i < NH_ARRAY_LEN(rows); i++)
+		for (size_t piece = 1; piece <= rows[i].bytes.len; piece++) {
+			nh_fw_fault fault = read_zip(rows[i].bytes, piece, true, &data);
+			if (fault != rows[i].fault)
+				fail_msg("row %zu in pieces of %zu: %s", i, piece, nh_fw_fault_name(fault));
+		}
+}
+
 /* Data that looks like descriptors everywhere; large members through the small output window; both ways of compression. */
 static void zip_round_trip(void **state)
 {
@@ -280,7 +312,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(decoding), cmocka_unit_test(files), cmocka_unit_test(identity), cmocka_unit_test(packets),
-		cmocka_unit_test(zip_forms), cmocka_unit_test(zip_round_trip),
+		cmocka_unit_test(zip_forms), cmocka_unit_test(zip_tails), cmocka_unit_test(zip_round_trip),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
