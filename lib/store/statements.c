@@ -1,0 +1,9 @@
+/*
+ * Every family of statements of this program: what nh_db_open prepares. A new family file adds its list here.
+ */
+#include "store/foundation.h"
+
+const struct nh_stmt *const *const nh_store_statements[] = {
+	nh_foundation_statements,
+	NULL,
+};
