@@ -25,8 +25,8 @@ static void run_posted(void *arg)
 	fn(fn_arg);
 }
 
-/* Takes the whole list at once, so that messages posted meanwhile wait for the next turn and sockets get theirs. */
-static void mailbox_drain(struct nh_loop *loop)
+/* Runs what was posted; true where the loop is to stop. Takes the whole list at once, so that messages posted meanwhile wait for the next turn and sockets get theirs. */
+static bool mailbox_drain(struct nh_loop *loop)
 {
 	pthread_mutex_lock(&loop->lock);
 	struct nh_message *m = loop->head;
@@ -40,11 +40,15 @@ static void mailbox_drain(struct nh_loop *loop)
 		m->fn(m->arg);
 		m = next;
 	}
-	if (stop)
-		uv_stop(&loop->uv);
+	return stop;
 }
 
-static void on_wake(uv_async_t *async) { mailbox_drain(async->data); }
+static void on_wake(uv_async_t *async)
+{
+	struct nh_loop *loop = async->data;
+	if (mailbox_drain(loop))
+		uv_stop(&loop->uv);
+}
 
 static void on_check(uv_check_t *check)
 {
@@ -96,10 +100,9 @@ nh_rc nh_loop_new(const struct nh_loop_config *config, struct nh_loop **out, str
 
 void nh_loop_run(struct nh_loop *loop)
 {
-	loop->thread = pthread_self();
+	loop->runner = pthread_self();
 	__atomic_store_n(&loop->running, true, __ATOMIC_RELEASE);
-	mailbox_drain(loop);
-	if (!loop->stopping)
+	if (!mailbox_drain(loop))
 		uv_run(&loop->uv, UV_RUN_DEFAULT);
 	__atomic_store_n(&loop->running, false, __ATOMIC_RELEASE);
 }
@@ -146,7 +149,7 @@ void nh_loop_free(struct nh_loop *loop)
 	NH_ASSERT(!loop->running && !loop->own_thread);
 	/* Completions that came after the stop: their owners let go of memory in them. */
 	while (loop->head)
-		mailbox_drain(loop);
+		(void)mailbox_drain(loop);
 	on_check(&loop->check);
 	uv_close((uv_handle_t *)&loop->wake, NULL);
 	uv_close((uv_handle_t *)&loop->check, NULL);
@@ -160,7 +163,7 @@ void nh_loop_free(struct nh_loop *loop)
 
 bool nh_loop_here(const struct nh_loop *loop)
 {
-	return !__atomic_load_n(&loop->running, __ATOMIC_ACQUIRE) || pthread_equal(loop->thread, pthread_self());
+	return !__atomic_load_n(&loop->running, __ATOMIC_ACQUIRE) || pthread_equal(loop->runner, pthread_self());
 }
 
 uint64_t nh_loop_now_ms(const struct nh_loop *loop) { return uv_now(&loop->uv); }

@@ -17,7 +17,8 @@ struct nh_loop {
 	uv_async_t wake;
 	uv_check_t check;
 	struct deferred *deferred; /* the loop's thread only */
-	pthread_t thread;
+	pthread_t thread; /* of nh_loop_start, to be joined */
+	pthread_t runner; /* who runs the loop; valid while running */
 	bool own_thread;
 	bool running;   /* atomic */
 	char *name;

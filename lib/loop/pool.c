@@ -23,24 +23,44 @@ struct nh_pool {
 	unsigned started;
 
 	pthread_mutex_t lock; /* guards what follows */
-	pthread_cond_t wake;
+	pthread_cond_t wake; /* a job, or the end */
+	pthread_cond_t idle; /* nothing is outstanding any more */
 	struct nh_work *head, **tail;
 	size_t queued, running;
+	size_t outstanding; /* jobs until their done ran, waiters until their fn ran */
 	uint64_t submitted, refused;
 	struct nh_pool_waiter *waiters, **waiters_tail;
 	bool stopping;
 };
 
+/* With the lock held. */
+static void settle(struct nh_pool *pool)
+{
+	if (--pool->outstanding == 0)
+		pthread_cond_broadcast(&pool->idle);
+}
+
+static void settle_from_loop(struct nh_pool *pool)
+{
+	pthread_mutex_lock(&pool->lock);
+	settle(pool);
+	pthread_mutex_unlock(&pool->lock);
+}
+
 static void waiter_run(void *arg)
 {
 	struct nh_pool_waiter *waiter = arg;
+	struct nh_pool *pool = waiter->pool;
 	waiter->fn(waiter);
+	settle_from_loop(pool);
 }
 
 static void work_done(void *arg)
 {
 	struct nh_work *work = arg;
+	struct nh_pool *pool = work->pool; /* done may free the work, or submit it again */
 	work->done(work);
+	settle_from_loop(pool);
 }
 
 /* With the lock held: takes the next job, and tells the first producer that there is room. */
@@ -88,6 +108,8 @@ static void *thread_main(void *arg)
 		}
 		pthread_mutex_lock(&pool->lock);
 		pool->running--;
+		if (!answer)
+			settle(pool);
 	}
 	pthread_mutex_unlock(&pool->lock);
 	return NULL;
@@ -124,6 +146,7 @@ nh_rc nh_pool_new(const struct nh_pool_config *config, struct nh_pool **out, str
 	pool->waiters_tail = &pool->waiters;
 	pthread_mutex_init(&pool->lock, NULL);
 	pthread_cond_init(&pool->wake, NULL);
+	pthread_cond_init(&pool->idle, NULL);
 	*out = pool;
 	nh_rc rc = start_threads(pool, err);
 	if (rc != NH_OK) {
@@ -131,6 +154,14 @@ nh_rc nh_pool_new(const struct nh_pool_config *config, struct nh_pool **out, str
 		*out = NULL;
 	}
 	return rc;
+}
+
+void nh_pool_drain(struct nh_pool *pool)
+{
+	pthread_mutex_lock(&pool->lock);
+	while (pool->outstanding)
+		pthread_cond_wait(&pool->idle, &pool->lock);
+	pthread_mutex_unlock(&pool->lock);
 }
 
 void nh_pool_free(struct nh_pool *pool)
@@ -147,6 +178,7 @@ void nh_pool_free(struct nh_pool *pool)
 			pool->config.thread_fini(pool->config.ctx, pool->threads[i].worker);
 	}
 	pthread_cond_destroy(&pool->wake);
+	pthread_cond_destroy(&pool->idle);
 	pthread_mutex_destroy(&pool->lock);
 	free(pool->threads);
 	free(pool);
@@ -161,11 +193,13 @@ nh_rc nh_work_submit(struct nh_pool *pool, struct nh_loop *loop, struct nh_work 
 		pool->refused++;
 		rc = NH_EAGAIN;
 	} else {
+		work->pool = pool;
 		work->loop = loop;
 		work->next = NULL;
 		*pool->tail = work;
 		pool->tail = &work->next;
 		pool->queued++;
+		pool->outstanding++;
 		pool->submitted++;
 		pthread_cond_signal(&pool->wake);
 	}
@@ -176,8 +210,10 @@ nh_rc nh_work_submit(struct nh_pool *pool, struct nh_loop *loop, struct nh_work 
 void nh_pool_wait(struct nh_pool *pool, struct nh_loop *loop, struct nh_pool_waiter *waiter)
 {
 	pthread_mutex_lock(&pool->lock);
+	waiter->pool = pool;
 	waiter->loop = loop;
 	waiter->next = NULL;
+	pool->outstanding++;
 	if (pool->queued < pool->config.queue_max) {
 		/* Room came between the refusal and this call. */
 		waiter->message = (struct nh_message){.fn = waiter_run, .arg = waiter};

@@ -6,6 +6,7 @@
  */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <malloc.h>
 #include <netinet/in.h>
 #include <pthread.h>
 #include <semaphore.h>
@@ -18,6 +19,8 @@
 #include "server_int.h"
 
 #define SWEEP_MS 250
+#define LINGER_MS 2000
+#define TRIM_AFTER 1000 /* connections gone before memory is worth giving back */
 #define ACCEPTS_PER_EVENT 64
 #define BACKLOG 4096
 #define FD_RESERVE 200 /* for the database, files and the log */
@@ -92,7 +95,7 @@ static nh_rc prove_free(struct nh_listener *l, struct nh_err *err)
 
 static unsigned handshakes_max(const struct shard *shard) { return shard->server->config.max_handshakes ? shard->server->config.max_handshakes : 96; }
 
-static void unpark(struct shard *shard)
+void shard_unpark(struct shard *shard)
 {
 	while (shard->parked_head && shard->stats.handshaking < handshakes_max(shard)) {
 		struct parked *p = shard->parked_head;
@@ -155,8 +158,12 @@ static void on_acceptable(void *arg, unsigned events)
 		socklen_t len = sizeof peer;
 		int fd = accept4(a->fd, (struct sockaddr *)&peer, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
 		if (fd < 0) {
-			if (errno == EMFILE || errno == ENFILE)
+			if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
+				/* The socket stays readable: without a rest the loop would spin. The next sweep looks again. */
 				NH_LOG(NH_LOG_ERROR, "net.no_descriptors", NH_I("connections", a->shard->stats.connections));
+				nh_watch_set(a->watch, 0);
+				a->shard->starved = true;
+			}
 			return;
 		}
 		admit(a, fd, &peer);
@@ -173,6 +180,7 @@ static uint64_t limit_of(const struct nh_server_config *config, const struct nh_
 	case CLASS_BODY: return config->body_ms;
 	case CLASS_KEEP_ALIVE: return config->keep_alive_ms;
 	case CLASS_WEBSOCKET: return c->ws && c->ws->idle_ms ? c->ws->idle_ms : 180000;
+	case CLASS_LINGER: return LINGER_MS;
 	case CLASS_WORKING:
 	case CLASS_COUNT: break;
 	}
@@ -191,6 +199,36 @@ static void timed_out(struct nh_conn *c)
 	}
 }
 
+static void trim_run(void *worker, struct nh_work *work) { malloc_trim(0); }
+
+static void trim_done(struct nh_work *work)
+{
+	struct shard *shard = (struct shard *)(void *)((char *)work - offsetof(struct shard, trim));
+	shard->trimming = false;
+}
+
+/* After a mass disconnect, once it has calmed down. */
+static void give_memory_back(struct shard *shard)
+{
+	bool calm = shard->released == shard->released_seen;
+	shard->released_seen = shard->released;
+	if (!calm || shard->released < TRIM_AFTER || shard->trimming)
+		return;
+	shard->trim = (struct nh_work){.run = trim_run, .done = trim_done};
+	if (nh_work_submit(shard->server->config.pool, shard->loop, &shard->trim) != NH_OK)
+		return; /* busy: the next sweep tries again */
+	shard->trimming = true;
+	shard->released = shard->released_seen = 0;
+}
+
+static void accept_again(struct shard *shard)
+{
+	shard->starved = false;
+	for (size_t i = 0; i < shard->server->config.listener_count; i++)
+		if (shard->acceptors[i].watch)
+			nh_watch_set(shard->acceptors[i].watch, NH_READABLE);
+}
+
 static void on_sweep(void *arg)
 {
 	struct shard *shard = arg;
@@ -200,7 +238,10 @@ static void on_sweep(void *arg)
 		while ((c = shard->first[class]) && now - c->active_ms >= limit_of(&shard->server->config, c))
 			timed_out(c);
 	}
-	unpark(shard);
+	if (shard->starved)
+		accept_again(shard);
+	shard_unpark(shard);
+	give_memory_back(shard);
 }
 
 /* ---- drain ------------------------------------------------------------------------------------------------------------- */
@@ -235,14 +276,6 @@ static void close_all(struct shard *shard)
 			conn_close(shard->first[class]);
 }
 
-static bool shard_idle(const struct shard *shard)
-{
-	for (size_t class = 0; class < CLASS_COUNT; class++)
-		if (shard->first[class])
-			return false;
-	return true;
-}
-
 #define DRAIN_TICK_MS 50
 
 static void on_drain_tick(void *arg)
@@ -255,7 +288,8 @@ static void on_drain_tick(void *arg)
 		conn_close(shard->first[CLASS_KEEP_ALIVE]);
 	if (nh_loop_now_ms(shard->loop) >= shard->drain_until_ms)
 		close_all(shard);
-	if (!shard_idle(shard))
+	/* Jobs of connections that are closed already count: their sinks and sessions still need the pool. */
+	if (shard->alive)
 		return;
 	struct drain *drain = d->drain;
 	nh_timer_close(shard->drain_timer);
@@ -312,6 +346,8 @@ void nh_server_drain(struct nh_server *server, uint64_t drain_ms)
 		while (sem_wait(&drain.empty) != 0)
 			continue;
 	sem_destroy(&drain.empty);
+	/* What on_close callbacks set to work. */
+	nh_pool_drain(server->config.pool);
 }
 
 /* ---- open and free ----------------------------------------------------------------------------------------------------- */

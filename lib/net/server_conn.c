@@ -143,7 +143,7 @@ static void close_broken(void *arg) { conn_close(arg); }
 /*
  * Callers of conn_write stand in the middle of an exchange or of an application's callback: nothing may vanish under them, so the end is deferred.
  */
-static nh_rc conn_break(struct nh_conn *c)
+nh_rc conn_break(struct nh_conn *c)
 {
 	c->broken = true;
 	nh_buf_fini(&c->out);
@@ -188,7 +188,8 @@ void conn_rewatch(struct nh_conn *c)
 	switch ((conn_state)c->state) {
 	case CONN_HANDSHAKE: events = nh_tls_wants_write(c->tls) ? NH_WRITABLE : NH_READABLE; break;
 	case CONN_HEAD:
-	case CONN_BODY: events = NH_READABLE; break;
+	case CONN_BODY:
+	case CONN_LINGER: events = NH_READABLE; break;
 	case CONN_WEBSOCKET: events = c->work_open ? 0 : NH_READABLE; break;
 	case CONN_RESPONDING:
 	case CONN_CLOSING: events = NH_WRITABLE; break;
@@ -207,6 +208,7 @@ static void handshake_over(struct nh_conn *c)
 		return;
 	c->in_handshake_count = false;
 	UNCOUNT(c->shard, handshaking, 1);
+	shard_unpark(c->shard);
 }
 
 struct verification {
@@ -295,9 +297,13 @@ static void handshake(struct nh_conn *c)
 	if (rc != NH_OK) {
 		COUNT(c->shard, handshake_failures, 1);
 		NH_LOG(NH_LOG_DEBUG, "net.handshake_failed", NH_STR("listener", c->listener->name), NH_STR("why", err.msg));
-		conn_close(c);
+		if (rc == NH_ECLOSED)
+			conn_close(c);
+		else
+			conn_end(c); /* the alert must arrive */
 		return;
 	}
+	c->tls_open = true;
 	COUNT(c->shard, handshakes, 1);
 	conn_enter(c, CONN_HEAD, CLASS_HEAD);
 	conn_rewatch(c);
@@ -326,6 +332,7 @@ struct nh_conn *conn_new(struct shard *shard, const struct nh_listener *listener
 	int on = 1;
 	NH_IGNORE(setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on));
 	slot_take(c);
+	shard->alive++;
 	COUNT(shard, connections, 1);
 	c->state = c->tls ? CONN_HANDSHAKE : CONN_HEAD;
 	list_append(c, c->tls ? CLASS_HANDSHAKE : CLASS_HEAD);
@@ -342,6 +349,8 @@ struct nh_conn *conn_new(struct shard *shard, const struct nh_listener *listener
 static void conn_release(void *arg)
 {
 	struct nh_conn *c = arg;
+	c->shard->alive--;
+	c->shard->released++;
 	nh_buf_fini(&c->in);
 	nh_buf_fini(&c->out);
 	nh_ws_decoder_fini(&c->decoder);
@@ -362,24 +371,51 @@ void conn_close(struct nh_conn *c)
 	if (c->state == CONN_CLOSED)
 		return;
 	handshake_over(c);
-	bool websocket = c->ws != NULL;
+	bool lingered = c->state == CONN_LINGER;
 	c->state = CONN_CLOSED;
 	list_remove(c);
 	slot_release(c);
 	UNCOUNT(c->shard, connections, 1);
-	if (c->tls)
+	if (c->tls_open && !lingered)
 		nh_tls_bye(c->tls);
 	nh_watch_close(c->watch);
 	c->watch = NULL;
 	close(c->fd);
 	c->fd = -1;
-	if (websocket)
+	if (c->ws && !c->work_open)
 		ws_gone(c);
 	if (c->exchange)
 		exchange_gone(c->exchange);
 	/* A job that is out comes back to this memory; whoever gets it back releases it. */
 	if (!c->work_open)
 		nh_loop_defer(c->shard->loop, conn_release, c);
+}
+
+void conn_end(struct nh_conn *c)
+{
+	NH_ASSERT(!c->exchange);
+	if (c->tls_open)
+		nh_tls_bye(c->tls);
+	conn_enter(c, CONN_LINGER, CLASS_LINGER);
+	if (c->ws && !c->work_open)
+		ws_gone(c);
+	if (shutdown(c->fd, SHUT_WR) != 0)
+		conn_close(c);
+	else
+		conn_rewatch(c);
+}
+
+#define LINGER_MAX ((uint32_t)16 << 20) /* bytes of a peer that does not listen */
+
+static void linger(struct nh_conn *c)
+{
+	ssize_t n = recv(c->fd, c->shard->buffer, READ_BUFFER, 0);
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (n > 0)
+		c->lingered_bytes += (uint32_t)n;
+	if (n <= 0 || c->lingered_bytes > LINGER_MAX)
+		conn_close(c);
 }
 
 /* ---- events ------------------------------------------------------------------------------------------------------------ */
@@ -408,10 +444,10 @@ void conn_input(struct nh_conn *c, nh_slice fresh)
 			break;
 		}
 		rest = nh_slice_skip(rest, used);
-		if (used == 0 || c->state == CONN_CLOSED || c->state == CONN_CLOSING || c->broken)
+		if (used == 0 || c->state == CONN_CLOSED || c->state == CONN_CLOSING || c->state == CONN_LINGER || c->broken)
 			break;
 	}
-	if (c->state != CONN_CLOSED && rest.len)
+	if (c->state != CONN_CLOSED && c->state != CONN_CLOSING && c->state != CONN_LINGER && rest.len)
 		nh_buf_put_slice(&c->in, rest);
 	nh_buf_fini(&kept);
 	conn_rewatch(c);
@@ -423,12 +459,25 @@ void conn_resume(struct nh_conn *c)
 		conn_input(c, NH_SLICE_EMPTY);
 }
 
+/* A body is gathered up to the buffer's size, since each piece costs a trip to a worker; anything else is one read. */
+static nh_rc fill(struct nh_conn *c, size_t *got)
+{
+	nh_rc rc = raw_read(c, c->shard->buffer, READ_BUFFER, got);
+	while (rc == NH_OK && c->tls && c->state == CONN_BODY && *got + NH_TLS_RECORD_MAX <= READ_BUFFER) {
+		size_t more = 0;
+		if (raw_read(c, c->shard->buffer + *got, READ_BUFFER - *got, &more) != NH_OK)
+			break; /* an end of the connection is seen again by the next read */
+		*got += more;
+	}
+	return rc;
+}
+
 /* One read an event: asking again only to see EAGAIN costs a system call per heartbeat. What TLS holds decrypted must be taken, though. */
 static void on_readable(struct nh_conn *c)
 {
 	do {
 		size_t got = 0;
-		nh_rc rc = raw_read(c, c->shard->buffer, READ_BUFFER, &got);
+		nh_rc rc = fill(c, &got);
 		if (rc == NH_EAGAIN)
 			return;
 		if (rc != NH_OK) {
@@ -451,7 +500,7 @@ static void on_writable(struct nh_conn *c)
 			return;
 		}
 		if (c->state == CONN_CLOSING) {
-			conn_close(c);
+			conn_end(c);
 			return;
 		}
 	}
@@ -463,6 +512,10 @@ static void on_event(void *arg, unsigned events)
 	struct nh_conn *c = arg;
 	if (c->state == CONN_HANDSHAKE) {
 		handshake(c);
+		return;
+	}
+	if (c->state == CONN_LINGER) {
+		linger(c);
 		return;
 	}
 	if (events & NH_WRITABLE && (conn_has_output(c) || c->state == CONN_RESPONDING || c->state == CONN_CLOSING))

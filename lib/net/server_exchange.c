@@ -347,9 +347,10 @@ void exchange_finished(struct nh_conn *c)
 	exchange_free(ex);
 	if (close) {
 		conn_enter(c, CONN_CLOSING, CLASS_BODY);
-		if (conn_flush(c) == NH_OK)
-			conn_close(c);
-		else
+		nh_rc rc = conn_flush(c);
+		if (rc == NH_OK)
+			conn_end(c);
+		else if (rc == NH_EAGAIN)
 			conn_rewatch(c);
 		return;
 	}

@@ -12,7 +12,7 @@
 #define HEAD_MAX ((size_t)32768)
 
 /* Each open connection stands in exactly one list, ordered by last activity, so a sweep looks only at what is over time. */
-typedef enum conn_class { CLASS_HANDSHAKE, CLASS_HEAD, CLASS_BODY, CLASS_KEEP_ALIVE, CLASS_WEBSOCKET, CLASS_WORKING, CLASS_COUNT } conn_class;
+typedef enum conn_class { CLASS_HANDSHAKE, CLASS_HEAD, CLASS_BODY, CLASS_KEEP_ALIVE, CLASS_WEBSOCKET, CLASS_LINGER, CLASS_WORKING, CLASS_COUNT } conn_class;
 
 typedef enum conn_state {
 	CONN_HANDSHAKE,  /* TLS */
@@ -23,6 +23,7 @@ typedef enum conn_state {
 	CONN_RESPONDING, /* writing a response */
 	CONN_WEBSOCKET,
 	CONN_CLOSING,    /* last bytes are being written */
+	CONN_LINGER,     /* all is said; what the peer still sends is thrown away, as a reset would destroy our last words on their way */
 	CONN_CLOSED,
 } conn_state;
 
@@ -51,9 +52,11 @@ struct nh_conn {
 	bool eof;
 	bool work_open;              /* a job of this connection is out: memory stays until it is back */
 	bool in_handshake_count;
-	bool in_callback;            /* a WebSocket callback or its delivery runs: close only marks */
+	bool tls_open;               /* the handshake is over: a goodbye makes sense */
 	bool close_sent;
 	bool broken;                 /* writing failed: closed at the end of the iteration */
+	uint16_t close_code;         /* WebSocket: what on_close is told; 0 = nothing was said */
+	uint32_t lingered_bytes;
 	struct nh_http_scan scan;    /* how far the head in front was looked at */
 	/* WebSocket */
 	const struct nh_ws_handler *ws;
@@ -102,6 +105,12 @@ struct shard {
 	uint64_t date_second;
 	char date[40];
 	uint64_t drain_until_ms, drain_step;
+	uint64_t alive;              /* connections whose memory is not released, jobs of closed ones included */
+	uint64_t released;           /* since memory last went back to the kernel */
+	uint64_t released_seen;
+	struct nh_work trim;
+	bool trimming;
+	bool starved;                /* accepting rests until the next sweep: no descriptors left */
 	bool draining;
 	bool full_logged;
 	uint8_t *buffer; /* READ_BUFFER bytes, shared by all connections of the loop */
@@ -160,6 +169,7 @@ struct exchange {
 struct nh_conn *conn_new(struct shard *shard, const struct nh_listener *listener, int fd, const struct sockaddr_storage *peer);
 void conn_enter(struct nh_conn *c, conn_state state, conn_class class); /* moves to the end of a class list; refreshes its activity */
 void conn_close(struct nh_conn *c);           /* now; deferred memory */
+void conn_end(struct nh_conn *c);             /* the output is written: goodbye, then linger until the peer ends too */
 void conn_work_back(struct nh_conn *c);       /* a job came back to a closed connection: its memory may go */
 void conn_rewatch(struct nh_conn *c);         /* sets the descriptor's events from the state */
 nh_rc conn_write(struct nh_conn *c, nh_slice bytes); /* tries at once, keeps the rest; NH_ECLOSED: broken, nothing is freed before the iteration ends */
@@ -169,6 +179,7 @@ void conn_resume(struct nh_conn *c);          /* what waits in c->in, then the s
 static inline bool conn_has_output(const struct nh_conn *c) { return c->out.len > c->out_at; }
 nh_rc conn_raw_write(struct nh_conn *c, nh_slice bytes, size_t *put);
 int conn_fd(const struct nh_conn *c);
+nh_rc conn_break(struct nh_conn *c); /* closed at the end of the iteration, whatever is on the stack now; NH_ECLOSED */
 
 /* exchange.c */
 void exchange_head(struct nh_conn *c, nh_slice bytes, size_t *used); /* bytes may hold a head; *used of them were consumed */
@@ -184,6 +195,9 @@ void respond(struct exchange *ex);             /* writes the head, then body, fi
 void respond_more(struct nh_conn *c);          /* the socket takes more of a file */
 void response_init(struct nh_response *res);
 void response_fini(struct nh_response *res);
+
+/* server.c */
+void shard_unpark(struct shard *shard); /* a handshake ended: the next may begin */
 
 /* ws_conn.c */
 void ws_start(struct nh_conn *c, const struct nh_ws_handler *handler, void *session);

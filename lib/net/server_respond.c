@@ -49,7 +49,11 @@ void nh_response_file(struct nh_response *res, int take_fd, uint64_t size_bytes,
 	if (res->file >= 0)
 		close(res->file);
 	res->file = take_fd;
-	res->has_file = true;
+	res->has_file = take_fd >= 0;
+	if (!res->has_file) {
+		nh_response_send(res, 500, NULL, NH_SLICE_EMPTY);
+		return;
+	}
 	res->file_size = size_bytes;
 	res->status = 200;
 	res->type = type;

@@ -17,9 +17,7 @@ void ws_start(struct nh_conn *c, const struct nh_ws_handler *handler, void *sess
 	nh_ws_decoder_init(&c->decoder, NH_WS_SERVER, handler->max_message_bytes);
 	COUNT(c->shard, websockets, 1);
 	conn_enter(c, CONN_WEBSOCKET, CLASS_WEBSOCKET);
-	c->in_callback = true;
 	handler->on_open(c, session);
-	c->in_callback = false;
 	if (c->state == CONN_WEBSOCKET)
 		conn_resume(c);
 }
@@ -29,7 +27,7 @@ void ws_gone(struct nh_conn *c)
 	const struct nh_ws_handler *handler = c->ws;
 	c->ws = NULL;
 	UNCOUNT(c->shard, websockets, 1);
-	handler->on_close(c, c->session, c->decoder.close_code ? c->decoder.close_code : NH_WS_CLOSE_ABNORMAL);
+	handler->on_close(c, c->session, c->close_code ? c->close_code : NH_WS_CLOSE_ABNORMAL);
 	c->session = NULL;
 }
 
@@ -39,11 +37,13 @@ static void start_close(struct nh_conn *c, uint16_t code, nh_slice reason)
 	if (c->close_sent || c->state == CONN_CLOSED)
 		return;
 	c->close_sent = true;
+	if (!c->close_code)
+		c->close_code = code;
+	conn_enter(c, CONN_CLOSING, CLASS_BODY);
 	NH_AUTO_BUF struct nh_buf frame = NH_BUF_INIT;
 	nh_ws_put_close(&frame, code, reason, NULL);
 	if (conn_write(c, nh_buf_slice(&frame)) != NH_OK)
 		return;
-	conn_enter(c, CONN_CLOSING, CLASS_BODY);
 	/* Even an empty output ends through an event, never inside a callback of the application. */
 	conn_rewatch(c);
 }
@@ -62,6 +62,7 @@ static void deliver(struct nh_conn *c, const struct nh_ws_event *ev)
 		break;
 	case NH_WS_EV_CLOSE:
 		/* source: reference/device-protocol "4": 1000 answers a valid code, and an empty close frame */
+		c->close_code = ev->code;
 		start_close(c, NH_WS_CLOSE_NORMAL, NH_SLICE_EMPTY);
 		break;
 	case NH_WS_EV_PONG:
@@ -75,7 +76,6 @@ void ws_input(struct nh_conn *c, uint8_t *bytes, size_t len)
 	struct nh_err err = NH_ERR_INIT;
 	if (c->class == CLASS_WEBSOCKET)
 		conn_enter(c, CONN_WEBSOCKET, CLASS_WEBSOCKET);
-	c->in_callback = true;
 	while (c->state == CONN_WEBSOCKET && !c->work_open) {
 		struct nh_ws_event ev = {0};
 		nh_rc rc = nh_ws_decode(&c->decoder, &in, &ev, &err);
@@ -89,7 +89,6 @@ void ws_input(struct nh_conn *c, uint8_t *bytes, size_t len)
 			break;
 		deliver(c, &ev);
 	}
-	c->in_callback = false;
 	if (c->state == CONN_WEBSOCKET && in.len)
 		nh_buf_put(&c->in, in.ptr, in.len);
 }
@@ -103,9 +102,7 @@ void nh_ws_send_frame(struct nh_conn *conn, nh_slice frame)
 		/* A peer that does not read: it reconnects when it can. */
 		conn->close_sent = true;
 		conn_enter(conn, CONN_CLOSING, CLASS_BODY);
-		nh_buf_fini(&conn->out);
-		conn->out_at = 0;
-		conn_rewatch(conn);
+		NH_IGNORE(conn_break(conn)); /* says NH_ECLOSED, which it is */
 		return;
 	}
 	COUNT(conn->shard, messages_out, 1);
@@ -152,6 +149,8 @@ static void job_done(struct nh_work *work)
 	c->work_open = false;
 	job->done(gone || c->state != CONN_WEBSOCKET ? NULL : c, job->arg);
 	free(job);
+	if (c->ws && (gone || c->state == CONN_LINGER))
+		ws_gone(c);
 	if (gone)
 		conn_work_back(c);
 	else if (c->state == CONN_WEBSOCKET && !c->work_open)

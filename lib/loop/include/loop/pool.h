@@ -22,7 +22,12 @@ struct nh_pool_config {
 
 /* NH_EIO: no threads. What thread_init returned. */
 nh_rc nh_pool_new(const struct nh_pool_config *config, struct nh_pool **out, struct nh_err *err);
-/* Runs what is queued, then ends and joins the threads. done callbacks still need their loops. NULL legal. Not from a worker. */
+/*
+ * nh_pool_drain - returns at a moment when nothing is queued, running, waiting for room or on its way back to a loop. The loops of all submitters must run.
+ * Blocks; not from a worker or a loop. nh_server_drain does it for its pool.
+ */
+void nh_pool_drain(struct nh_pool *pool);
+/* Runs what is queued, then ends and joins the threads. Nobody may submit or wait any more. NULL legal. Not from a worker. */
 void nh_pool_free(struct nh_pool *pool);
 
 /* One job. Owned by the caller, who embeds it; untouched by the caller from submit until done runs. */
@@ -30,6 +35,7 @@ struct nh_work {
 	void (*run)(void *worker, struct nh_work *work); /* on a worker */
 	void (*done)(struct nh_work *work);              /* on the submitting loop, after run; NULL = nobody waits, and run may free the work */
 	/* the pool's */
+	struct nh_pool *pool;
 	struct nh_loop *loop;
 	struct nh_work *next;
 	struct nh_message message;
@@ -42,6 +48,7 @@ nh_rc nh_work_submit(struct nh_pool *pool, struct nh_loop *loop, struct nh_work 
 struct nh_pool_waiter {
 	void (*fn)(struct nh_pool_waiter *waiter);
 	/* the pool's */
+	struct nh_pool *pool;
 	struct nh_loop *loop;
 	struct nh_pool_waiter *next;
 	struct nh_message message;

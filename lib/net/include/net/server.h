@@ -57,7 +57,8 @@ void nh_response_header(struct nh_response *res, const char *name, nh_slice valu
 void nh_response_send(struct nh_response *res, unsigned status, const char *type, nh_slice body);
 unsigned nh_response_status(const struct nh_response *res); /* 0 = nothing sent yet: answered with 500 */
 /*
- * nh_response_file - a regular file, or its part. The server does HEAD, Range, If-Range, If-None-Match and closes the descriptor. take_fd is taken.
+ * nh_response_file - a regular file, or its part. The server does HEAD, Range, If-Range, If-None-Match and closes the descriptor. take_fd is taken;
+ * a failed open (-1) becomes a 500.
  * etag: unquoted, or empty. Status is 200, 206, 304 or 416. source: reference/device-protocol "13.2"
  */
 void nh_response_file(struct nh_response *res, int take_fd, uint64_t size_bytes, const char *type, nh_slice etag);
@@ -70,7 +71,7 @@ struct nh_ws_handler {
 	/* [loop] session is the one given to nh_response_upgrade. */
 	void (*on_open)(struct nh_conn *conn, void *session);
 	void (*on_message)(struct nh_conn *conn, void *session, nh_ws_opcode opcode, nh_slice data);
-	void (*on_close)(struct nh_conn *conn, void *session, uint16_t code); /* exactly once; the session is the handler's to free. No send in here. */
+	void (*on_close)(struct nh_conn *conn, void *session, uint16_t code); /* exactly once, never while a job of the connection is out; the session is the handler's to free. No send in here. */
 };
 /*
  * nh_response_upgrade - becomes a WebSocket once the 101 is written. take_session is taken: on_close always runs for it, also where the peer went away
@@ -153,7 +154,7 @@ nh_rc nh_server_start(struct nh_server *server, struct nh_err *err); /* starts t
 struct nh_loop *nh_server_loop(struct nh_server *server, unsigned i); /* i < loops */
 /*
  * nh_server_drain - stops accepting, finishes requests, closes WebSockets with 1012 spread over three quarters of drain_ms, then what is left hard.
- * Returns when no connection is left; blocks, so from main.
+ * Returns when no connection is left and the pool has nothing more to do; blocks, so from main. Then the pool may be freed, then the server.
  */
 void nh_server_drain(struct nh_server *server, uint64_t drain_ms);
 void nh_server_free(struct nh_server *server); /* after drain: stops and frees the loops. NULL legal */
@@ -181,7 +182,7 @@ nh_rc nh_server_post(struct nh_server *server, struct nh_conn_id id, void (*fn)(
 void nh_ws_send(struct nh_conn *conn, nh_ws_opcode opcode, nh_slice data);
 void nh_ws_send_frame(struct nh_conn *conn, nh_slice frame); /* bytes already framed once for many */
 void nh_ws_close(struct nh_conn *conn, uint16_t code, nh_slice reason);
-/* [loop] nh_conn_work - run on a worker, then done on the loop; done's conn is NULL where it is gone. Until then nothing more is delivered. One at a time (asserted). */
+/* [loop] nh_conn_work - run on a worker, then done on the loop; done's conn is NULL where it is gone (on_close follows). Until then nothing more is delivered. One at a time (asserted). */
 void nh_conn_work(struct nh_conn *conn, void (*run)(void *worker, void *arg), void (*done)(struct nh_conn *conn, void *arg), void *arg);
 bool nh_conn_working(const struct nh_conn *conn);
 struct nh_loop *nh_conn_loop(const struct nh_conn *conn);
