@@ -1,0 +1,42 @@
+/*
+ * Object store: firmware files under keys. What is behind it is a table of functions; today the file system. Written in two steps, so that
+ * an object is visible whole or not at all: bytes go to an upload, and one commit gives it its key.
+ *
+ * Keys: [a-z0-9._-] segments joined by '/', at most 512 bytes, no empty segment, none that starts with '.'. Anything else: NH_EINVAL.
+ * Uploads that no commit ended are removed when the store is opened again.
+ *
+ * thread: any, all functions block; one upload belongs to one thread at a time.  source: design/architecture "5. Data"
+ */
+#pragma once
+
+#include "base/err.h"
+#include "base/slice.h"
+
+struct nh_objects;
+struct nh_object_upload;
+
+/* nh_objects_open_dir - file store under path, created with parents where absent. NH_EPERM, NH_ENOSPC, NH_EIO (message names the path). */
+nh_rc nh_objects_open_dir(const char *path, struct nh_objects **out, struct nh_err *err);
+void nh_objects_close(struct nh_objects *objects); /* no upload may be open; NULL legal */
+
+/* nh_objects_upload - starts an upload. NH_ENOSPC, NH_EIO. */
+nh_rc nh_objects_upload(struct nh_objects *objects, struct nh_object_upload **out, struct nh_err *err);
+/* nh_object_upload_write - appends. After a failure only abort is legal. NH_ENOSPC ("… is full"), NH_EIO. */
+nh_rc nh_object_upload_write(struct nh_object_upload *upload, nh_slice bytes, struct nh_err *err);
+/* nh_object_upload_fd - descriptor at offset 0 for reading back what was written (firmware is inspected before it gets a key). Borrowed until commit
+ * or abort; nothing may be written after it. NH_EIO. */
+nh_rc nh_object_upload_fd(struct nh_object_upload *upload, int *fd, struct nh_err *err);
+/* nh_object_upload_commit - makes it durable (file and folder) under key, replacing what was there; the upload is gone afterwards, also on failure.
+ * NH_EINVAL (key), NH_ENOSPC, NH_EIO. */
+nh_rc nh_object_upload_commit(struct nh_object_upload *take_upload, const char *key, struct nh_err *err);
+void nh_object_upload_abort(struct nh_object_upload *take_upload); /* NULL legal */
+
+/* nh_objects_open_read - descriptor at offset 0 (caller closes) and size. NH_ENOTFOUND, NH_EINVAL (key), NH_EPERM, NH_EIO. */
+nh_rc nh_objects_open_read(struct nh_objects *objects, const char *key, int *fd, uint64_t *size, struct nh_err *err);
+/* nh_objects_delete - removes it durably; an absent object is fine. NH_EINVAL (key), NH_EPERM, NH_EIO. */
+nh_rc nh_objects_delete(struct nh_objects *objects, const char *key, struct nh_err *err);
+/* nh_objects_list - calls each with every key that starts with prefix, in no order, until it returns false. For finding orphans. NH_EIO. */
+nh_rc nh_objects_list(struct nh_objects *objects, const char *prefix, bool (*each)(void *ctx, const char *key, uint64_t size), void *ctx,
+                      struct nh_err *err);
+/* nh_objects_key_valid - is it a legal key? */
+bool nh_objects_key_valid(const char *key);

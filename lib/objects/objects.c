@@ -1,0 +1,84 @@
+/*
+ * The door of the object store: checks every key, then calls what is behind it.
+ */
+#include "objects_int.h"
+
+#define KEY_MAX 512
+
+static bool key_char(char c)
+{
+	return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '.' || c == '_' || c == '-';
+}
+
+bool nh_objects_key_valid(const char *key)
+{
+	size_t i = 0;
+	bool start = true; /* at the first character of a segment */
+	for (; key[i] != 0 && i <= KEY_MAX; i++) {
+		if (key[i] == '/' ? start : (!key_char(key[i]) || (start && key[i] == '.')))
+			return false;
+		start = key[i] == '/';
+	}
+	return i > 0 && i <= KEY_MAX && !start;
+}
+
+static nh_rc check_key(const char *key, struct nh_err *err)
+{
+	return nh_objects_key_valid(key) ? NH_OK : NH_FAIL(err, NH_EINVAL, "'%.100s' is not an object key", key);
+}
+
+void nh_objects_close(struct nh_objects *objects)
+{
+	if (objects)
+		objects->kind->close(objects);
+}
+
+nh_rc nh_objects_upload(struct nh_objects *objects, struct nh_object_upload **out, struct nh_err *err)
+{
+	*out = NULL;
+	return objects->kind->upload(objects, out, err);
+}
+
+nh_rc nh_object_upload_write(struct nh_object_upload *upload, nh_slice bytes, struct nh_err *err)
+{
+	return upload->objects->kind->upload_write(upload, bytes, err);
+}
+
+nh_rc nh_object_upload_fd(struct nh_object_upload *upload, int *fd, struct nh_err *err)
+{
+	return upload->objects->kind->upload_fd(upload, fd, err);
+}
+
+nh_rc nh_object_upload_commit(struct nh_object_upload *take_upload, const char *key, struct nh_err *err)
+{
+	nh_rc rc = check_key(key, err);
+	if (rc == NH_OK)
+		return take_upload->objects->kind->upload_commit(take_upload, key, err);
+	nh_object_upload_abort(take_upload);
+	return rc;
+}
+
+void nh_object_upload_abort(struct nh_object_upload *take_upload)
+{
+	if (take_upload)
+		take_upload->objects->kind->upload_abort(take_upload);
+}
+
+nh_rc nh_objects_open_read(struct nh_objects *objects, const char *key, int *fd, uint64_t *size, struct nh_err *err)
+{
+	*fd = -1;
+	*size = 0;
+	NH_TRY(check_key(key, err));
+	return objects->kind->open_read(objects, key, fd, size, err);
+}
+
+nh_rc nh_objects_delete(struct nh_objects *objects, const char *key, struct nh_err *err)
+{
+	NH_TRY(check_key(key, err));
+	return objects->kind->del(objects, key, err);
+}
+
+nh_rc nh_objects_list(struct nh_objects *objects, const char *prefix, bool (*each)(void *ctx, const char *key, uint64_t size), void *ctx, struct nh_err *err)
+{
+	return objects->kind->list(objects, prefix, each, ctx, err);
+}
