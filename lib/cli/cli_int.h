@@ -1,0 +1,191 @@
+/*
+ * What the files of `cli` share: the context of the running command, its flags and settings, calls to the server, output. Private to cli.
+ */
+#pragma once
+
+#include "base/arena.h"
+#include "base/json.h"
+#include "base/option.h"
+#include "cli/cli.h"
+
+#define CLI_DEFAULT_URI "https://manage.nervescloud.com"
+#define CLI_FLAGS_MAX 32
+
+typedef enum cli_kind {
+	CLI_FLAG, /* --yes */
+	CLI_TEXT, /* --org NAME */
+	CLI_BOOL, /* --updates-enabled, --updates-enabled=false */
+	CLI_LIST, /* --tag T, repeatable */
+} cli_kind;
+
+struct cli_flag {
+	const char *name; /* NULL ends the table */
+	char letter;
+	cli_kind kind;
+	const char *value; /* name of the value in help */
+	const char *help;
+};
+
+struct cli_value {
+	bool on;
+	const char *text; /* NULL: not given */
+	struct nh_option_list list;
+};
+
+struct nh_cli;
+
+#define CLI_NEEDS_ORG 1u
+#define CLI_NEEDS_PRODUCT 2u
+#define CLI_NEEDS_TOKEN 4u
+#define CLI_IN_ORG (CLI_NEEDS_ORG | CLI_NEEDS_TOKEN)
+#define CLI_IN_PRODUCT (CLI_IN_ORG | CLI_NEEDS_PRODUCT)
+
+struct cli_command {
+	const char *path; /* "device certificates list"; NULL ends the table */
+	const char *args; /* "<id> <serial>", for help */
+	int min_args, max_args;
+	unsigned needs;
+	const struct cli_flag *flags; /* NULL: none */
+	nh_rc (*run)(struct nh_cli *c, struct nh_err *err);
+	const char *help;
+};
+
+extern const struct cli_command *const cli_tables[]; /* one table per subject, NULL ends */
+
+struct cli_settings {
+	char *path; /* arena */
+	json_t *root;
+};
+
+struct nh_cli {
+	const struct nh_cli_io *io;
+	struct nh_arena arena;
+	const struct cli_command *command;
+	const struct cli_flag *flags[CLI_FLAGS_MAX]; /* global and own */
+	struct cli_value values[CLI_FLAGS_MAX];
+	size_t flag_count;
+	char **args; /* positional arguments of the command */
+	int arg_count;
+	const char *data_dir;
+	const char *uri, *token, *org, *product; /* NULL or "" = not set */
+	bool json, non_interactive;
+	struct cli_settings settings;
+};
+
+/* command.c: flags of the running command. Asking for a flag that the command does not have is a bug. */
+const char *cli_text(const struct nh_cli *c, const char *name); /* NULL: not given */
+bool cli_on(const struct nh_cli *c, const char *name);
+const struct nh_option_list *cli_list(const struct nh_cli *c, const char *name);
+/* true or false given to a CLI_BOOL flag: *given says whether. NH_EINVAL. */
+nh_rc cli_bool(const struct nh_cli *c, const char *name, bool *given, bool *value, struct nh_err *err);
+/* NERVES_HUB_<suffix>, then NERVES_CLOUD_<suffix>; NULL where unset or empty */
+const char *cli_env(const struct nh_cli *c, const char *suffix);
+bool cli_truth(const char *text); /* "1" "true" "yes" "y" "on" */
+/* Finds the command argv means: its row, or NULL with *depth words of a known group (0: none). Words of the path are left out of rest. */
+const struct cli_command *cli_find(int argc, char **argv, int *depth, char **rest, int *rest_count);
+
+/* settings.c: settings.json. source: reference/user-api-and-cli "18.3" */
+nh_rc cli_settings_load(struct nh_cli *c, struct nh_err *err);
+nh_rc cli_settings_save(struct nh_cli *c, struct nh_err *err);
+void cli_settings_set(struct nh_cli *c, const char *key, const char *value); /* NULL or "": removes */
+const char *cli_settings_get(const struct nh_cli *c, const char *key);       /* NULL: not set */
+/* Flag, environment, saved settings, project, default. source: "18.1" */
+nh_rc cli_resolve(struct nh_cli *c, struct nh_err *err);
+nh_rc cli_require(const struct nh_cli *c, unsigned needs, struct nh_err *err);
+
+/* files.c: the data directory */
+nh_rc cli_check_name(const char *name, const char *what, struct nh_err *err); /* may it be a file name? NH_EINVAL 'invalid WHAT "x"' */
+char *cli_path(struct nh_cli *c, const char *folder, const char *file);       /* <data-dir>/<folder>/<org>/<file> */
+nh_rc cli_file_create(const char *path, nh_slice bytes, unsigned mode, struct nh_err *err); /* with folders; NH_ECONFLICT: exists */
+nh_rc cli_data_dir_make(const struct nh_cli *c, struct nh_err *err);                        /* with its README */
+nh_rc cli_file_load(const char *path, struct nh_buf *out, struct nh_err *err);              /* at most 1 MiB */
+
+/* envelope.c: encrypted private keys. source: "18.4" */
+#define CLI_SALT_LEN 32
+nh_rc cli_envelope_seal(const uint8_t secret_key[64], nh_slice password, const uint8_t salt[CLI_SALT_LEN], const uint8_t nonce[12], struct nh_buf *out,
+			struct nh_err *err);
+/* NH_EAUTH: wrong password; NH_EFORMAT: not an envelope; NH_EUNSUPPORTED: another algorithm */
+nh_rc cli_envelope_open(nh_slice text, nh_slice password, uint8_t secret_key[64], struct nh_err *err);
+
+/* convert.c: small languages of arguments and cells */
+nh_rc cli_parse_validity(const char *text, int64_t *out_us, struct nh_err *err); /* "31y", "90d", "12h", "1h30m" */
+char *cli_serial_decimal(struct nh_cli *c, const char *argument);                /* as the server names it */
+char *cli_serial_hex(struct nh_cli *c, nh_slice decimal);                        /* "05:F4:2A:96"; not a number: unchanged */
+/* Any time form the server uses. false: never, null or not a time. */
+bool cli_parse_time(nh_slice text, int64_t *out_us);
+char *cli_time_cell(struct nh_cli *c, const json_t *value, bool date_only);      /* "" for none */
+
+/* output.c */
+[[gnu::format(printf, 2, 3)]] void cli_out(const struct nh_cli *c, const char *fmt, ...);
+[[gnu::format(printf, 2, 3)]] void cli_note(const struct nh_cli *c, const char *fmt, ...); /* to stderr */
+void cli_out_json(const struct nh_cli *c, const json_t *value); /* as Go's encoder: indent 2, <>& escaped */
+
+struct cli_table {
+	struct nh_arena *arena;
+	size_t columns, rows, capacity;
+	const char **cells;
+};
+void cli_table_row(struct cli_table *t, ...);                                       /* t->columns texts; control characters are made visible */
+void cli_table_detail(struct cli_table *t, const char *label, const char *value); /* left out where value is NULL or empty */
+void cli_table_print(const struct nh_cli *c, const struct cli_table *t);
+const char *cli_dash(const char *text); /* "-" for nothing */
+
+/* prompt.c */
+nh_rc cli_confirm(struct nh_cli *c, const char *verb, bool yes, struct nh_err *err, const char *question); /* NH_ECLOSED: declined, already said so */
+nh_rc cli_line(struct nh_cli *c, const char *prompt, struct nh_buf *out, struct nh_err *err);
+nh_rc cli_password(struct nh_cli *c, const char *prompt, struct nh_buf *out, struct nh_err *err); /* no echo on a terminal; wipe after use */
+/* Waits up to ms for Esc or Ctrl-C on the terminal; true: cancelled. */
+bool cli_wait_cancelled(struct nh_cli *c, unsigned ms);
+
+/* shape.c: what is printed is our structure of an answer, not the server's bytes. source: "18.6" */
+typedef enum cli_shape_kind { SHAPE_TEXT, SHAPE_BOOL, SHAPE_INT, SHAPE_TIME, SHAPE_TEXTS, SHAPE_OBJECT, SHAPE_OBJECTS, SHAPE_ANY } cli_shape_kind;
+
+struct cli_shape {
+	const char *name; /* NULL ends */
+	cli_shape_kind kind;
+	bool optional;    /* left out when empty */
+	const struct cli_shape *rows; /* OBJECT, OBJECTS */
+	const char *from; /* the server's name where it differs */
+};
+json_t *cli_shape_object(const struct cli_shape *shape, const json_t *server);
+json_t *cli_shape_list(const struct cli_shape *shape, const json_t *server); /* null where absent */
+const char *cli_get(const json_t *object, const char *key);                  /* "" where absent or not text */
+
+/* api.c: the server. Paths are below /api; build them with cli_route. */
+char *cli_route(struct nh_cli *c, const char *first, ...); /* segments, escaped; end with NULL */
+char *cli_org_route(struct nh_cli *c, ...);                /* orgs/O/… */
+char *cli_product_route(struct nh_cli *c, ...);            /* orgs/O/products/P/… */
+nh_rc cli_api_url(struct nh_cli *c, const char *route, char **out, struct nh_err *err);
+
+struct cli_request {
+	const char *method;
+	const char *route;
+	const char *query;  /* without '?', or NULL */
+	json_t *take_body;  /* released by the call; NULL = none */
+	bool anonymous;     /* no token */
+};
+/* *answer: the whole document (new reference) or NULL where the answer is empty; `answer` itself may be NULL. An error answer becomes err's text:
+ * "api: 422: message" and the fields. NH_EAUTH 401, NH_EPERM 403, NH_ENOTFOUND 404, NH_ECONFLICT 409, NH_EINVAL others; NH_EIO: not reached. */
+nh_rc cli_api(struct nh_cli *c, const struct cli_request *request, json_t **answer, struct nh_err *err);
+/* One call whose "data" is shaped into *out (new reference); list: data is an array. body is taken. */
+nh_rc cli_call(struct nh_cli *c, const char *method, const char *route, json_t *take_body, const struct cli_shape *shape, bool list, json_t **out,
+	       struct nh_err *err);
+/* A call without an answer worth showing. */
+nh_rc cli_act(struct nh_cli *c, const char *method, const char *route, json_t *take_body, struct nh_err *err);
+nh_rc cli_upload(struct nh_cli *c, const char *route, const char *file, const char *shown_name, json_t **answer, struct nh_err *err);
+nh_rc cli_download(struct nh_cli *c, const char *route, FILE *to, const char *shown_name, struct nh_err *err);
+/* Text of an error answer, as people see it. */
+void cli_api_error_put(struct nh_buf *out, long status, nh_slice body);
+
+/* progress.c: one line on stderr, only on a terminal */
+struct cli_progress {
+	const struct nh_cli *c;
+	const char *verb, *name;
+	uint64_t shown_at_ms;
+	bool shown;
+};
+void cli_progress_update(struct cli_progress *p, uint64_t done, uint64_t total);
+void cli_progress_end(struct cli_progress *p);
+
+/* cmd_key.c: for firmware */
+nh_rc cli_key_load(struct nh_cli *c, const char *name, const char *password, uint8_t secret_key[64], struct nh_err *err);

@@ -1,0 +1,179 @@
+/*
+ * `nh ca`: certificate authorities that sign device certificates, and the proof to the server that we hold their key.
+ *
+ * source: reference/user-api-and-cli "9" "17.1" "17.4" "18.7"
+ */
+#include <unistd.h>
+
+#include "pki_files.h"
+
+static const struct cli_shape ca_shape[] = {{"serial", SHAPE_TEXT}, {"description", SHAPE_TEXT}, {"not_before", SHAPE_TIME}, {"not_after", SHAPE_TIME}, {NULL}};
+
+static nh_rc list(struct nh_cli *c, struct nh_err *err)
+{
+	NH_AUTO_JSON json_t *all = NULL;
+	struct cli_table t = {.arena = &c->arena, .columns = 4};
+	size_t i;
+	json_t *k;
+	NH_TRY(cli_call(c, "GET", cli_org_route(c, "ca_certificates", NULL), NULL, ca_shape, true, &all, err));
+	cli_table_row(&t, "SERIAL", "DESCRIPTION", "NOT BEFORE", "NOT AFTER");
+	json_array_foreach(all, i, k)
+		cli_table_row(&t, cli_serial_hex(c, nh_json_text(k, "serial")), cli_dash(cli_get(k, "description")),
+			      cli_time_cell(c, json_object_get(k, "not_before"), true), cli_time_cell(c, json_object_get(k, "not_after"), true));
+	if (c->json)
+		cli_out_json(c, all);
+	else if (t.rows == 1)
+		cli_out(c, "No CA certificates found for %s.\n", c->org);
+	else
+		cli_table_print(c, &t);
+	return NH_OK;
+}
+
+static nh_rc show(struct nh_cli *c, struct nh_err *err)
+{
+	NH_AUTO_JSON json_t *k = NULL;
+	struct cli_table t = {.arena = &c->arena, .columns = 2};
+	NH_TRY(cli_call(c, "GET", cli_org_route(c, "ca_certificates", cli_serial_decimal(c, c->args[0]), NULL), NULL, ca_shape, false, &k, err));
+	cli_table_detail(&t, "Serial", cli_serial_hex(c, nh_json_text(k, "serial")));
+	cli_table_detail(&t, "Description", cli_get(k, "description"));
+	cli_table_detail(&t, "Not before", cli_time_cell(c, json_object_get(k, "not_before"), true));
+	cli_table_detail(&t, "Not after", cli_time_cell(c, json_object_get(k, "not_after"), true));
+	if (c->json)
+		cli_out_json(c, k);
+	else
+		cli_table_print(c, &t);
+	return NH_OK;
+}
+
+static nh_rc delete(struct nh_cli *c, struct nh_err *err)
+{
+	const char *serial = cli_serial_decimal(c, c->args[0]), *hex = cli_serial_hex(c, nh_slice_str(serial));
+	NH_TRY(cli_confirm(c, "delete", cli_on(c, "yes"), err, nh_arena_printf(&c->arena, "Delete CA certificate %s from %s?", hex, c->org)));
+	NH_TRY(cli_act(c, "DELETE", cli_org_route(c, "ca_certificates", serial, NULL), NULL, err));
+	cli_out(c, "Deleted CA certificate %s from %s\n", hex, c->org);
+	return NH_OK;
+}
+
+/* A certificate over the server's token, signed by the CA, its own key thrown away: nobody without the CA's key can make it. */
+static nh_rc prove(struct nh_cli *c, const struct cli_authority *ca, struct nh_cert **out, struct nh_err *err)
+{
+	NH_AUTO_JSON json_t *answer = NULL;
+	NH_AUTO_KEY struct nh_key *key = NULL;
+	NH_TRY(cli_api(c, &(struct cli_request){"GET", cli_org_route(c, "ca_certificates", "verification_token", NULL)}, &answer, err));
+	const char *token = cli_get(json_object_get(answer, "data"), "verification_token");
+	struct nh_san san = {NH_SAN_URI, nh_slice_str(nh_arena_printf(&c->arena, "urn:nerveshub:verify:%s", token))};
+	struct nh_cert_profile profile = nh_cert_profile_verification(nh_now_us());
+	profile.sans = &san;
+	profile.san_count = 1;
+	NH_TRY(nh_key_generate_p256(&key, err));
+	return cli_issue(&profile, key, ca, out, err);
+}
+
+/* Devices that this CA signed are created at their first connection. */
+static nh_rc put_jitp(struct nh_cli *c, json_t *body, struct nh_err *err)
+{
+	const char *product = cli_text(c, "jitp-product"), *description = cli_text(c, "jitp-description");
+	const struct nh_option_list *tags = cli_list(c, "jitp-tag");
+	if (!product && (description || tags->count))
+		return NH_FAIL(err, NH_EINVAL, "--jitp-tag and --jitp-description need --jitp-product");
+	if (!product)
+		return NH_OK;
+	json_t *jitp = json_object(), *all = json_array();
+	for (size_t i = 0; i < tags->count; i++)
+		json_array_append_new(all, nh_json_new_text(nh_slice_str(tags->items[i])));
+	json_object_set_new(jitp, "product_name", nh_json_new_text(nh_slice_str(product)));
+	json_object_set_new(jitp, "description", nh_json_new_text(nh_slice_str(description ? description : "created at first connection")));
+	json_object_set_new(jitp, "tags", all);
+	json_object_set_new(body, "jitp", jitp);
+	return NH_OK;
+}
+
+static nh_rc register_ca(struct nh_cli *c, const struct cli_authority *ca, json_t **out, struct nh_err *err)
+{
+	NH_AUTO_CERT struct nh_cert *proof = NULL;
+	NH_AUTO_JSON json_t *body = json_object();
+	NH_TRY(put_jitp(c, body, err));
+	NH_TRY(prove(c, ca, &proof, err));
+	json_object_set_new(body, "cert", cli_pem_base64(ca->cert));
+	json_object_set_new(body, "verification_cert", cli_pem_base64(proof));
+	if (cli_text(c, "description"))
+		json_object_set_new(body, "description", nh_json_new_text(nh_slice_str(cli_text(c, "description"))));
+	return cli_call(c, "POST", cli_org_route(c, "ca_certificates", NULL), json_incref(body), ca_shape, false, out, err);
+}
+
+static nh_rc upload(struct nh_cli *c, struct nh_err *err)
+{
+	CLI_AUTO_AUTHORITY struct cli_authority ca = {0};
+	NH_AUTO_JSON json_t *registered = NULL;
+	const char *cert = cli_text(c, "cert"), *key = cli_text(c, "key");
+	if (!cert != !key || (cert != NULL) == (c->arg_count > 0))
+		return NH_FAIL(err, NH_EINVAL, "pass the name of a generated CA, or both --cert and --key");
+	if (cert)
+		NH_TRY(cli_authority_load(cert, key, &ca, err));
+	else
+		NH_TRY(cli_authority_named(c, c->args[0], &ca, err));
+	NH_TRY(register_ca(c, &ca, &registered, err));
+	if (c->json)
+		cli_out_json(c, registered);
+	else
+		cli_out(c, "Registered CA certificate %s with %s\n", cli_serial_hex(c, ca.cert->serial_decimal), c->org);
+	return NH_OK;
+}
+
+static nh_rc generate(struct nh_cli *c, struct nh_err *err)
+{
+	CLI_AUTO_AUTHORITY struct cli_authority ca = {0};
+	NH_AUTO_BUF struct nh_buf pem = NH_BUF_INIT;
+	NH_AUTO_JSON json_t *registered = NULL;
+	const char *name = cli_text(c, "name") ? cli_text(c, "name") : c->org, *stamp = cli_stamp(c, "%Y-%m-%d-%H-%M-%S");
+	int64_t valid_us = 0;
+	if (cli_on(c, "upload"))
+		NH_TRY(cli_require(c, CLI_IN_ORG, err));
+	NH_TRY(cli_validity(c, &valid_us, err));
+	const char *key_path = cli_path(c, "ca", nh_arena_printf(&c->arena, "%s-key.pem", stamp));
+	const char *cert_path = cli_path(c, "ca", nh_arena_printf(&c->arena, "%s-cert.pem", stamp));
+	if (access(cert_path, F_OK) == 0)
+		return NH_FAIL(err, NH_ECONFLICT, "key file already exists: %s", cert_path);
+	struct nh_cert_profile profile = nh_cert_profile_ca(nh_now_us(), valid_us);
+	profile.organization = nh_slice_str(c->org);
+	profile.common_name = nh_slice_str(name);
+	NH_TRY(cli_data_dir_make(c, err));
+	NH_TRY(nh_key_generate_p256(&ca.key, err));
+	NH_TRY(cli_issue(&profile, ca.key, NULL, &ca.cert, err));
+	nh_cert_put_pem(&pem, ca.cert);
+	NH_TRY(cli_key_save(key_path, ca.key, err));
+	NH_TRY(cli_file_create(cert_path, nh_buf_slice(&pem), 0644, err));
+	cli_out(c, "Generated CA %s for %s\nName:         %s\nPrivate key:  %s\nCertificate:  %s\n", name, c->org, stamp, key_path, cert_path);
+	if (!cli_on(c, "upload")) {
+		cli_out(c, "\nNothing was uploaded. Register it with `nh ca upload %s`.\n", stamp);
+		return NH_OK;
+	}
+	NH_TRY(register_ca(c, &ca, &registered, err));
+	cli_out(c, "Registered CA certificate %s with %s\n", cli_serial_hex(c, ca.cert->serial_decimal), c->org);
+	return NH_OK;
+}
+
+#define REGISTER_FLAGS                                                                                    \
+	{"description", 0, CLI_TEXT, "TEXT", "shown in lists"},                                           \
+	{"jitp-product", 0, CLI_TEXT, "NAME", "create unknown devices of this CA in this product"},       \
+	{"jitp-tag", 0, CLI_LIST, "TAG", "and give them this tag; repeatable"},                           \
+	{"jitp-description", 0, CLI_TEXT, "TEXT", "and this description"}
+
+static const struct cli_flag generate_flags[] = {{"name", 0, CLI_TEXT, "CN", "common name (default: the organization)"},
+						 {"valid-for", 0, CLI_TEXT, "TIME", "31y, 90d, 12h (default 31y)"},
+						 {"upload", 0, CLI_FLAG, NULL, "register it with the organization"},
+						 REGISTER_FLAGS,
+						 {NULL}};
+static const struct cli_flag upload_flags[] = {
+	{"cert", 0, CLI_TEXT, "FILE", "CA certificate"}, {"key", 0, CLI_TEXT, "FILE", "its private key"}, REGISTER_FLAGS, {NULL}};
+static const struct cli_flag yes_flags[] = {{"yes", 'y', CLI_FLAG, NULL, "do not ask"}, {NULL}};
+
+extern const struct cli_command cli_ca_commands[];
+const struct cli_command cli_ca_commands[] = {
+	{"ca generate", "", 0, 0, CLI_NEEDS_ORG, generate_flags, generate, "make a CA for device certificates"},
+	{"ca upload", "[name]", 0, 1, CLI_IN_ORG, upload_flags, upload, "register a CA, proving that you hold its key"},
+	{"ca list", "", 0, 0, CLI_IN_ORG, NULL, list, "list registered CAs"},
+	{"ca show", "<serial>", 1, 1, CLI_IN_ORG, NULL, show, "show a registered CA"},
+	{"ca delete", "<serial>", 1, 1, CLI_IN_ORG, yes_flags, delete, "remove a registered CA"},
+	{NULL},
+};

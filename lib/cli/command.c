@@ -1,0 +1,356 @@
+/*
+ * From argv to a command: finding its row, reading flags wherever they stand, help for every level. The rows are in the cmd_*.c files.
+ *
+ * source: reference/user-api-and-cli "18.1" "18.2"
+ */
+#include <stdlib.h>
+
+#include "cli_int.h"
+
+static const struct cli_flag global_flags[] = {
+	{"uri", 0, CLI_TEXT, "URL", "address of the server"},
+	{"token", 0, CLI_TEXT, "TOKEN", "API token"},
+	{"org", 0, CLI_TEXT, "NAME", "organization"},
+	{"product", 0, CLI_TEXT, "NAME", "product"},
+	{"data-dir", 0, CLI_TEXT, "DIR", "settings, keys and certificates (default ~/.nh)"},
+	{"non-interactive", 0, CLI_FLAG, NULL, "never ask"},
+	{"output", 'o', CLI_TEXT, "FORMAT", "table or json"},
+	{"help", 'h', CLI_FLAG, NULL, "show help"},
+	{"version", 0, CLI_FLAG, NULL, "show the version"},
+	{NULL},
+};
+
+extern const struct cli_command cli_config_commands[], cli_user_commands[], cli_org_commands[], cli_product_commands[], cli_key_commands[],
+	cli_firmware_commands[], cli_device_commands[], cli_certificate_commands[], cli_deployment_commands[], cli_ca_commands[];
+static nh_rc run_version(struct nh_cli *c, struct nh_err *err)
+{
+	cli_out(c, "nh %s\n", NH_VERSION);
+	return NH_OK;
+}
+static const struct cli_command own_commands[] = {{"version", "", 0, 0, 0, NULL, run_version, "show the version"}, {NULL}};
+
+const struct cli_command *const cli_tables[] = {
+	cli_config_commands, cli_user_commands,	       cli_org_commands,	cli_product_commands, cli_key_commands, cli_firmware_commands,
+	cli_device_commands, cli_certificate_commands, cli_deployment_commands, cli_ca_commands,      own_commands,	NULL,
+};
+
+/* Other names of words, below the given words. */
+static const struct {
+	const char *below, *alias, *word;
+} aliases[] = {
+	{"", "deployments", "deployment"}, {"firmware", "publish", "upload"}, {"device", "certs", "certificates"},
+	{"org", "users", "members"},	   {"config", "list", "profiles"},    {"config", "show", "get"},
+};
+
+static const char *canonical(nh_slice below, const char *word)
+{
+	for (size_t i = 0; i < NH_ARRAY_LEN(aliases); i++)
+		if (nh_slice_eq_str(below, aliases[i].below) && nh_slice_eq_str(nh_slice_str(word), aliases[i].alias))
+			return aliases[i].word;
+	return word;
+}
+
+static const struct cli_flag *flag_named(const struct cli_flag *table, nh_slice name)
+{
+	for (; table && table->name; table++)
+		if (nh_slice_eq_str(name, table->name) || (name.len == 1 && table->letter && name.ptr[0] == (uint8_t)table->letter))
+			return table;
+	return NULL;
+}
+
+/* Any flag of any command: before the command is known, only whether a value follows matters. */
+static bool value_follows(const char *arg)
+{
+	bool is_long = arg[1] == '-';
+	nh_slice name = nh_slice_str(arg + (is_long ? 2 : 1));
+	if (nh_slice_chr(name, '=') >= 0 || (!is_long && name.len != 1))
+		return false;
+	const struct cli_flag *f = flag_named(global_flags, name);
+	for (size_t t = 0; !f && cli_tables[t]; t++)
+		for (const struct cli_command *row = cli_tables[t]; !f && row->path; row++)
+			f = flag_named(row->flags, name);
+	return f && (f->kind == CLI_TEXT || f->kind == CLI_LIST);
+}
+
+static const struct cli_command *exact(nh_slice path)
+{
+	for (size_t t = 0; cli_tables[t]; t++)
+		for (const struct cli_command *row = cli_tables[t]; row->path; row++)
+			if (nh_slice_eq_str(path, row->path))
+				return row;
+	return NULL;
+}
+
+/* "device" is a group when a command begins with "device ". */
+static bool is_group(nh_slice path)
+{
+	for (size_t t = 0; cli_tables[t]; t++)
+		for (const struct cli_command *row = cli_tables[t]; row->path; row++) {
+			nh_slice full = nh_slice_str(row->path);
+			if (nh_slice_starts(full, path) && full.len > path.len && full.ptr[path.len] == ' ')
+				return true;
+		}
+	return false;
+}
+
+const struct cli_command *cli_find(int argc, char **argv, int *depth, char **rest, int *rest_count)
+{
+	NH_AUTO_BUF struct nh_buf path = NH_BUF_INIT;
+	const struct cli_command *found = NULL;
+	bool searching = true;
+	*depth = *rest_count = 0;
+	for (int i = 0; i < argc; i++) {
+		char *arg = argv[i];
+		if (i == 0 || !searching || (arg[0] == '-' && arg[1])) {
+			rest[(*rest_count)++] = arg;
+			if (i > 0 && searching && nh_slice_eq_str(NH_LIT("--"), arg))
+				searching = false;
+			else if (i > 0 && searching && value_follows(arg) && i + 1 < argc)
+				rest[(*rest_count)++] = argv[++i];
+			continue;
+		}
+		size_t before = path.len;
+		const char *word = canonical(nh_buf_slice(&path), arg);
+		if (before)
+			nh_buf_put_u8(&path, ' ');
+		nh_buf_put_str(&path, word);
+		const struct cli_command *row = exact(nh_buf_slice(&path));
+		bool group = is_group(nh_buf_slice(&path));
+		if (row || group) {
+			++*depth;
+			found = row;
+		} else {
+			nh_buf_truncate(&path, before);
+			rest[(*rest_count)++] = arg;
+		}
+		searching = group;
+	}
+	rest[*rest_count] = NULL;
+	return found;
+}
+
+/* Where a flag's value is kept. */
+static struct cli_value *value_of(const struct nh_cli *c, const char *name)
+{
+	for (size_t i = 0; i < c->flag_count; i++)
+		if (nh_slice_eq_str(nh_slice_str(name), c->flags[i]->name))
+			return (struct cli_value *)&c->values[i];
+	NH_ASSERT(!"no such flag");
+	return NULL;
+}
+
+const char *cli_text(const struct nh_cli *c, const char *name) { return value_of(c, name)->text; }
+bool cli_on(const struct nh_cli *c, const char *name) { return value_of(c, name)->on; }
+const struct nh_option_list *cli_list(const struct nh_cli *c, const char *name) { return &value_of(c, name)->list; }
+
+nh_rc cli_bool(const struct nh_cli *c, const char *name, bool *given, bool *value, struct nh_err *err)
+{
+	const char *text = cli_text(c, name);
+	nh_slice s = nh_slice_str(text);
+	*given = text != NULL;
+	*value = nh_slice_ieq(s, NH_LIT("true")) || nh_slice_eq_str(s, "1") || nh_slice_ieq(s, NH_LIT("t"));
+	if (!text || *value || nh_slice_ieq(s, NH_LIT("false")) || nh_slice_eq_str(s, "0") || nh_slice_ieq(s, NH_LIT("f")))
+		return NH_OK;
+	return NH_FAIL(err, NH_EINVAL, "--%s needs true or false, not '%.80s'", name, text);
+}
+
+/* The command's own flags first: `deployment --version REQ` hides the global --version. */
+static void add_flags(struct nh_cli *c, const struct cli_flag *table)
+{
+	for (; table && table->name; table++) {
+		bool hidden = false;
+		for (size_t i = 0; i < c->flag_count; i++)
+			hidden |= nh_slice_eq_str(nh_slice_str(table->name), c->flags[i]->name);
+		NH_ASSERT(c->flag_count < CLI_FLAGS_MAX);
+		if (!hidden)
+			c->flags[c->flag_count++] = table;
+	}
+}
+
+/* Rows for the option parser; their targets are our values. */
+static struct nh_option *option_table(struct nh_cli *c)
+{
+	struct nh_option *rows = NH_NEW_ARRAY(&c->arena, c->flag_count + 1, struct nh_option);
+	for (size_t i = 0; i < c->flag_count; i++) {
+		const struct cli_flag *f = c->flags[i];
+		struct cli_value *v = &c->values[i];
+		rows[i] = (struct nh_option){.name = f->name, .letter = f->letter, .value = f->value, .help = f->help};
+		rows[i].kind = f->kind == CLI_FLAG ? NH_OPT_FLAG : f->kind == CLI_LIST ? NH_OPT_LIST : NH_OPT_TEXT;
+		rows[i].target = f->kind == CLI_FLAG ? (void *)&v->on : f->kind == CLI_LIST ? (void *)&v->list : (void *)&v->text;
+	}
+	return rows;
+}
+
+/* "--updates-enabled" alone means "=true": the option parser knows no optional values. */
+static void spell_out_booleans(struct nh_cli *c, int argc, char **argv)
+{
+	for (int i = 1; i < argc && !nh_slice_eq_str(NH_LIT("--"), argv[i]); i++)
+		for (size_t k = 0; k < c->flag_count; k++)
+			if (c->flags[k]->kind == CLI_BOOL && argv[i][0] == '-' && argv[i][1] == '-' &&
+			    nh_slice_eq_str(nh_slice_str(argv[i] + 2), c->flags[k]->name))
+				argv[i] = nh_arena_printf(&c->arena, "--%s=true", c->flags[k]->name);
+}
+
+static void put_flags_help(struct nh_cli *c, struct nh_buf *out)
+{
+	struct nh_option *all = option_table(c);
+	size_t own = 0;
+	while (c->command && c->command->flags && c->command->flags[own].name)
+		own++;
+	nh_buf_put_str(out, own ? "\nFlags:\n" : "");
+	struct nh_option first_global = all[own];
+	all[own] = (struct nh_option){0};
+	nh_option_help(out, all);
+	all[own] = first_global;
+	nh_buf_put_str(out, "\nGlobal flags:\n");
+	nh_option_help(out, all + own);
+}
+
+static void command_help(struct nh_cli *c)
+{
+	NH_AUTO_BUF struct nh_buf b = NH_BUF_INIT;
+	nh_buf_printf(&b, "%s\n\nUsage:\n  nh %s%s%s [flags]\n", c->command->help, c->command->path, c->command->args[0] ? " " : "", c->command->args);
+	put_flags_help(c, &b);
+	cli_out(c, "%s", nh_buf_cstr(&b));
+}
+
+/* Commands below the words of a group; at the top only the groups. */
+static void group_help(struct nh_cli *c, nh_slice group)
+{
+	NH_AUTO_BUF struct nh_buf b = NH_BUF_INIT;
+	struct cli_table t = {.arena = &c->arena, .columns = 2};
+	nh_slice last = NH_SLICE_EMPTY;
+	if (group.len == 0)
+		nh_buf_put_str(&b, "Talks to a NervesHub server.\n\n");
+	nh_buf_printf(&b, "Usage:\n  nh %.*s%s<command> [flags]\n\nCommands:\n", NH_ARG(group), group.len ? " " : "");
+	cli_out(c, "%s", nh_buf_cstr(&b));
+	for (size_t i = 0; cli_tables[i]; i++)
+		for (const struct cli_command *row = cli_tables[i]; row->path; row++) {
+			nh_slice path = nh_slice_str(row->path), word, rest;
+			if (group.len && (!nh_slice_starts(path, group) || path.len <= group.len || path.ptr[group.len] != ' '))
+				continue;
+			nh_slice below = group.len ? nh_slice_skip(path, group.len + 1) : path;
+			bool deeper = nh_slice_cut(below, ' ', &word, &rest);
+			if (group.len == 0 && deeper) {
+				if (!nh_slice_eq(word, last))
+					cli_table_row(&t, nh_arena_printf(&c->arena, "  %.*s", NH_ARG(word)),
+						      nh_arena_printf(&c->arena, "see: nh %.*s --help", NH_ARG(word)));
+				last = word;
+				continue;
+			}
+			cli_table_row(&t, nh_arena_printf(&c->arena, "  %.*s %s", NH_ARG(below), row->args), row->help);
+		}
+	cli_table_print(c, &t);
+	nh_buf_clear(&b);
+	put_flags_help(c, &b);
+	cli_out(c, "%s", nh_buf_cstr(&b));
+}
+
+static size_t common_prefix(nh_slice a, nh_slice b)
+{
+	size_t n = 0;
+	while (n < a.len && n < b.len && a.ptr[n] == b.ptr[n])
+		n++;
+	return n;
+}
+
+static nh_rc unknown_command(const char *word, struct nh_err *err)
+{
+	nh_slice best = NH_SLICE_EMPTY;
+	size_t score = 1;
+	for (size_t i = 0; cli_tables[i]; i++)
+		for (const struct cli_command *row = cli_tables[i]; row->path; row++) {
+			nh_slice first, rest;
+			nh_slice_cut(nh_slice_str(row->path), ' ', &first, &rest);
+			size_t n = common_prefix(first, nh_slice_str(word));
+			if (n > score) {
+				score = n;
+				best = first;
+			}
+		}
+	if (best.len)
+		return NH_FAIL(err, NH_EINVAL, "unknown command \"%.80s\" for \"nh\"; did you mean \"%.*s\"?", word, NH_ARG(best));
+	return NH_FAIL(err, NH_EINVAL, "unknown command \"%.80s\" for \"nh\"; `nh --help` lists the commands", word);
+}
+
+static nh_rc check_arguments(const struct nh_cli *c, struct nh_err *err)
+{
+	if (c->arg_count < c->command->min_args)
+		return NH_FAIL(err, NH_EINVAL, "missing argument: nh %s %s", c->command->path, c->command->args);
+	if (c->arg_count > c->command->max_args)
+		return NH_FAIL(err, NH_EINVAL, "too many arguments (\"%.80s\"): nh %s %s", c->args[c->command->max_args], c->command->path, c->command->args);
+	return NH_OK;
+}
+
+/* The words in front of a group's help, as given on the command line (canonical). */
+static nh_slice group_words(struct nh_cli *c, int argc, char **argv, int depth)
+{
+	NH_AUTO_BUF struct nh_buf path = NH_BUF_INIT;
+	for (int i = 1; i < argc && depth > 0; i++) {
+		if (argv[i][0] == '-') {
+			i += value_follows(argv[i]);
+			continue;
+		}
+		const char *word = canonical(nh_buf_slice(&path), argv[i]);
+		nh_buf_printf(&path, "%s%s", path.len ? " " : "", word);
+		depth--;
+	}
+	return nh_arena_copy(&c->arena, nh_buf_slice(&path));
+}
+
+static nh_rc dispatch(struct nh_cli *c, int argc, char **argv, struct nh_err *err)
+{
+	char **rest = NH_NEW_ARRAY(&c->arena, (size_t)argc + 2, char *);
+	int depth = 0, rest_count = 0;
+	bool asked = argc > 1 && nh_slice_eq_str(NH_LIT("help"), argv[1]);
+	if (asked) {
+		argv++;
+		argc--;
+	}
+	c->command = cli_find(argc, argv, &depth, rest, &rest_count);
+	if (c->command)
+		add_flags(c, c->command->flags);
+	add_flags(c, global_flags);
+	spell_out_booleans(c, rest_count, rest);
+	NH_TRY(nh_option_parse(option_table(c), rest_count, rest, &c->arg_count, err));
+	c->args = rest + 1;
+	if (cli_on(c, "version")) {
+		cli_out(c, "nh %s\n", NH_VERSION);
+		return NH_OK;
+	}
+	if (!c->command && depth == 0 && c->arg_count > 0)
+		return unknown_command(c->args[0], err);
+	if (!c->command) {
+		group_help(c, group_words(c, argc, argv, depth));
+		return NH_OK;
+	}
+	if (asked || cli_on(c, "help")) {
+		command_help(c);
+		return NH_OK;
+	}
+	NH_TRY(check_arguments(c, err));
+	NH_TRY(cli_resolve(c, err));
+	NH_TRY(cli_require(c, c->command->needs, err));
+	return c->command->run(c, err);
+}
+
+int nh_cli_run(const struct nh_cli_io *io, int argc, char **argv)
+{
+	struct nh_cli c = {.io = io};
+	struct nh_err err = NH_ERR_INIT;
+	nh_rc rc = dispatch(&c, argc, argv, &err);
+	if (rc != NH_OK && rc != NH_ECLOSED) {
+		fflush(io->out);
+		cli_note(&c, "Error: %s\n", err.msg[0] ? err.msg : nh_rc_name(rc));
+	}
+	/* A full disk under a redirected stdout shows only now. */
+	if (fflush(io->out) != 0 && rc == NH_OK) {
+		cli_note(&c, "Error: cannot write to standard output\n");
+		rc = NH_EIO;
+	}
+	for (size_t i = 0; i < c.flag_count; i++)
+		free(c.values[i].list.items);
+	json_decref(c.settings.root);
+	nh_arena_fini(&c.arena);
+	return rc == NH_OK || rc == NH_ECLOSED ? 0 : 1;
+}

@@ -1,0 +1,174 @@
+/*
+ * settings.json, and where each value of a command comes from: flag, environment, saved settings, the Mix project in the working directory,
+ * default.
+ *
+ * source: reference/user-api-and-cli "18.1" "18.3"
+ */
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/process.h"
+#include "cli_int.h"
+
+#define SETTINGS_MAX ((size_t)1 << 20)
+#define MIX_TIMEOUT_MS 30000
+
+static const char *const order[] = {"uri", "org", "product", "token", "profiles"};
+
+nh_rc cli_settings_load(struct nh_cli *c, struct nh_err *err)
+{
+	NH_AUTO_BUF struct nh_buf text = NH_BUF_INIT;
+	c->settings.path = nh_arena_printf(&c->arena, "%s/settings.json", c->data_dir);
+	nh_rc rc = nh_file_read(c->settings.path, SETTINGS_MAX, &text, err);
+	if (rc == NH_OK) {
+		rc = nh_json_parse(nh_buf_slice(&text), SETTINGS_MAX, &c->settings.root, err);
+		if (rc == NH_OK && !json_is_object(c->settings.root))
+			rc = NH_FAIL(err, NH_EFORMAT, "not a JSON object");
+		if (rc != NH_OK)
+			return nh_err_prefix(err, rc, "config: parsing settings file %s", c->settings.path);
+	} else if (rc == NH_ENOTFOUND) {
+		c->settings.root = json_object();
+		rc = NH_OK;
+	}
+	return rc;
+}
+
+/* Written in the usual order, empty members left out, members we do not know kept. */
+nh_rc cli_settings_save(struct nh_cli *c, struct nh_err *err)
+{
+	NH_AUTO_JSON json_t *out = json_object();
+	const char *key;
+	json_t *value;
+	for (size_t i = 0; i < NH_ARRAY_LEN(order); i++) {
+		value = json_object_get(c->settings.root, order[i]);
+		if (value && !(json_is_string(value) && json_string_length(value) == 0) && !(json_is_object(value) && json_object_size(value) == 0))
+			json_object_set(out, order[i], value);
+	}
+	json_object_foreach(c->settings.root, key, value)
+	{
+		bool known = false;
+		for (size_t i = 0; i < NH_ARRAY_LEN(order); i++)
+			known |= nh_slice_eq_str(nh_slice_str(key), order[i]);
+		if (!known)
+			json_object_set(out, key, value);
+	}
+	struct nh_buf text = NH_BUF_INIT;
+	nh_json_put_pretty(&text, out);
+	nh_rc rc = cli_data_dir_make(c, err);
+	if (rc == NH_OK)
+		rc = nh_file_write_atomic(c->settings.path, nh_buf_slice(&text), 0600, err);
+	nh_buf_wipe(&text); /* holds the token */
+	return rc;
+}
+
+void cli_settings_set(struct nh_cli *c, const char *key, const char *value)
+{
+	if (value && *value)
+		json_object_set_new(c->settings.root, key, nh_json_new_text(nh_slice_str(value)));
+	else
+		json_object_del(c->settings.root, key);
+}
+
+const char *cli_settings_get(const struct nh_cli *c, const char *key)
+{
+	const char *text = json_string_value(json_object_get(c->settings.root, key));
+	return text && *text ? text : NULL;
+}
+
+const char *cli_env(const struct nh_cli *c, const char *suffix)
+{
+	static const char *const prefixes[] = {"NERVES_HUB_", "NERVES_CLOUD_"};
+	for (size_t i = 0; i < NH_ARRAY_LEN(prefixes); i++) {
+		char name[64];
+		snprintf(name, sizeof name, "%s%s", prefixes[i], suffix);
+		const char *value = c->io->env(name);
+		if (value && *value)
+			return value;
+	}
+	return NULL;
+}
+
+bool cli_truth(const char *text)
+{
+	static const char *const yes[] = {"1", "true", "yes", "y", "on"};
+	nh_slice s = nh_slice_trim(nh_slice_str(text));
+	for (size_t i = 0; i < NH_ARRAY_LEN(yes); i++)
+		if (nh_slice_ieq(s, nh_slice_str(yes[i])))
+			return true;
+	return false;
+}
+
+/* Flag, environment; NULL where neither is given. */
+static const char *given(const struct nh_cli *c, const char *flag, const char *suffix)
+{
+	const char *text = cli_text(c, flag);
+	return text ? text : cli_env(c, suffix);
+}
+
+/* Asks the Mix project in the working directory; NULL without one, or when Mix cannot tell. */
+static const char *from_mix(struct nh_cli *c, const char *const *keys, bool *broken)
+{
+	for (; *keys && !*broken && access("mix.exs", R_OK) == 0; keys++) {
+		NH_AUTO_BUF struct nh_buf out = NH_BUF_INIT;
+		const char *code = nh_arena_printf(&c->arena, "IO.puts(Mix.Project.config()[:%s])", *keys);
+		int status = 0;
+		struct nh_process p = {.argv = (const char *const[]){"mix", "eval", code, NULL}, .timeout_ms = MIX_TIMEOUT_MS};
+		nh_rc rc = nh_process_run(&p, &status, &out, NULL, NULL);
+		*broken = rc != NH_OK;
+		if (rc == NH_ETIMEOUT)
+			cli_note(c, "mix did not answer within 30 s; organization and product are not taken from the project\n");
+		if (rc != NH_OK || status != 0)
+			continue;
+		nh_slice last = NH_SLICE_EMPTY, line, rest = nh_buf_slice(&out);
+		while (rest.len) {
+			nh_slice_cut(rest, '\n', &line, &rest);
+			if (nh_slice_trim(line).len)
+				last = nh_slice_trim(line);
+		}
+		if (last.len)
+			return nh_arena_str(&c->arena, last);
+	}
+	return NULL;
+}
+
+static const char *scope(struct nh_cli *c, const char *name, const char *suffix, const char *const *mix_keys, unsigned need, bool *mix_broken)
+{
+	const char *text = given(c, name, suffix);
+	text = text ? text : cli_settings_get(c, name);
+	/* Starting Mix takes a second: only for commands that need the answer. */
+	return text || !(c->command->needs & need) ? text : from_mix(c, mix_keys, mix_broken);
+}
+
+nh_rc cli_resolve(struct nh_cli *c, struct nh_err *err)
+{
+	const char *home = c->io->env("HOME");
+	c->data_dir = given(c, "data-dir", "DATA_DIR");
+	if (!c->data_dir || !*c->data_dir)
+		c->data_dir = home && *home ? nh_arena_printf(&c->arena, "%s/.nh", home) : ".nh";
+	const char *output = given(c, "output", "OUTPUT");
+	c->json = nh_slice_ieq(nh_slice_str(output), NH_LIT("json"));
+	if (output && !c->json && !nh_slice_ieq(nh_slice_str(output), NH_LIT("table")))
+		return NH_FAIL(err, NH_EINVAL, "invalid output format \"%.80s\": must be \"table\" or \"json\"", output);
+	c->non_interactive = cli_on(c, "non-interactive") || cli_truth(cli_env(c, "NON_INTERACTIVE"));
+	NH_TRY(cli_settings_load(c, err));
+	c->uri = given(c, "uri", "URI");
+	c->uri = c->uri ? c->uri : cli_settings_get(c, "uri");
+	c->uri = c->uri && *c->uri ? c->uri : CLI_DEFAULT_URI;
+	c->token = given(c, "token", "TOKEN");
+	c->token = c->token ? c->token : cli_settings_get(c, "token");
+	bool mix_broken = false;
+	c->org = scope(c, "org", "ORG", (const char *const[]){"org", NULL}, CLI_NEEDS_ORG, &mix_broken);
+	c->product = scope(c, "product", "PRODUCT", (const char *const[]){"name", "app", NULL}, CLI_NEEDS_PRODUCT, &mix_broken);
+	return NH_OK;
+}
+
+nh_rc cli_require(const struct nh_cli *c, unsigned needs, struct nh_err *err)
+{
+	if (needs & CLI_NEEDS_ORG && (!c->org || !*c->org))
+		return NH_FAIL(err, NH_EINVAL, "no organization set: pass --org, set NERVES_HUB_ORG, or run `nh config set org <name>`");
+	if (needs & CLI_NEEDS_PRODUCT && (!c->product || !*c->product))
+		return NH_FAIL(err, NH_EINVAL, "no product set: pass --product, set NERVES_HUB_PRODUCT, or run `nh config set product <name>`");
+	if (needs & CLI_NEEDS_TOKEN && (!c->token || !*c->token))
+		return NH_FAIL(err, NH_EAUTH, "not authenticated: run `nh user auth` or set NERVES_HUB_TOKEN");
+	return NH_OK;
+}
