@@ -55,9 +55,7 @@ static nh_rc show(struct nh_cli *c, struct nh_err *err)
 	NH_TRY(cli_call(c, "GET", cli_product_route(c, "firmwares", c->args[0], NULL), NULL, firmware_shape, false, &f, err));
 	for (size_t i = 0; i < NH_ARRAY_LEN(rows); i++)
 		cli_table_detail(&t, rows[i].label, cli_get(f, rows[i].key));
-	const json_t *created = json_object_get(f, "inserted_at");
-	if (!nh_slice_starts(nh_slice_str(json_string_value(created)), NH_LIT("0001-")))
-		cli_table_detail(&t, "Created", cli_time_cell(c, created, false));
+	cli_table_detail(&t, "Created", cli_time_cell(c, json_object_get(f, "inserted_at"), false));
 	if (c->json)
 		cli_out_json(c, f);
 	else

@@ -35,11 +35,8 @@ static nh_rc show(struct nh_cli *c, struct nh_err *err)
 	int64_t id = nh_json_int(p, "id", 0);
 	cli_table_detail(&t, "Name", cli_get(p, "name"));
 	cli_table_detail(&t, "ID", id ? nh_arena_printf(&c->arena, "%lld", (long long)id) : NULL);
-	for (int i = 0; i < 2; i++) {
-		const json_t *at = json_object_get(p, i ? "updated_at" : "inserted_at");
-		if (!nh_slice_starts(nh_slice_str(json_string_value(at)), NH_LIT("0001-")))
-			cli_table_detail(&t, i ? "Updated" : "Created", cli_time_cell(c, at, false));
-	}
+	cli_table_detail(&t, "Created", cli_time_cell(c, json_object_get(p, "inserted_at"), false));
+	cli_table_detail(&t, "Updated", cli_time_cell(c, json_object_get(p, "updated_at"), false));
 	if (c->json)
 		cli_out_json(c, p);
 	else

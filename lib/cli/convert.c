@@ -154,7 +154,8 @@ char *cli_time_cell(struct nh_cli *c, const json_t *value, bool date_only)
 	int64_t at = 0;
 	NH_AUTO_BUF struct nh_buf b = NH_BUF_INIT;
 	nh_slice text = nh_slice_of(json_string_value(value), json_string_length(value));
-	if (!cli_parse_time(text, &at))
+	/* The zero time stands for none. */
+	if (!cli_parse_time(text, &at) || nh_slice_starts(text, NH_LIT("0001-")))
 		return nh_arena_str(&c->arena, NH_LIT(""));
 	nh_time_put_iso(&b, at);
 	nh_slice iso = nh_buf_slice(&b);
