@@ -135,7 +135,7 @@ static struct cli_value *value_of(const struct nh_cli *c, const char *name)
 	for (size_t i = 0; i < c->flag_count; i++)
 		if (nh_slice_eq_str(nh_slice_str(name), c->flags[i]->name))
 			return (struct cli_value *)&c->values[i];
-	NH_ASSERT(!"no such flag");
+	NH_ASSERT(false); /* no such flag: a command asks for what its table does not list */
 	return NULL;
 }
 

@@ -7,7 +7,7 @@
 
 #include "cli_int.h"
 
-static void put(FILE *to, const char *fmt, va_list ap)
+[[gnu::format(printf, 2, 0)]] static void put(FILE *to, const char *fmt, va_list ap)
 {
 	NH_AUTO_BUF struct nh_buf b = NH_BUF_INIT;
 	nh_buf_vprintf(&b, fmt, ap);
