@@ -223,8 +223,11 @@ static nh_rc handshake_failure(struct nh_tls_session *s, int rc, struct nh_err *
 		gnutls_free(text.data);
 		return out;
 	}
-	bool certificate = rc == GNUTLS_E_CERTIFICATE_ERROR || rc == GNUTLS_E_NO_CERTIFICATE_FOUND;
-	return NH_FAIL(err, certificate ? NH_EAUTH : NH_EFORMAT, "TLS: %s", certificate ? "the client's certificate was refused" : gnutls_strerror(rc));
+	if (rc == GNUTLS_E_NO_CERTIFICATE_FOUND || rc == GNUTLS_E_CERTIFICATE_REQUIRED)
+		return NH_FAIL(err, NH_EAUTH, "TLS: the client sent no certificate, and one is required");
+	if (rc == GNUTLS_E_CERTIFICATE_ERROR)
+		return NH_FAIL(err, NH_EAUTH, "TLS: the client's certificate was refused");
+	return NH_FAIL(err, NH_EFORMAT, "TLS: %s", gnutls_strerror(rc));
 }
 
 nh_rc nh_tls_handshake(struct nh_tls_session *s, struct nh_err *err)
