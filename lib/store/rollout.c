@@ -72,8 +72,6 @@ STMT(facts, "SELECT d.id, d.org_id, d.product_id, d.deployment_id, d.identifier,
             "d.firmware_validation_status, d.firmware_auto_revert_detected, d.tags, d.connected_at, d.first_seen_at, d.last_failure, "
             "d.last_failure_at, c.network_interface, i.id, i.deployment_id FROM devices d "
             "LEFT JOIN device_connections c ON c.device_id = d.id LEFT JOIN inflight_updates i ON i.device_id = d.id WHERE d.id = $1");
-/* Writes what is there already: PostgreSQL locks the row, so two nodes deciding about one device go one after the other. */
-STMT(device_lock, "UPDATE devices SET deployment_id = deployment_id WHERE id = $1");
 STMT(device_set_group, "UPDATE devices SET deployment_id = $1, updated_at = $2 WHERE id = $3");
 STMT(device_set_firmware, "UPDATE devices SET firmware_uuid = $1, firmware_version = $2, firmware_platform = $3, firmware_architecture = $4, "
                           "firmware_metadata = $5, firmware_validation_status = $6, firmware_auto_revert_detected = $7, updated_at = $8 "
@@ -98,7 +96,8 @@ STMT(device_firmware_validation, "UPDATE device_firmwares SET validation_status 
 STMT(waiting_source, "SELECT MIN(firmware_uuid) FROM devices WHERE deployment_id = $1 AND connected_at IS NOT NULL AND firmware_uuid > $2");
 
 #define WAITING(column)                                                                                                           \
-	"SELECT d.id, " column " FROM devices d WHERE d.deployment_id = $1 AND d.firmware_uuid = $2 AND d.connected_at IS NOT NULL " \
+	"SELECT d.id, " column ", d.firmware_version, d.tags, c.network_interface FROM devices d "                                \
+	"LEFT JOIN device_connections c ON c.device_id = d.id WHERE d.deployment_id = $1 AND d.firmware_uuid = $2 AND d.connected_at IS NOT NULL " \
 	"AND d.deleted_at IS NULL AND d.updates_enabled = 1 AND d.firmware_validation_status <> 'not_validated' "                 \
 	"AND (d.updates_blocked_until IS NULL OR d.updates_blocked_until <= $3) "                                                 \
 	"AND NOT EXISTS (SELECT 1 FROM inflight_updates i WHERE i.device_id = d.id) "
@@ -174,7 +173,7 @@ const struct nh_stmt *const nh_rollout_statements[] = {
 	&nh_q_group_by_id, &nh_q_group_by_name, &nh_q_group_list, &nh_q_group_candidates, &nh_q_group_insert, &nh_q_group_update,
 	&nh_q_group_set_release, &nh_q_group_delete, &nh_q_group_lock, &nh_q_group_count_add, &nh_q_group_updated_add, &nh_q_group_ids_active,
 	&nh_q_release_insert, &nh_q_release_list, &nh_q_firmware_for_release, &nh_q_firmware_for_release_id,
-	&nh_q_facts, &nh_q_device_lock, &nh_q_device_set_group, &nh_q_device_set_firmware, &nh_q_device_set_validation,
+	&nh_q_facts, &nh_q_device_set_group, &nh_q_device_set_firmware, &nh_q_device_set_validation,
 	&nh_q_device_set_validated, &nh_q_device_set_attempts, &nh_q_device_set_blocked, &nh_q_device_set_updates, &nh_q_device_set_failure,
 	&nh_q_device_provision, &nh_q_device_online, &nh_q_device_firmware_add, &nh_q_device_firmware_validation,
 	&nh_q_waiting_source, &nh_q_waiting_fifo, &nh_q_waiting_lifo,

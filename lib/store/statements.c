@@ -2,8 +2,10 @@
  * Every family of statements of this program: what nh_db_open prepares. A new family file adds its list here.
  */
 #include "store/foundation.h"
+#include "store/rollout.h"
 
 const struct nh_stmt *const *const nh_store_statements[] = {
 	nh_foundation_statements,
+	nh_rollout_statements,
 	NULL,
 };

@@ -34,7 +34,6 @@ extern const struct nh_stmt nh_q_firmware_for_release_id; /* product, id → the
 
 /* ---- the device's place in the rollout ---------------------------------------------------------------------------------- */
 extern const struct nh_stmt nh_q_facts;                /* device id → nh_device_facts, see rollout.c */
-extern const struct nh_stmt nh_q_device_lock;          /* device id: takes the row's lock */
 extern const struct nh_stmt nh_q_device_set_group;     /* group or null, at, device id */
 extern const struct nh_stmt nh_q_device_set_firmware;  /* uuid, version, platform, architecture, metadata, validation, reverted, at, device id */
 extern const struct nh_stmt nh_q_device_set_validation;/* validation, reverted, at, device id */
@@ -50,8 +49,8 @@ extern const struct nh_stmt nh_q_device_firmware_validation; /* validation, reve
 
 /* ---- selection ---------------------------------------------------------------------------------------------------------- */
 extern const struct nh_stmt nh_q_waiting_source;       /* group, after uuid → next distinct firmware uuid, or null */
-extern const struct nh_stmt nh_q_waiting_fifo;         /* group, uuid, now, after connected_at, after id, limit → id, connected_at */
-extern const struct nh_stmt nh_q_waiting_lifo;         /* group, uuid, now, before first_seen, before id, limit → id, first_seen */
+extern const struct nh_stmt nh_q_waiting_fifo;         /* group, uuid, now, after connected_at, after id, limit → id, connected_at, version, tags, interface */
+extern const struct nh_stmt nh_q_waiting_lifo;         /* group, uuid, now, before first_seen, before id, limit → id, first_seen, version, tags, interface */
 
 /* ---- updates in flight --------------------------------------------------------------------------------------------------- */
 extern const struct nh_stmt nh_q_inflight_get;         /* device */
