@@ -1,0 +1,235 @@
+/*
+ * The endpoint as a whole: what it owns, its routes, the TLS decision, and the one place that carries effects out.
+ */
+#include <stdlib.h>
+
+#include "base/log.h"
+#include "device_api_int.h"
+#include "hub/device_auth.h"
+
+#define STALE_AFTER_US (INT64_C(45) * 60 * NH_US_PER_S)
+
+struct nh_ctx device_api_ctx(struct nh_device_api *api, struct nh_tx *tx, struct nh_arena *arena, struct nh_effects *effects)
+{
+	return (struct nh_ctx){.tx = tx, .arena = arena, .clock = api->config.clock, .rng = api->config.rng, .config = api->config.hub, .effects = effects};
+}
+
+struct nh_device_api *nh_device_api_new(const struct nh_device_api_config *config)
+{
+	struct nh_device_api *api = nh_xcalloc(1, sizeof *api);
+	api->config = *config;
+	certificates_init(&api->certificates, config->known_certificates ? config->known_certificates : 262144);
+	registry_init(&api->registry);
+	return api;
+}
+
+struct clean {
+	struct nh_device_api *api;
+	struct nh_arena *arena;
+	int64_t before_us;
+	size_t cleaned;
+};
+
+static nh_rc clean_tx(struct nh_tx *tx, void *arg, struct nh_err *err)
+{
+	struct clean *clean = arg;
+	struct nh_effects effects = {0};
+	struct nh_ctx ctx = device_api_ctx(clean->api, tx, clean->arena, &effects);
+	return nh_session_clean_stale(&ctx, clean->before_us, &clean->cleaned, err);
+}
+
+nh_rc nh_device_api_start(struct nh_device_api *api, struct nh_server *server, struct nh_err *err)
+{
+	api->server = server;
+	/* SQLite has one process: whoever is connected in its rows is not. With PostgreSQL others may hold them; only the silent are cleaned. */
+	struct clean clean = {.api = api, .before_us = nh_clock_now(api->config.clock)};
+	if (nh_db_is_postgres(api->config.db))
+		clean.before_us -= STALE_AFTER_US;
+	do {
+		NH_AUTO_ARENA struct nh_arena arena = NH_ARENA_INIT;
+		clean.arena = &arena;
+		NH_TRY(nh_db_write(api->config.db, clean_tx, &clean, err));
+	} while (clean.cleaned >= 500);
+	return rollout_start(&api->rollout, api, nh_server_loop(server, 0), err);
+}
+
+void nh_device_api_stop(struct nh_device_api *api) { rollout_stop(&api->rollout); }
+
+void nh_device_api_free(struct nh_device_api *api)
+{
+	if (!api)
+		return;
+	free(api->rollout.groups);
+	certificates_fini(&api->certificates);
+	registry_fini(&api->registry);
+	free(api);
+}
+
+void nh_device_api_stats(struct nh_device_api *api, struct nh_device_api_stats *out)
+{
+	const uint64_t *from = (const uint64_t *)&api->stats;
+	uint64_t *to = (uint64_t *)out;
+	for (size_t i = 0; i < sizeof *out / sizeof *to; i++)
+		to[i] = __atomic_load_n(&from[i], __ATOMIC_RELAXED);
+	out->devices = registry_count(&api->registry);
+	pthread_rwlock_rdlock(&api->certificates.lock);
+	out->certificates_known = api->certificates.count;
+	pthread_rwlock_unlock(&api->certificates.lock);
+}
+
+/* ---- TLS --------------------------------------------------------------------------------------------------------------- */
+
+nh_tls_verdict nh_device_api_verify(void *app, nh_slice der, const uint8_t fingerprint[NH_TLS_FINGERPRINT_LEN], int64_t *tag)
+{
+	struct nh_device_api *api = app;
+	*tag = certificates_find(&api->certificates, fingerprint);
+	return *tag ? NH_TLS_ACCEPT : NH_TLS_PENDING;
+}
+
+nh_tls_verdict nh_device_api_verify_slow(void *worker, void *app, nh_slice der, const uint8_t fingerprint[NH_TLS_FINGERPRINT_LEN], int64_t *tag)
+{
+	struct nh_device_api *api = app;
+	struct nh_effects effects = {0};
+	struct nh_err err = NH_ERR_INIT;
+	struct nh_auth_verdict verdict = {0};
+	NH_AUTO_ARENA struct nh_arena arena = NH_ARENA_INIT;
+	struct nh_auth_env env = {api->config.db, &arena, api->config.clock, api->config.rng, api->config.hub, &effects};
+	nh_rc rc = nh_device_auth_certificate(&env, &der, 1, &verdict, &err);
+	if (rc != NH_OK || !verdict.accepted) {
+		TALLY(api, refused);
+		NH_LOG(NH_LOG_INFO, "device.refused", NH_S("device", verdict.identifier), NH_STR("reason", rc == NH_OK ? nh_auth_reason_name(verdict.reason) : err.msg),
+		       NH_S("detail", verdict.detail));
+		return NH_TLS_REFUSE;
+	}
+	nh_device_api_effects(api, &effects);
+	certificates_put(&api->certificates, fingerprint, verdict.device_id);
+	*tag = verdict.device_id;
+	return NH_TLS_ACCEPT;
+}
+
+/* ---- effects ----------------------------------------------------------------------------------------------------------- */
+
+struct message {
+	struct nh_buf name, payload;
+};
+
+static void message_free(struct message *m)
+{
+	nh_buf_fini(&m->name);
+	nh_buf_fini(&m->payload);
+	free(m);
+}
+
+static void push_on_loop(struct nh_conn *conn, void *arg)
+{
+	struct message *m = arg;
+	if (conn)
+		socket_push(conn, nh_buf_slice(&m->name), nh_buf_slice(&m->payload));
+	message_free(m);
+}
+
+static void close_on_loop(struct nh_conn *conn, void *arg)
+{
+	/* source: reference/device-protocol "4": 1001 for every close the server asks for */
+	if (conn)
+		nh_ws_close(conn, NH_WS_CLOSE_GOING_AWAY, NH_SLICE_EMPTY);
+	message_free(arg);
+}
+
+static void to_device(struct nh_device_api *api, const struct nh_effect *e)
+{
+	struct nh_conn_id id;
+	if (!api->server || !registry_get(&api->registry, e->id, &id))
+		return;
+	struct message *m = nh_xcalloc(1, sizeof *m);
+	nh_buf_put_slice(&m->name, e->name);
+	nh_buf_put_slice(&m->payload, e->payload);
+	if (e->kind == NH_EFFECT_DEVICE_PUSH)
+		TALLY(api, pushes);
+	if (nh_server_post(api->server, id, e->kind == NH_EFFECT_DEVICE_PUSH ? push_on_loop : close_on_loop, m) == NH_OK)
+		return;
+	TALLY(api, pushes_lost);
+	NH_LOG(NH_LOG_WARN, "device.push_lost", NH_I("device_id", e->id), NH_S("event", e->name));
+	message_free(m);
+}
+
+struct deletion {
+	struct nh_work work;
+	struct nh_objects *objects;
+	char *key;
+};
+
+static void delete_run(void *worker, struct nh_work *work)
+{
+	struct deletion *d = (struct deletion *)(void *)work;
+	struct nh_err err = NH_ERR_INIT;
+	if (nh_objects_delete(d->objects, d->key, &err) != NH_OK)
+		NH_LOG(NH_LOG_WARN, "object.delete_failed", NH_STR("key", d->key), NH_STR("why", err.msg));
+	free(d->key);
+	free(d);
+}
+
+static void delete_object(struct nh_device_api *api, const struct nh_effect *e)
+{
+	struct deletion *d = nh_xcalloc(1, sizeof *d);
+	*d = (struct deletion){.work = {.run = delete_run}, .objects = api->config.objects, .key = nh_xstrdup(e->name)};
+	if (nh_work_submit(api->config.pool, NULL, &d->work) == NH_OK)
+		return;
+	NH_LOG(NH_LOG_WARN, "object.delete_failed", NH_S("key", e->name), NH_STR("why", "worker queue full; the file stays until it is removed by hand"));
+	free(d->key);
+	free(d);
+}
+
+static void carry_out(struct nh_device_api *api, const struct nh_effect *e)
+{
+	switch (e->kind) {
+	case NH_EFFECT_DEVICE_PUSH:
+	case NH_EFFECT_DEVICE_CLOSE: to_device(api, e); break;
+	case NH_EFFECT_CERT_FORGET:
+		if (e->payload.len == NH_TLS_FINGERPRINT_LEN)
+			certificates_forget(&api->certificates, e->payload.ptr);
+		break;
+	case NH_EFFECT_CERT_KNOWN:
+		if (e->payload.len == NH_TLS_FINGERPRINT_LEN)
+			certificates_put(&api->certificates, e->payload.ptr, e->id);
+		break;
+	case NH_EFFECT_GROUP_WAKE: rollout_wake(&api->rollout, e->id); break;
+	case NH_EFFECT_OBJECT_DELETE: delete_object(api, e); break;
+	case NH_EFFECT_DEVICE_SETTINGS: /* sessions cache nothing of the device's row */
+	case NH_EFFECT_TOPIC: break;    /* nobody listens on this node yet */
+	}
+}
+
+void nh_device_api_effects(struct nh_device_api *api, const struct nh_effects *effects)
+{
+	for (size_t i = 0; i < effects->count; i++)
+		carry_out(api, &effects->items[i]);
+}
+
+/* ---- routes ------------------------------------------------------------------------------------------------------------ */
+
+static nh_rc alive_tx(struct nh_tx *tx, void *arg, struct nh_err *err) { return NH_OK; }
+
+/* source: reference/user-api-and-cli "1" */
+static void alive(struct nh_request *req, struct nh_response *res)
+{
+	struct nh_device_api *api = req->app;
+	struct nh_err err = NH_ERR_INIT;
+	bool ok = nh_db_read(api->config.db, alive_tx, NULL, &err) == NH_OK;
+	nh_response_send(res, ok ? 200 : 500, "text/plain; charset=utf-8", ok ? NH_LIT("Hello, Friend!") : NH_LIT("Sorry, Friend :("));
+}
+
+#define COMMON_ROUTES                                                                                                                  \
+	{.method = NH_HTTP_GET, .path = "/device-socket/websocket", .handle = socket_upgrade, .summary = "Device channel"},            \
+	{.method = NH_HTTP_GET, .path = "/firmware/*path", .handle = download_firmware, .summary = "Firmware by a signed link"},       \
+	{.method = NH_HTTP_GET, .path = "/status/alive", .handle = alive, .summary = "Is the server well?"},                           \
+	{.method = NH_HTTP_GET, .path = "/status/_health", .handle = alive},                                                           \
+	{.method = NH_HTTP_GET, .path = "/status/health", .handle = alive},                                                            \
+	{.method = NH_HTTP_GET, .path = "/status/healthy", .handle = alive}, {0}
+
+const struct nh_route nh_device_api_routes[] = {
+	{.method = NH_HTTP_GET, .path = "/socket/websocket", .handle = socket_upgrade, .summary = "Device channel"},
+	COMMON_ROUTES,
+};
+
+const struct nh_route nh_device_api_web_routes[] = {COMMON_ROUTES};

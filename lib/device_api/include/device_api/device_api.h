@@ -1,0 +1,53 @@
+/*
+ * The device endpoint: TLS verification of device certificates, the channel socket, firmware downloads, the registry of connected devices, and the
+ * driver that wakes the orchestrator. What is decided is hub's; here is who calls it when, and what carries the effects out.
+ *
+ * Use: new → put routes, verify and verify_slow into listeners → open the server → start(server) → … → stop before the server drains → drain → free.
+ *
+ * source: reference/device-protocol "2" to "10", "13"; design/connection-layer "Who is it", "Presence"
+ */
+#pragma once
+
+#include "hub/hub.h"
+#include "loop/pool.h"
+#include "net/server.h"
+#include "objects/objects.h"
+
+struct nh_device_api;
+
+/* Borrowed until free. */
+struct nh_device_api_config {
+	struct nh_db *db;
+	struct nh_objects *objects;
+	struct nh_pool *pool;
+	const struct nh_hub_config *hub;
+	const struct nh_clock *clock;
+	const struct nh_rng *rng;
+	uint64_t orchestrator_interval_ms; /* how often each active group is looked at without a reason; 0 = 120 000 */
+	size_t known_certificates;         /* fingerprints kept in memory; 0 = 262 144 (10 MiB, touched only as used) */
+};
+
+struct nh_device_api *nh_device_api_new(const struct nh_device_api_config *config);
+/* nh_device_api_start - main, after nh_server_open: cleans connections that an earlier run left, starts the orchestrator's timer. NH_EIO. */
+nh_rc nh_device_api_start(struct nh_device_api *api, struct nh_server *server, struct nh_err *err);
+void nh_device_api_stop(struct nh_device_api *api); /* main: no new rollouts; before nh_server_drain */
+void nh_device_api_free(struct nh_device_api *api); /* after the server was freed. NULL legal */
+
+/* Routes with the mount's app = the api: both socket paths, /firmware downloads, health. */
+extern const struct nh_route nh_device_api_routes[];
+/* For listeners where shared secrets are the only identity: the same without /socket/websocket, which is the browsers' there. */
+extern const struct nh_route nh_device_api_web_routes[];
+
+/* For struct nh_listener; verify_app = the api. */
+nh_tls_verdict nh_device_api_verify(void *api, nh_slice der, const uint8_t fingerprint[NH_TLS_FINGERPRINT_LEN], int64_t *tag);
+nh_tls_verdict nh_device_api_verify_slow(void *worker, void *api, nh_slice der, const uint8_t fingerprint[NH_TLS_FINGERPRINT_LEN], int64_t *tag);
+
+/* nh_device_api_effects - carries out what a committed transaction left. Does not block; any thread. Content is copied. */
+void nh_device_api_effects(struct nh_device_api *api, const struct nh_effects *effects);
+
+struct nh_device_api_stats {
+	uint64_t devices;             /* connected here */
+	uint64_t joins, refused, messages, replaced, pushes, pushes_lost; /* since start */
+	uint64_t certificates_known;
+};
+void nh_device_api_stats(struct nh_device_api *api, struct nh_device_api_stats *out); /* any thread */

@@ -1,0 +1,68 @@
+/*
+ * Which connection of this process a device has: at most one. Effects find their connection here; the newest connection replaces an older one.
+ */
+#include <stdlib.h>
+
+#include "base/arena.h"
+#include "device_api_int.h"
+
+void registry_init(struct registry *r)
+{
+	pthread_mutex_init(&r->lock, NULL);
+	r->devices = nh_map_new();
+}
+
+void registry_fini(struct registry *r)
+{
+	size_t it = 0;
+	nh_slice key;
+	void *value;
+	while (nh_map_next(r->devices, &it, &key, &value))
+		free(value);
+	nh_map_free(r->devices);
+	pthread_mutex_destroy(&r->lock);
+}
+
+static nh_slice key_of(const int64_t *device_id) { return nh_slice_of(device_id, sizeof *device_id); }
+
+void registry_put(struct registry *r, int64_t device_id, struct nh_conn_id id, struct nh_conn_id *old)
+{
+	*old = (struct nh_conn_id){0};
+	pthread_mutex_lock(&r->lock);
+	struct nh_conn_id *entry = nh_map_get(r->devices, key_of(&device_id));
+	if (entry) {
+		*old = *entry;
+	} else {
+		entry = nh_xcalloc(1, sizeof *entry);
+		nh_map_put(r->devices, key_of(&device_id), entry);
+	}
+	*entry = id;
+	pthread_mutex_unlock(&r->lock);
+}
+
+bool registry_get(struct registry *r, int64_t device_id, struct nh_conn_id *out)
+{
+	pthread_mutex_lock(&r->lock);
+	const struct nh_conn_id *entry = nh_map_get(r->devices, key_of(&device_id));
+	if (entry)
+		*out = *entry;
+	pthread_mutex_unlock(&r->lock);
+	return entry != NULL;
+}
+
+void registry_remove(struct registry *r, int64_t device_id, struct nh_conn_id id)
+{
+	pthread_mutex_lock(&r->lock);
+	struct nh_conn_id *entry = nh_map_get(r->devices, key_of(&device_id));
+	if (entry && entry->loop == id.loop && entry->slot == id.slot && entry->generation == id.generation)
+		free(nh_map_del(r->devices, key_of(&device_id)));
+	pthread_mutex_unlock(&r->lock);
+}
+
+size_t registry_count(struct registry *r)
+{
+	pthread_mutex_lock(&r->lock);
+	size_t count = nh_map_count(r->devices);
+	pthread_mutex_unlock(&r->lock);
+	return count;
+}

@@ -1,0 +1,464 @@
+/*
+ * A device's socket: identity at the upgrade, then the channels. Heartbeats and everything that changes nothing are answered on the loop; join and
+ * events become one job at a time, a hub function inside one write transaction, whose effects follow after the reply.
+ *
+ * A session outlives its connection only while a job is out: then the job's end records the disconnect, so that the last write about a
+ * connection is always its end.
+ */
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "device_api_int.h"
+#include "hub/device_auth.h"
+
+#define MESSAGE_MAX ((size_t)1 << 20)  /* device messages; console uploads and logs are a later matter */
+#define SEEN_EVERY_MS (15 * 60 * 1000) /* source: reference/device-protocol "4" */
+#define SEEN_JITTER_MS (5 * 60 * 1000)
+
+struct session {
+	struct nh_device_api *api;
+	struct nh_session hub;
+	const struct nh_phoenix_codec *codec;
+	struct nh_conn_id id;
+	struct nh_loop *loop;
+	struct nh_progress_gate gate;
+	uint64_t seen_due_ms;
+	bool joined;             /* the device channel, as the peer knows it */
+	bool opened, closed;
+	bool job_out;
+	char join_ref[NH_PHOENIX_REF_MAX + 1];
+	nh_phoenix_ref_kind join_ref_kind;
+	uint16_t close_code;
+	struct nh_work work;     /* the disconnect */
+	struct nh_pool_waiter waiter;
+};
+
+/* ---- disconnect -------------------------------------------------------------------------------------------------------- */
+
+struct disconnect_call {
+	struct session *s;
+	struct nh_arena *arena;
+	struct nh_effects effects;
+};
+
+static nh_rc disconnect_tx(struct nh_tx *tx, void *arg, struct nh_err *err)
+{
+	struct disconnect_call *call = arg;
+	call->effects = (struct nh_effects){0};
+	struct nh_ctx ctx = device_api_ctx(call->s->api, tx, call->arena, &call->effects);
+	return nh_session_disconnect(&ctx, call->s->hub.device_id, call->s->hub.connection_id, NH_SLICE_EMPTY, err);
+}
+
+static void disconnect_run(void *worker, struct nh_work *work)
+{
+	struct session *s = (struct session *)(void *)((char *)work - offsetof(struct session, work));
+	NH_AUTO_ARENA struct nh_arena arena = NH_ARENA_INIT;
+	struct disconnect_call call = {.s = s, .arena = &arena};
+	struct nh_err err = NH_ERR_INIT;
+	if (nh_db_write(s->api->config.db, disconnect_tx, &call, &err) == NH_OK)
+		nh_device_api_effects(s->api, &call.effects);
+	else
+		NH_LOG(NH_LOG_WARN, "device.disconnect_unrecorded", NH_I("device_id", s->hub.device_id), NH_STR("why", err.msg));
+	NH_LOG(NH_LOG_INFO, "device.disconnected", NH_I("device_id", s->hub.device_id), NH_I("code", s->close_code));
+	free(s);
+}
+
+static void disconnect_room(struct nh_pool_waiter *waiter)
+{
+	struct session *s = (struct session *)(void *)((char *)waiter - offsetof(struct session, waiter));
+	if (nh_work_submit(s->api->config.pool, NULL, &s->work) != NH_OK)
+		nh_pool_wait(s->api->config.pool, s->loop, &s->waiter);
+}
+
+static void disconnect(struct session *s)
+{
+	if (s->opened)
+		registry_remove(&s->api->registry, s->hub.device_id, s->id);
+	s->work = (struct nh_work){.run = disconnect_run};
+	s->waiter = (struct nh_pool_waiter){.fn = disconnect_room};
+	disconnect_room(&s->waiter);
+}
+
+static void on_close(struct nh_conn *conn, void *session, uint16_t code)
+{
+	struct session *s = session;
+	s->closed = true;
+	s->close_code = code;
+	if (!s->loop)
+		s->loop = nh_server_loop(s->api->server, 0);
+	if (!s->job_out)
+		disconnect(s);
+}
+
+/* ---- sending ----------------------------------------------------------------------------------------------------------- */
+
+static void send_frame(struct nh_conn *conn, const struct session *s, const struct nh_buf *frame)
+{
+	nh_ws_send(conn, s->codec->binary ? NH_WS_BINARY : NH_WS_TEXT, nh_buf_slice(frame));
+}
+
+static void reply(struct nh_conn *conn, const struct session *s, const struct nh_phoenix_message *request, struct nh_phoenix_ref join_ref, const char *status,
+		  json_t *take_response)
+{
+	NH_AUTO_BUF struct nh_buf frame = NH_BUF_INIT;
+	nh_phoenix_put_reply(s->codec, &frame, request, join_ref, status, take_response);
+	json_decref(take_response);
+	send_frame(conn, s, &frame);
+}
+
+static struct nh_phoenix_ref channel_ref(const struct session *s)
+{
+	return (struct nh_phoenix_ref){s->join_ref_kind, nh_slice_str(s->join_ref)};
+}
+
+void socket_push(struct nh_conn *conn, nh_slice event, nh_slice payload)
+{
+	const struct session *s = nh_conn_session(conn);
+	if (!s || !s->joined)
+		return;
+	NH_AUTO_BUF struct nh_buf frame = NH_BUF_INIT;
+	struct nh_phoenix_message m = {.join_ref = NH_PHOENIX_NO_REF, .ref = NH_PHOENIX_NO_REF, .topic = NH_LIT("device"), .event = event, .payload_text = payload};
+	s->codec->encode(&frame, &m);
+	send_frame(conn, s, &frame);
+}
+
+/* ---- jobs: join and events --------------------------------------------------------------------------------------------- */
+
+struct job {
+	struct session *session;
+	struct nh_session hub;      /* the session's, changed by a join */
+	struct nh_arena arena;
+	struct nh_effects effects;
+	struct nh_phoenix_message message; /* texts in the arena */
+	const struct nh_session_event *event; /* NULL: a join */
+	struct nh_join_result joined;
+	nh_rc rc;
+	struct nh_err err;
+};
+
+static nh_rc job_tx(struct nh_tx *tx, void *arg, struct nh_err *err)
+{
+	struct job *job = arg;
+	job->effects = (struct nh_effects){0};
+	struct nh_ctx ctx = device_api_ctx(job->session->api, tx, &job->arena, &job->effects);
+	if (job->event)
+		return job->event->handle(&ctx, &job->hub, job->message.payload, err);
+	job->hub = job->session->hub;
+	return nh_session_join(&ctx, &job->hub, job->message.payload, &job->joined, err);
+}
+
+static void job_run(void *worker, void *arg)
+{
+	struct job *job = arg;
+	job->rc = nh_db_write(job->session->api->config.db, job_tx, job, &job->err);
+}
+
+static void job_free(struct job *job)
+{
+	nh_phoenix_message_fini(&job->message);
+	nh_arena_fini(&job->arena);
+	free(job);
+}
+
+static void joined(struct nh_conn *conn, struct session *s, struct job *job)
+{
+	if (job->rc != NH_OK) {
+		NH_LOG(NH_LOG_WARN, "device.join_failed", NH_I("device_id", s->hub.device_id), NH_STR("why", job->err.msg));
+		if (conn)
+			reply(conn, s, &job->message, nh_phoenix_join_ref_of(&job->message), "error", json_pack("{s:s}", "error", "could not connect"));
+		return;
+	}
+	s->hub = job->hub;
+	TALLY(s->api, joins);
+	NH_LOG(NH_LOG_INFO, "device.joined", NH_I("device_id", s->hub.device_id), NH_I("group", job->joined.group_id));
+	if (!conn)
+		return;
+	struct nh_phoenix_ref ref = nh_phoenix_join_ref_of(&job->message);
+	size_t len = ref.text.len < NH_PHOENIX_REF_MAX ? ref.text.len : NH_PHOENIX_REF_MAX;
+	for (size_t i = 0; i < len; i++)
+		s->join_ref[i] = (char)ref.text.ptr[i];
+	s->join_ref[len] = 0;
+	s->join_ref_kind = ref.kind;
+	s->joined = true;
+	s->gate = (struct nh_progress_gate){0};
+	/* Both refs are echoed as they came: clients recognise the join's answer by that. */
+	reply(conn, s, &job->message, job->message.join_ref, "ok", NULL);
+}
+
+static void job_done(struct nh_conn *conn, void *arg)
+{
+	struct job *job = arg;
+	struct session *s = job->session;
+	s->job_out = false;
+	if (!job->event)
+		joined(conn, s, job);
+	else if (job->rc != NH_OK && job->rc != NH_ECLOSED)
+		NH_LOG(NH_LOG_WARN, "device.event_failed", NH_I("device_id", s->hub.device_id), NH_STR("event", job->event->name), NH_STR("why", job->err.msg));
+	if (job->rc == NH_OK)
+		nh_device_api_effects(s->api, &job->effects);
+	job_free(job);
+	if (s->closed)
+		disconnect(s);
+}
+
+/* Takes the message (and the arena its texts live in). */
+static void start_job(struct nh_conn *conn, struct session *s, const struct nh_session_event *event, struct nh_phoenix_message *message, struct nh_arena *arena)
+{
+	struct job *job = nh_xcalloc(1, sizeof *job);
+	*job = (struct job){.session = s, .hub = s->hub, .arena = *arena, .message = *message, .event = event};
+	*arena = NH_ARENA_INIT;
+	message->payload = NULL;
+	s->job_out = true;
+	nh_conn_work(conn, job_run, job_done, job);
+}
+
+/* ---- channels ---------------------------------------------------------------------------------------------------------- */
+
+static json_t *reason(const char *text) { return json_pack("{s:s}", "reason", text); }
+
+static void on_join(struct nh_conn *conn, struct session *s, struct nh_phoenix_message *m, struct nh_arena *arena)
+{
+	if (nh_slice_eq_str(m->topic, "device")) {
+		if (s->joined) {
+			NH_AUTO_BUF struct nh_buf frame = NH_BUF_INIT;
+			nh_phoenix_put_channel_end(s->codec, &frame, "phx_close", m->topic, channel_ref(s), NULL);
+			send_frame(conn, s, &frame);
+			s->joined = false;
+		}
+		start_job(conn, s, NULL, m, arena);
+	} else if (nh_slice_eq_str(m->topic, "extensions")) {
+		/* No extension is wanted: an empty list; the client then stays quiet. source: reference/device-protocol "12.1" */
+		reply(conn, s, m, m->join_ref, "ok", json_array());
+	} else if (nh_slice_eq_str(m->topic, "console")) {
+		reply(conn, s, m, m->join_ref, "ok", NULL);
+	} else {
+		reply(conn, s, m, m->join_ref, "error", reason("unmatched topic"));
+	}
+}
+
+static void on_leave(struct nh_conn *conn, struct session *s, const struct nh_phoenix_message *m)
+{
+	NH_AUTO_BUF struct nh_buf frame = NH_BUF_INIT;
+	reply(conn, s, m, m->join_ref, "ok", NULL);
+	if (!nh_slice_eq_str(m->topic, "device") || !s->joined)
+		return;
+	s->joined = false;
+	nh_phoenix_put_channel_end(s->codec, &frame, "phx_close", m->topic, channel_ref(s), NULL);
+	send_frame(conn, s, &frame);
+}
+
+static void on_event(struct nh_conn *conn, struct session *s, struct nh_phoenix_message *m, struct nh_arena *arena)
+{
+	bool quiet = nh_slice_eq_str(m->topic, "console") || nh_slice_eq_str(m->topic, "extensions");
+	if (quiet)
+		return;
+	if (!nh_slice_eq_str(m->topic, "device") || !s->joined) {
+		reply(conn, s, m, NH_PHOENIX_NO_REF, "error", reason("unmatched topic"));
+		return;
+	}
+	const struct nh_session_event *event = nh_session_event_find(m->event);
+	if (!nh_phoenix_join_ref_current(channel_ref(s), m) || !event || !event->handle)
+		return;
+	if (nh_session_progress_due(&s->gate, m->event, m->payload, nh_loop_now_ms(s->loop)))
+		start_job(conn, s, event, m, arena);
+}
+
+/* ---- presence ---------------------------------------------------------------------------------------------------------- */
+
+/* A sign of life is worth a write only every quarter of an hour; spread, so that a fleet does not write at once. */
+struct seen_job {
+	struct nh_work work;
+	struct nh_device_api *api;
+	struct nh_seen seen;
+};
+
+static nh_rc seen_tx(struct nh_tx *tx, void *arg, struct nh_err *err)
+{
+	struct seen_job *job = arg;
+	NH_AUTO_ARENA struct nh_arena arena = NH_ARENA_INIT;
+	struct nh_effects effects = {0};
+	struct nh_ctx ctx = device_api_ctx(job->api, tx, &arena, &effects);
+	return nh_session_seen(&ctx, &job->seen, 1, err);
+}
+
+static void seen_run(void *worker, struct nh_work *work)
+{
+	struct seen_job *job = (struct seen_job *)(void *)work;
+	struct nh_err err = NH_ERR_INIT;
+	if (nh_db_write(job->api->config.db, seen_tx, job, &err) != NH_OK)
+		NH_LOG(NH_LOG_WARN, "device.seen_failed", NH_STR("why", err.msg));
+	free(job);
+}
+
+static uint64_t next_seen(const struct session *s, uint64_t now_ms) { return now_ms + SEEN_EVERY_MS + nh_rng_below(s->api->config.rng, SEEN_JITTER_MS); }
+
+static void seen(struct session *s)
+{
+	uint64_t now_ms = nh_loop_now_ms(s->loop);
+	if (now_ms < s->seen_due_ms)
+		return;
+	struct seen_job *job = nh_xcalloc(1, sizeof *job);
+	*job = (struct seen_job){.work = {.run = seen_run}, .api = s->api, .seen = {.device_id = s->hub.device_id, .at_us = nh_clock_now(s->api->config.clock)}};
+	for (size_t i = 0; i < sizeof job->seen.connection_id; i++)
+		job->seen.connection_id[i] = s->hub.connection_id[i];
+	if (nh_work_submit(s->api->config.pool, NULL, &job->work) != NH_OK)
+		free(job); /* the next message tries again */
+	else
+		s->seen_due_ms = next_seen(s, now_ms);
+}
+
+/* ---- the socket -------------------------------------------------------------------------------------------------------- */
+
+static void on_message(struct nh_conn *conn, void *session, nh_ws_opcode opcode, nh_slice data)
+{
+	struct session *s = session;
+	struct nh_err err = NH_ERR_INIT;
+	NH_AUTO_ARENA struct nh_arena arena = NH_ARENA_INIT;
+	struct nh_phoenix_message m = {0};
+	TALLY(s->api, messages);
+	/* source: reference/device-protocol "4": what cannot be decoded ends the socket with 1011 */
+	if ((opcode == NH_WS_BINARY) != s->codec->binary || s->codec->decode(&arena, data, MESSAGE_MAX, &m, &err) != NH_OK) {
+		nh_ws_close(conn, NH_WS_CLOSE_INTERNAL, NH_SLICE_EMPTY);
+		return;
+	}
+	if (nh_phoenix_is_heartbeat(&m))
+		reply(conn, s, &m, NH_PHOENIX_NO_REF, "ok", NULL);
+	else if (nh_slice_eq_str(m.event, "phx_join"))
+		on_join(conn, s, &m, &arena);
+	else if (nh_slice_eq_str(m.event, "phx_leave"))
+		on_leave(conn, s, &m);
+	else
+		on_event(conn, s, &m, &arena);
+	nh_phoenix_message_fini(&m);
+	seen(s);
+}
+
+static void close_replaced(struct nh_conn *conn, void *arg)
+{
+	if (conn)
+		nh_ws_close(conn, NH_WS_CLOSE_GOING_AWAY, NH_SLICE_EMPTY);
+}
+
+static void on_open(struct nh_conn *conn, void *session)
+{
+	struct session *s = session;
+	struct nh_conn_id old;
+	s->id = nh_conn_id_of(conn);
+	s->loop = nh_conn_loop(conn);
+	s->opened = true;
+	s->seen_due_ms = next_seen(s, nh_loop_now_ms(s->loop));
+	registry_put(&s->api->registry, s->hub.device_id, s->id, &old);
+	if (old.generation == 0)
+		return;
+	TALLY(s->api, replaced);
+	if (nh_server_post(s->api->server, old, close_replaced, NULL) != NH_OK)
+		NH_LOG(NH_LOG_WARN, "device.replaced_unclosed", NH_I("device_id", s->hub.device_id)); /* its events count no more: the row has a newer id */
+}
+
+static const struct nh_ws_handler handler = {.max_message_bytes = MESSAGE_MAX, .idle_ms = 180000, .on_open = on_open, .on_message = on_message, .on_close = on_close};
+
+/* ---- the upgrade ------------------------------------------------------------------------------------------------------- */
+
+/* source: reference/device-protocol "2.6" */
+static void refuse(struct nh_response *res, unsigned status, const char *text)
+{
+	if (*text)
+		nh_response_header(res, "nh-connection-error-reason", nh_slice_str(text));
+	nh_response_send(res, status, *text ? "text/plain; charset=utf-8" : NULL, nh_slice_str(text));
+}
+
+#define NOTHING_GIVEN "no certificate pair or shared secrets connection settings were provided"
+#define NOT_REACHED "the platform could not be reached to authenticate this device"
+
+static nh_rc authenticate_secret(struct nh_device_api *api, struct nh_request *req, int64_t *device_id, struct nh_err *err)
+{
+	struct nh_nh1_headers headers = {nh_request_header(req, "x-nh-alg"), nh_request_header(req, "x-nh-key"), nh_request_header(req, "x-nh-time"),
+					 nh_request_header(req, "x-nh-signature")};
+	struct nh_effects effects = {0};
+	struct nh_auth_verdict verdict = {0};
+	struct nh_auth_env env = {api->config.db, req->arena, api->config.clock, api->config.rng, api->config.hub, &effects};
+	NH_TRY(nh_device_auth_secret(&env, &headers, &verdict, err));
+	if (!verdict.accepted) {
+		NH_LOG(NH_LOG_INFO, "device.refused", NH_S("device", verdict.identifier), NH_STR("reason", nh_auth_reason_name(verdict.reason)), NH_S("remote", req->remote));
+		return NH_EAUTH;
+	}
+	nh_device_api_effects(api, &effects);
+	*device_id = verdict.device_id;
+	return NH_OK;
+}
+
+struct connect_call {
+	struct nh_device_api *api;
+	struct nh_arena *arena;
+	int64_t device_id;
+	nh_slice fingerprint;
+	struct nh_session session;
+	struct nh_effects effects;
+};
+
+static nh_rc connect_tx(struct nh_tx *tx, void *arg, struct nh_err *err)
+{
+	struct connect_call *call = arg;
+	call->effects = (struct nh_effects){0};
+	struct nh_ctx ctx = device_api_ctx(call->api, tx, call->arena, &call->effects);
+	return nh_session_connect(&ctx, call->device_id, call->fingerprint, &call->session, err);
+}
+
+static bool has_secret_headers(const struct nh_request *req)
+{
+	for (size_t i = 0; i < req->headers->count; i++)
+		if (nh_slice_ieq(nh_slice_sub(req->headers->items[i].name, 0, 2), NH_LIT("x-")))
+			return true;
+	return false;
+}
+
+static nh_rc connect_device(struct nh_device_api *api, struct nh_request *req, struct connect_call *call, struct nh_err *err)
+{
+	/* A client certificate decides alone: shared-secret headers beside it are ignored. */
+	if (req->fingerprint) {
+		call->device_id = req->peer_tag;
+		call->fingerprint = nh_slice_of(req->fingerprint, NH_TLS_FINGERPRINT_LEN);
+		if (call->device_id == 0)
+			return NH_EAUTH;
+	} else {
+		NH_TRY(authenticate_secret(api, req, &call->device_id, err));
+	}
+	nh_rc rc = nh_db_write(api->config.db, connect_tx, call, err);
+	if (rc == NH_ENOTFOUND && req->fingerprint)
+		certificates_forget(&api->certificates, req->fingerprint);
+	return rc == NH_ENOTFOUND ? NH_EAUTH : rc;
+}
+
+void socket_upgrade(struct nh_request *req, struct nh_response *res)
+{
+	struct nh_device_api *api = req->app;
+	struct nh_err err = NH_ERR_INIT;
+	nh_slice vsn = NH_SLICE_EMPTY;
+	if (nh_http_query_get(req->query, "vsn", req->arena, &vsn) == NH_EFORMAT) {
+		refuse(res, 403, "");
+		return;
+	}
+	const struct nh_phoenix_codec *codec = nh_phoenix_codec_for_vsn(vsn);
+	if (!req->fingerprint && !has_secret_headers(req)) {
+		refuse(res, 401, NOTHING_GIVEN);
+		return;
+	}
+	if (!codec) {
+		refuse(res, 403, "");
+		return;
+	}
+	struct connect_call call = {.api = api, .arena = req->arena};
+	nh_rc rc = connect_device(api, req, &call, &err);
+	if (rc != NH_OK) {
+		TALLY(api, refused);
+		if (rc != NH_EAUTH)
+			NH_LOG(NH_LOG_ERROR, "device.connect_failed", NH_STR("why", err.msg));
+		refuse(res, rc == NH_EAUTH ? 401 : 503, rc == NH_EAUTH ? "" : NOT_REACHED);
+		return;
+	}
+	nh_device_api_effects(api, &call.effects);
+	struct session *s = nh_xcalloc(1, sizeof *s);
+	*s = (struct session){.api = api, .hub = call.session, .codec = codec};
+	nh_response_upgrade(res, &handler, s);
+}
