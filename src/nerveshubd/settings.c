@@ -39,6 +39,7 @@ static const struct row rows[] = {
 	{"web-scheme", "WEB_SCHEME", NULL, TEXT, FIELD(web_scheme), "", "SCHEME", "http or https in URLs; default: as the listener speaks"},
 	{"web-url-port", "WEB_PORT", NULL, PORT, FIELD(web_url_port), "0", "PORT", "public port in URLs; 0 = the listening port"},
 	{"device-host", "DEVICE_HOST", NULL, TEXT, FIELD(device_host), "", "HOST", "public host that devices reach; default: the web host"},
+	{"download-url", "DOWNLOAD_URL", NULL, TEXT, FIELD(download_url), "", "URL", "where devices get firmware; default: the web host if it speaks https, else the device port"},
 	{"device-cert", "DEVICE_SSL_CERTFILE", NULL, TEXT, FIELD(device_cert_file), "", "FILE", "PEM chain of the device port; default: development certificate"},
 	{"device-key", "DEVICE_SSL_KEYFILE", NULL, TEXT, FIELD(device_key_file), "", "FILE", "PEM key of the device port"},
 	{"web-cert", "WEB_SSL_CERTFILE", NULL, TEXT, FIELD(web_cert_file), "", "FILE", "PEM chain of the web port; default: plain HTTP"},

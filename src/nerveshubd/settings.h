@@ -20,6 +20,7 @@ struct settings {
 	const char *web_host, *web_scheme;
 	uint64_t web_url_port;  /* in URLs; 0 = the listening port */
 	const char *device_host;
+	const char *download_url; /* without trailing slash; empty = derived from the listeners */
 	const char *device_cert_file, *device_key_file; /* PEM; empty = the development certificate in the data directory */
 	const char *web_cert_file, *web_key_file;       /* PEM; empty = plain HTTP */
 	bool shared_secrets;

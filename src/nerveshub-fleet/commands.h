@@ -1,0 +1,24 @@
+/* What the commands of nerveshub-fleet share. */
+#pragma once
+
+#include "base/err.h"
+#include "base/option.h"
+#include "fleet/fleet.h"
+
+struct command {
+	const char *name, *help;
+	int (*run)(int argc, char **argv); /* argv[0] is the command's name; returns the exit status */
+};
+
+int make_firmware_main(int argc, char **argv);
+int run_main(int argc, char **argv);
+
+int command_fail(const struct nh_err *err); /* one line on standard error; returns 1 */
+void command_help(const char *usage, const struct nh_option *options);
+
+/* view.c: what a person sees of a running fleet. */
+struct view;
+struct view *view_new(struct nh_fleet *fleet);
+void view_free(struct view *v);
+void view_draw(struct view *v);       /* on a terminal: all lines anew; else a line for each change */
+nh_rc view_write_json(struct nh_fleet *fleet, const char *path, struct nh_err *err);

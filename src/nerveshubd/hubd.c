@@ -1,0 +1,131 @@
+/*
+ * Wiring. Each step names what it needs; a failure takes down what stands. No rule and no protocol lives here.
+ */
+#include "hubd.h"
+
+#include <stdio.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/log.h"
+
+static bool https(const struct settings *s) { return strcmp(s->web_scheme, "https") == 0; }
+
+/* Clients see the default ports left out. */
+static void put_url(struct nh_buf *out, const char *scheme, const char *host, uint64_t port)
+{
+	bool usual = port == (strcmp(scheme, "https") == 0 ? 443 : 80);
+	nh_buf_printf(out, "%s://%s", scheme, host);
+	if (!usual)
+		nh_buf_printf(out, ":%llu", (unsigned long long)port);
+}
+
+/* After binding, since the kernel may have chosen the ports, and before anybody is served. */
+static void set_urls(struct hubd *h)
+{
+	const struct settings *s = h->settings;
+	put_url(&h->web_url, s->web_scheme, s->web_host, s->web_url_port ? s->web_url_port : h->listeners[LISTENER_WEB].port);
+	if (*s->download_url)
+		nh_buf_put_str(&h->download_url, s->download_url);
+	else if (https(s))
+		nh_buf_put_slice(&h->download_url, nh_buf_slice(&h->web_url));
+	else
+		put_url(&h->download_url, "https", s->device_host, h->listeners[LISTENER_DEVICE].port);
+	h->hub.download_base_url = nh_buf_cstr(&h->download_url);
+}
+
+static nh_rc open_tls(struct hubd *h, struct nh_err *err)
+{
+	const struct settings *s = h->settings;
+	struct nh_tls_server_config device = {.cert_pem = nh_buf_slice(&h->identity.device_cert), .key_pem = nh_buf_slice(&h->identity.device_key),
+					      .client_auth = NH_TLS_CLIENT_OPTIONAL, .verify = nh_server_verify, .tls12_only = !s->tls13};
+	NH_TRY(nh_tls_server_new(&device, &h->device_tls, err));
+	if (!*s->web_cert_file)
+		return NH_OK;
+	struct nh_buf cert = NH_BUF_INIT, key = NH_BUF_INIT;
+	nh_rc rc = nh_file_read(s->web_cert_file, 1u << 20, &cert, err);
+	if (rc == NH_OK)
+		rc = nh_file_read(s->web_key_file, 1u << 20, &key, err);
+	if (rc == NH_OK)
+		rc = nh_tls_server_new(&(struct nh_tls_server_config){.cert_pem = nh_buf_slice(&cert), .key_pem = nh_buf_slice(&key), .tickets = true}, &h->web_tls, err);
+	nh_buf_fini(&cert);
+	nh_buf_wipe(&key);
+	return rc;
+}
+
+static void carry_out(void *ctx, const struct nh_effects *effects) { nh_device_api_effects(ctx, effects); }
+
+static nh_rc open_parts(struct hubd *h, struct nh_err *err)
+{
+	const struct settings *s = h->settings;
+	NH_TRY(bootstrap(s, &h->identity, err));
+	h->hub = (struct nh_hub_config){.secret_key = nh_buf_slice(&h->identity.secret), .download_ttl_s = 86400, .max_firmware_bytes = s->firmware_max_bytes,
+					.shared_secrets_enabled = s->shared_secrets, .registration_open = s->registrations, .download_base_url = ""};
+	struct nh_db_config db = {.url = s->database_url, .connections = (unsigned)s->workers + 1, .statements = nh_store_statements};
+	NH_TRY(nh_db_open(&db, &h->db, err));
+	NH_TRY(nh_objects_open_dir(s->firmware_path, &h->objects, err));
+	NH_TRY(admin_bootstrap(h, err));
+	NH_TRY(nh_pool_new(&(struct nh_pool_config){.threads = (unsigned)s->workers, .queue_max = 4096}, &h->pool, err));
+	h->device_api = nh_device_api_new(&(struct nh_device_api_config){.db = h->db, .objects = h->objects, .pool = h->pool, .hub = &h->hub, .clock = &nh_clock_system,
+									 .rng = &nh_rng_system, .orchestrator_interval_ms = s->orchestrator_interval_ms});
+	h->user_api = nh_user_api_new(&(struct nh_user_api_config){.db = h->db, .objects = h->objects, .hub = &h->hub, .clock = &nh_clock_system, .rng = &nh_rng_system,
+								   .effects = carry_out, .effects_ctx = h->device_api});
+	return open_tls(h, err);
+}
+
+static void set_listeners(struct hubd *h)
+{
+	const struct settings *s = h->settings;
+	h->device_mounts[0] = (struct nh_mount){.routes = nh_device_api_routes, .app = h->device_api};
+	h->web_mounts[0] = (struct nh_mount){.routes = nh_user_api_routes, .app = h->user_api, .fault = nh_user_api_fault};
+	h->web_mounts[1] = (struct nh_mount){.routes = nh_device_api_web_routes, .app = h->device_api};
+	h->metrics_mounts[0] = (struct nh_mount){.routes = metrics_routes, .app = h};
+	h->listeners[LISTENER_DEVICE] = (struct nh_listener){.name = "device", .address = s->bind_address, .port = (uint16_t)s->device_port, .tls = h->device_tls,
+		.mounts = h->device_mounts, .verify = nh_device_api_verify, .verify_slow = nh_device_api_verify_slow, .verify_app = h->device_api,
+		.connect_rate = (s->connect_rate + s->loops - 1) / s->loops};
+	h->listeners[LISTENER_WEB] = (struct nh_listener){.name = "web", .address = s->bind_address, .port = (uint16_t)s->web_port, .tls = h->web_tls, .mounts = h->web_mounts};
+	h->listeners[LISTENER_METRICS] = (struct nh_listener){.name = "metrics", .address = "127.0.0.1", .port = (uint16_t)s->metrics_port, .mounts = h->metrics_mounts};
+}
+
+static nh_rc open_server(struct hubd *h, struct nh_err *err)
+{
+	set_listeners(h);
+	struct nh_server_config config = {.loops = (unsigned)h->settings->loops, .pool = h->pool, .listeners = h->listeners, .listener_count = LISTENER_COUNT};
+	NH_TRY(nh_server_open(&config, &h->server, err));
+	set_urls(h);
+	NH_TRY(nh_device_api_start(h->device_api, h->server, err));
+	return nh_server_start(h->server, err);
+}
+
+static void take_down(struct hubd *h)
+{
+	nh_pool_free(h->pool);
+	nh_server_free(h->server);
+	nh_user_api_free(h->user_api);
+	nh_device_api_free(h->device_api);
+	nh_tls_unref(h->device_tls);
+	nh_tls_unref(h->web_tls);
+	nh_objects_close(h->objects);
+	nh_db_close(h->db);
+	nh_buf_fini(&h->download_url);
+	nh_buf_fini(&h->web_url);
+	identity_fini(&h->identity);
+}
+
+nh_rc hubd_open(const struct settings *s, struct hubd *out, struct nh_err *err)
+{
+	*out = (struct hubd){.settings = s};
+	nh_rc rc = open_parts(out, err);
+	if (rc == NH_OK)
+		rc = open_server(out, err);
+	if (rc != NH_OK)
+		take_down(out);
+	return rc;
+}
+
+void hubd_close(struct hubd *h)
+{
+	nh_device_api_stop(h->device_api);
+	nh_server_drain(h->server, h->settings->drain_ms);
+	take_down(h);
+}

@@ -1,0 +1,41 @@
+/*
+ * The server put together: database, objects, workers, APIs, listeners. hubd_open builds it in the order in which things depend on each other,
+ * hubd_close takes it down in reverse. thread: main.
+ */
+#pragma once
+
+#include "bootstrap.h"
+#include "device_api/device_api.h"
+#include "settings.h"
+#include "store/db.h"
+#include "user_api/user_api.h"
+
+struct hubd {
+	const struct settings *settings;
+	struct identity identity;
+	struct nh_buf download_url;
+	struct nh_buf web_url;
+	struct nh_hub_config hub;
+	struct nh_db *db;
+	struct nh_objects *objects;
+	struct nh_pool *pool;
+	struct nh_device_api *device_api;
+	struct nh_user_api *user_api;
+	struct nh_tls *device_tls, *web_tls;
+	struct nh_mount device_mounts[2], web_mounts[3], metrics_mounts[2];
+	struct nh_listener listeners[3]; /* device, web, metrics */
+	struct nh_server *server;
+	bool first_start; /* the administrator was created now */
+};
+
+enum { LISTENER_DEVICE, LISTENER_WEB, LISTENER_METRICS, LISTENER_COUNT };
+
+/* Errors: of every part, each with one clear line. On failure what was built is taken down. */
+nh_rc hubd_open(const struct settings *s, struct hubd *out, struct nh_err *err);
+/* Drains (up to the settings' time), then closes everything. */
+void hubd_close(struct hubd *h);
+
+/* metrics.c: GET /metrics, Prometheus text; the mount's app is the struct hubd. */
+extern const struct nh_route metrics_routes[];
+/* admin.c: the administrator on an empty database; password into admin-password in the data directory. */
+nh_rc admin_bootstrap(struct hubd *h, struct nh_err *err);

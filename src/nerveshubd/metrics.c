@@ -1,0 +1,65 @@
+/*
+ * GET /metrics in Prometheus' text format: counters that the parts keep anyway, one row each.
+ */
+#include "hubd.h"
+
+typedef enum metric_kind { COUNTER, GAUGE } metric_kind;
+
+struct metric {
+	const char *name, *help;
+	metric_kind kind;
+	uint64_t value;
+};
+
+static void put(struct nh_buf *out, const struct metric *m)
+{
+	nh_buf_printf(out, "# HELP nerveshub_%s %s\n# TYPE nerveshub_%s %s\nnerveshub_%s %llu\n", m->name, m->help, m->name, m->kind == COUNTER ? "counter" : "gauge", m->name,
+		      (unsigned long long)m->value);
+}
+
+static void metrics(struct nh_request *req, struct nh_response *res)
+{
+	const struct hubd *h = req->app;
+	struct nh_server_stats net;
+	struct nh_device_api_stats devices;
+	struct nh_pool_stats pool;
+	nh_server_stats(h->server, &net);
+	nh_device_api_stats(h->device_api, &devices);
+	nh_pool_stats(h->pool, &pool);
+	const struct metric rows[] = {
+		{"connections", "Open connections", GAUGE, net.connections},
+		{"handshakes_running", "TLS handshakes in progress", GAUGE, net.handshaking},
+		{"connections_parked", "Connections waiting for their handshake", GAUGE, net.parked},
+		{"websockets", "Open WebSockets", GAUGE, net.websockets},
+		{"connections_accepted_total", "Connections accepted", COUNTER, net.accepted},
+		{"connections_refused_total", "Connections closed at once, over a limit", COUNTER, net.refused},
+		{"handshakes_total", "TLS handshakes completed", COUNTER, net.handshakes},
+		{"handshake_failures_total", "TLS handshakes failed or refused", COUNTER, net.handshake_failures},
+		{"http_requests_total", "HTTP requests", COUNTER, net.requests},
+		{"messages_received_total", "WebSocket messages received", COUNTER, net.messages_in},
+		{"messages_sent_total", "WebSocket messages sent", COUNTER, net.messages_out},
+		{"received_bytes_total", "Bytes received, without TLS", COUNTER, net.bytes_in},
+		{"sent_bytes_total", "Bytes sent, without TLS", COUNTER, net.bytes_out},
+		{"devices_connected", "Devices connected to this process", GAUGE, devices.devices},
+		{"device_joins_total", "Joins of the device channel", COUNTER, devices.joins},
+		{"device_refusals_total", "Devices refused", COUNTER, devices.refused},
+		{"device_messages_total", "Messages of devices", COUNTER, devices.messages},
+		{"device_replaced_total", "Connections replaced by a newer one of the same device", COUNTER, devices.replaced},
+		{"device_pushes_total", "Messages pushed to devices", COUNTER, devices.pushes},
+		{"device_pushes_lost_total", "Messages not pushed because a mailbox was full", COUNTER, devices.pushes_lost},
+		{"certificates_known", "Device certificates in the memory index", GAUGE, devices.certificates_known},
+		{"jobs_queued", "Jobs waiting for a worker", GAUGE, pool.queued},
+		{"jobs_running", "Jobs on workers", GAUGE, pool.running},
+		{"jobs_total", "Jobs submitted", COUNTER, pool.submitted},
+		{"jobs_refused_total", "Jobs that found the queue full and waited", COUNTER, pool.refused},
+	};
+	NH_AUTO_BUF struct nh_buf out = NH_BUF_INIT;
+	for (size_t i = 0; i < NH_ARRAY_LEN(rows); i++)
+		put(&out, &rows[i]);
+	nh_response_send(res, 200, "text/plain; version=0.0.4; charset=utf-8", nh_buf_slice(&out));
+}
+
+const struct nh_route metrics_routes[] = {
+	{.method = NH_HTTP_GET, .path = "/metrics", .handle = metrics, .where = NH_ON_LOOP, .summary = "Counters, Prometheus text"},
+	{0},
+};
