@@ -10,6 +10,7 @@
 #include "base/encode.h"
 #include "base/semver.h"
 #include "crypto/digest.h"
+#include "firmware/vars.h"
 #include "firmware/verify.h"
 #include "hub/firmware.h"
 #include "input_int.h"
@@ -197,6 +198,12 @@ static nh_rc inspect(struct nh_arena *arena, const struct nh_firmware_intake *in
 	return judge_metadata(arena, intake, nh_fw_verifier_manifest(verifier), out, errors, err);
 }
 
+/* "${NAME}" in an upload stands for itself: nothing of the server's may show through, and nothing of the author's may get lost. */
+static const char *keep_as_text(void *arena, const char *name)
+{
+	return nh_arena_printf(arena, "${%s}", name);
+}
+
 nh_rc nh_firmware_inspect(struct nh_arena *arena, const struct nh_firmware_intake *intake, int fd, struct nh_firmware_facts *out, json_t **errors,
                           struct nh_err *err)
 {
@@ -209,10 +216,13 @@ nh_rc nh_firmware_inspect(struct nh_arena *arena, const struct nh_firmware_intak
 			ids[count++] = intake->keys[i].id;
 	}
 
-	struct nh_fw_verifier *verifier = nh_fw_verifier_new(&(struct nh_fw_verify_config){.keys = keys, .key_count = count, .whole = true, .path = "firmware"});
+	struct nh_fw_vars *vars = nh_fw_vars_new(keep_as_text, arena);
+	struct nh_fw_verifier *verifier = nh_fw_verifier_new(
+		&(struct nh_fw_verify_config){.keys = keys, .key_count = count, .whole = true, .path = "firmware", .vars = vars});
 	struct sums sums = {nh_digest_stream_new(NH_SHA256), nh_digest_stream_new(NH_SHA256), 0, 0, json_array()};
 	nh_rc rc = inspect(arena, intake, fd, verifier, &sums, ids, out, errors, err);
 	nh_fw_verifier_free(verifier);
+	nh_fw_vars_free(vars);
 	nh_digest_stream_free(sums.whole);
 	nh_digest_stream_free(sums.part);
 	json_decref(sums.parts);
