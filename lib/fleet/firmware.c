@@ -1,6 +1,5 @@
 /*
- * Building and judging virtual firmware. The configuration is ordinary: everything that varies comes in as variables, and the applied metadata is
- * taken from the archive itself (FWUP_META_*), as Nerves does.
+ * Building and judging virtual firmware. The configuration is ordinary: everything that varies comes in as variables.
  */
 #include "fleet/firmware.h"
 
@@ -44,17 +43,18 @@ static const char conf[] =
 	"  uboot_setenv(vars, \"nerves_fw_active\", \"b\")\n }\n}\n"
 	"task upgrade.none {\n on-init { error(\"no active slot on this disk\") }\n}\n";
 
-/* The metadata of the slot that is written. Escaped, so that it is filled in when the archive is applied. */
-static const char *const copied[] = {"product", "version", "platform", "architecture", "author", "description", "uuid"};
+/* What a slot says about itself, as Nerves systems do. Only the UUID is known no earlier than when the archive is applied. */
+static const struct {
+	const char *name, *value;
+} slot_variables[] = {
+	{"product", "${PRODUCT}"}, {"version", "${VERSION}"}, {"platform", "${PLATFORM}"}, {"architecture", "${ARCHITECTURE}"},
+	{"author", "nerveshub-fleet"}, {"description", "virtual device"}, {"uuid", "\\${FWUP_META_UUID}"},
+};
 
 static void put_slot_variables(struct nh_buf *out, char slot)
 {
-	for (size_t i = 0; i < NH_ARRAY_LEN(copied); i++) {
-		nh_buf_printf(out, "  uboot_setenv(vars, \"%c.nerves_fw_%s\", \"\\${FWUP_META_", slot, copied[i]);
-		for (const char *c = copied[i]; *c; c++)
-			nh_buf_put_u8(out, (uint8_t)(*c - 'a' + 'A'));
-		nh_buf_put_str(out, "}\")\n");
-	}
+	for (size_t i = 0; i < NH_ARRAY_LEN(slot_variables); i++)
+		nh_buf_printf(out, "  uboot_setenv(vars, \"%c.nerves_fw_%s\", \"%s\")\n", slot, slot_variables[i].name, slot_variables[i].value);
 }
 
 /* Only the two markers of ours are replaced here; what fwup expands stays for the parser. */
