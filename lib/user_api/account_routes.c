@@ -1,0 +1,275 @@
+/*
+ * Signing in, the own account, command-line sessions, organizations and members.
+ *
+ * source: reference/user-api-and-cli "2.4", "2.5", "7"
+ */
+#include "api_int.h"
+#include "base/log.h"
+#include "crypto/secret.h"
+
+#define LOGIN_REFUSED "Authentication failed, please check your username and password and try again."
+
+static nh_slice text_of(const struct call *call, const char *key)
+{
+	return nh_json_text(call->params, key);
+}
+
+/* ---- sign-in ----------------------------------------------------------------------------------------------------------- */
+
+struct login_call {
+	struct call call; /* first: run functions get it back from there */
+	struct nh_login login;
+	char token[NH_TOKEN_TEXT_MAX];
+};
+
+static nh_rc find_login(struct call *call, struct nh_err *err)
+{
+	struct login_call *l = (struct login_call *)call;
+	return nh_login_find(&call->ctx, text_of(call, "email"), &l->login, err);
+}
+
+static nh_rc make_token(struct call *call, struct nh_err *err)
+{
+	struct login_call *l = (struct login_call *)call;
+	NH_TRY(nh_token_create(&call->ctx, l->login.user.id, NH_TOKEN_API, text_of(call, "note"), l->token, err));
+	call->data = render_user(&l->login.user);
+	json_object_set_new(call->data, "token", json_string(l->token));
+	return NH_OK;
+}
+
+static nh_rc log_in(struct login_call *l, struct nh_err *err)
+{
+	struct call *call = &l->call;
+	struct nh_user_api *api = call->api;
+	/* Per account and address, so that a guesser shuts out neither the account's owner nor everybody behind one proxy. */
+	nh_slice email = text_of(call, "email");
+	nh_slice key = nh_slice_str(nh_arena_printf(call->arena, "%.*s %.*s", NH_ARG(call->req->remote), NH_ARG(nh_slice_sub(email, 0, 256))));
+	if (!limiter_allow(api->logins, key, nh_clock_now(api->config.clock))) {
+		call->status = 429;
+		call->errors = json_pack("{s:s}", "detail", "Too many attempts to sign in, please wait a minute.");
+		return NH_FAIL(err, NH_EAUTH, "too many attempts");
+	}
+	NH_TRY(call_transact(call, find_login, false, err));
+	nh_rc rc = nh_login_verify(&l->login, text_of(call, "password"), api->config.cost);
+	if (rc != NH_OK) {
+		call->errors = json_pack("{s:s}", "detail", LOGIN_REFUSED);
+		NH_LOG(NH_LOG_WARN, "login.refused", NH_S("email", email), NH_S("remote", call->req->remote));
+		return NH_FAIL(err, NH_EAUTH, "wrong e-mail address or password");
+	}
+	NH_TRY(call_transact(call, make_token, true, err));
+	limiter_clear(api->logins, key);
+	return NH_OK;
+}
+
+const struct endpoint ep_login = {.anonymous = true, .success = 200, .tag = "Auth"};
+
+void handle_login(struct nh_request *req, struct nh_response *res)
+{
+	struct login_call l = {0};
+	struct nh_err err = NH_ERR_INIT;
+	if (!call_open(&l.call, req, res, &ep_login))
+		return;
+	nh_rc rc = log_in(&l, &err);
+	call_close(&l.call, rc, &err);
+	nh_wipe(l.token, sizeof(l.token));
+}
+
+struct register_call {
+	struct call call;
+	struct nh_new_user input;
+};
+
+static nh_rc create_user(struct call *call, struct nh_err *err)
+{
+	struct register_call *r = (struct register_call *)call;
+	struct nh_user user;
+	NH_TRY(nh_user_create(&call->ctx, &r->input, &user, &call->errors, err));
+	call->data = render_user(&user);
+	return NH_OK;
+}
+
+static nh_rc register_user(struct register_call *r, struct nh_err *err)
+{
+	struct call *call = &r->call;
+	const struct nh_user_api_config *config = &call->api->config;
+	if (!config->hub->registration_open) {
+		call->status = 403;
+		call->errors = json_pack("{s:s}", "detail", "This server is not open for registration; ask its administrator for an account.");
+		return NH_FAIL(err, NH_EPERM, "registration is closed");
+	}
+	if (!limiter_allow(call->api->logins, nh_slice_str(nh_arena_printf(call->arena, "register %.*s", NH_ARG(call->req->remote))),
+	                   nh_clock_now(config->clock))) {
+		call->status = 429;
+		call->errors = json_pack("{s:s}", "detail", "Too many registrations, please wait a minute.");
+		return NH_FAIL(err, NH_EAUTH, "too many registrations");
+	}
+	NH_TRY(nh_user_prepare(call->arena, text_of(call, "name"), text_of(call, "email"), text_of(call, "password"), config->cost, &r->input,
+	                       &call->errors, err));
+	return call_transact(call, create_user, true, err);
+}
+
+const struct endpoint ep_register = {.anonymous = true, .success = 201, .tag = "Auth"};
+
+void handle_register(struct nh_request *req, struct nh_response *res)
+{
+	struct register_call r = {0};
+	struct nh_err err = NH_ERR_INIT;
+	if (!call_open(&r.call, req, res, &ep_register))
+		return;
+	nh_rc rc = register_user(&r, &err);
+	call_close(&r.call, rc, &err);
+	nh_wipe(r.input.password_hash, sizeof(r.input.password_hash));
+}
+
+static nh_rc me(struct call *call, struct nh_err *err)
+{
+	call->data = render_user(&call->user);
+	return NH_OK;
+}
+const struct endpoint ep_me = {.run = me, .success = 200, .tag = "Auth"};
+
+/* ---- command-line sessions --------------------------------------------------------------------------------------------- */
+
+static nh_rc cli_create(struct call *call, struct nh_err *err)
+{
+	struct nh_cli_session session;
+	NH_TRY(nh_cli_session_create(&call->ctx, text_of(call, "note"), &session, err));
+	nh_slice url = nh_slice_str(nh_arena_printf(call->arena, "%s/auth/cli/%.*s", public_url(call->req), NH_ARG(session.token)));
+	call->data = json_pack("{s:o, s:o, s:I}", "token", nh_json_new_text(session.token), "url", nh_json_new_text(url), "confirmation_code",
+	                       (json_int_t)session.confirmation_code);
+	return NH_OK;
+}
+const struct endpoint ep_cli_create = {.run = cli_create, .anonymous = true, .write = true, .success = 200, .tag = "Auth"};
+
+static nh_rc cli_poll(struct call *call, struct nh_err *err)
+{
+	bool ready = false;
+	char token[NH_TOKEN_TEXT_MAX];
+	NH_TRY(nh_cli_session_poll(&call->ctx, param(call, "token"), &ready, token, err));
+	call->data = ready ? json_pack("{s:s, s:s}", "status", "ready", "user_token", token) : json_pack("{s:s}", "status", "waiting");
+	nh_wipe(token, sizeof(token));
+	return NH_OK;
+}
+const struct endpoint ep_cli_poll = {.run = cli_poll, .anonymous = true, .write = true, .success = 200, .tag = "Auth"};
+
+void handle_cli_poll(struct nh_request *req, struct nh_response *res)
+{
+	struct nh_user_api *api = req->app;
+	if (!nh_slice_eq_str(req->remote, "127.0.0.1") && !limiter_allow(api->polls, req->remote, nh_clock_now(api->config.clock))) {
+		nh_response_send(res, 403, "text/plain; charset=utf-8", NH_LIT("Forbidden\n"));
+		return;
+	}
+	api_handle(req, res);
+}
+
+/* ---- organizations ----------------------------------------------------------------------------------------------------- */
+
+static bool asks_for_products(const struct call *call)
+{
+	nh_slice word, rest = text_of(call, "include");
+	while (rest.len > 0) {
+		nh_slice_cut(rest, ',', &word, &rest);
+		if (nh_slice_eq_str(nh_slice_trim(word), "products"))
+			return true;
+	}
+	return false;
+}
+
+static json_t *render_products(const struct nh_product *products, size_t count)
+{
+	json_t *list = json_array();
+	for (size_t i = 0; i < count; i++)
+		json_array_append_new(list, render_product(&products[i]));
+	return list;
+}
+
+static nh_rc orgs(struct call *call, struct nh_err *err)
+{
+	struct nh_org *list;
+	size_t count = 0;
+	NH_TRY(nh_org_list(&call->ctx, &call->actor, &list, &count, err));
+	call->data = json_array();
+	for (size_t i = 0; i < count; i++) {
+		json_t *org = render_org(&list[i]);
+		json_array_append_new(call->data, org);
+		if (!asks_for_products(call))
+			continue;
+		struct nh_product *products;
+		size_t product_count = 0;
+		NH_TRY(nh_product_list(&call->ctx, &call->actor, list[i].id, &products, &product_count, err));
+		json_object_set_new(org, "products", render_products(products, product_count));
+	}
+	return NH_OK;
+}
+const struct endpoint ep_orgs = {.run = orgs, .success = 200, .tag = "Organizations"};
+
+static nh_rc org_create(struct call *call, struct nh_err *err)
+{
+	struct nh_org org;
+	NH_TRY(nh_org_create(&call->ctx, &call->actor, text_of(call, "name"), &org, &call->errors, err));
+	set_location(call, org.name);
+	call->data = render_org(&org);
+	return NH_OK;
+}
+const struct endpoint ep_org_create = {.run = org_create, .write = true, .success = 201, .tag = "Organizations"};
+
+/* ---- members ----------------------------------------------------------------------------------------------------------- */
+
+static nh_rc members(struct call *call, struct nh_err *err)
+{
+	struct nh_member *list;
+	size_t count = 0;
+	NH_TRY(nh_member_list(&call->ctx, &call->actor, call->org.id, &list, &count, err));
+	call->data = json_array();
+	for (size_t i = 0; i < count; i++)
+		json_array_append_new(call->data, render_member(&list[i]));
+	return NH_OK;
+}
+const struct endpoint ep_members = {.run = members, .scope = SCOPE_ORG, .role = NH_ROLE_ADMIN, .success = 200, .tag = "Organization Members"};
+
+static nh_rc member_add(struct call *call, struct nh_err *err)
+{
+	struct nh_member m;
+	nh_slice email = text_of(call, "email"), role = text_of(call, "role");
+	if (!email.ptr || !role.ptr)
+		return bad_request(call, err, "An unknown error occurred, please check the request.");
+	NH_TRY(nh_member_add(&call->ctx, &call->actor, call->org.id, email, role, &m, &call->errors, err));
+	nh_slice at = nh_slice_str(nh_arena_printf(call->arena, "/api/orgs/%.*s/users/", NH_ARG(call->org.name)));
+	NH_AUTO_BUF struct nh_buf text = NH_BUF_INIT;
+	nh_buf_put_slice(&text, at);
+	nh_buf_put_slice(&text, m.email);
+	call->location = nh_arena_copy(call->arena, nh_buf_slice(&text));
+	call->data = render_member(&m);
+	return NH_OK;
+}
+const struct endpoint ep_member_add = {
+	.run = member_add, .scope = SCOPE_ORG, .role = NH_ROLE_ADMIN, .write = true, .success = 201, .tag = "Organization Members"};
+
+static nh_rc member(struct call *call, struct nh_err *err)
+{
+	struct nh_member m;
+	NH_TRY(nh_member_get(&call->ctx, &call->actor, call->org.id, param(call, "user_email"), &m, err));
+	call->data = render_member(&m);
+	return NH_OK;
+}
+const struct endpoint ep_member = {.run = member, .scope = SCOPE_ORG, .role = NH_ROLE_ADMIN, .success = 200, .tag = "Organization Members"};
+
+static nh_rc member_role(struct call *call, struct nh_err *err)
+{
+	struct nh_member m;
+	nh_slice role = text_of(call, "role");
+	if (!role.ptr)
+		return bad_request(call, err, "An unknown error occurred, please check the request.");
+	NH_TRY(nh_member_set_role(&call->ctx, &call->actor, call->org.id, param(call, "user_email"), role, &m, &call->errors, err));
+	call->data = render_member(&m);
+	return NH_OK;
+}
+const struct endpoint ep_member_role = {
+	.run = member_role, .scope = SCOPE_ORG, .role = NH_ROLE_ADMIN, .write = true, .success = 200, .tag = "Organization Members"};
+
+static nh_rc member_remove(struct call *call, struct nh_err *err)
+{
+	return nh_member_remove(&call->ctx, &call->actor, call->org.id, param(call, "user_email"), &call->errors, err);
+}
+const struct endpoint ep_member_remove = {
+	.run = member_remove, .scope = SCOPE_ORG, .role = NH_ROLE_ADMIN, .write = true, .success = 204, .tag = "Organization Members"};

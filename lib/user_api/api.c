@@ -1,0 +1,468 @@
+/*
+ * One request from bytes to answer: parameters, who asks, what the path names, one transaction with one rule, effects, JSON.
+ *
+ * The order of checks is the reference's: token, organization, product, "somebody must be signed in", device, role.
+ * source: reference/user-api-and-cli "1", "2.1", "3", "4"
+ */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "api_int.h"
+#include "base/encode.h"
+#include "base/log.h"
+
+#define BODY_MAX ((size_t)8 << 20)
+#define NOT_FOUND_TEXT "Resource Not Found or Authorization Insufficient"
+
+/* ---- the app ----------------------------------------------------------------------------------------------------------- */
+
+struct nh_user_api *nh_user_api_new(const struct nh_user_api_config *config)
+{
+	struct nh_user_api *api = nh_xcalloc(1, sizeof(*api));
+	api->config = *config;
+	if (!api->config.clock)
+		api->config.clock = &nh_clock_system;
+	if (!api->config.rng)
+		api->config.rng = &nh_rng_system;
+	if (!api->config.cost)
+		api->config.cost = &nh_password_cost_default;
+	if (!api->config.platform_name)
+		api->config.platform_name = "NervesHub";
+	api->logins = limiter_new(20);
+	api->polls = limiter_new(30);
+	return api;
+}
+
+void nh_user_api_free(struct nh_user_api *api)
+{
+	if (!api)
+		return;
+	limiter_free(api->logins);
+	limiter_free(api->polls);
+	free(api);
+}
+
+/* ---- answers ----------------------------------------------------------------------------------------------------------- */
+
+void send_common_headers(struct nh_request *req, struct nh_response *res)
+{
+	nh_slice given = req->headers ? nh_request_header(req, "x-request-id") : NH_SLICE_EMPTY;
+	nh_response_header(res, "cache-control", NH_LIT("max-age=0, private, must-revalidate"));
+	if (given.len >= 20 && given.len <= 200) {
+		nh_response_header(res, "x-request-id", given);
+		return;
+	}
+	uint8_t random[16];
+	NH_AUTO_BUF struct nh_buf id = NH_BUF_INIT;
+	nh_rng_fill(&nh_rng_system, random, sizeof(random));
+	nh_hex_put(&id, nh_slice_of(random, sizeof(random)));
+	nh_response_header(res, "x-request-id", nh_buf_slice(&id));
+}
+
+void send_json(struct nh_request *req, struct nh_response *res, unsigned status, const json_t *value)
+{
+	NH_AUTO_BUF struct nh_buf body = NH_BUF_INIT;
+	nh_json_put(&body, value);
+	send_common_headers(req, res);
+	nh_response_send(res, status, "application/json; charset=utf-8", nh_buf_slice(&body));
+}
+
+void send_error(struct nh_request *req, struct nh_response *res, unsigned status, const char *detail)
+{
+	NH_AUTO_JSON json_t *body = json_pack("{s:{s:o}}", "errors", "detail", nh_json_new_text(nh_slice_str(detail)));
+	send_json(req, res, status, body);
+}
+
+void nh_user_api_fault(struct nh_request *req, struct nh_response *res, unsigned status, const char *text)
+{
+	/* A known path with another method does not exist for existing clients. */
+	if (status == 404 || status == 405)
+		send_error(req, res, 404, NOT_FOUND_TEXT);
+	else
+		send_error(req, res, status, text);
+}
+
+static const struct {
+	nh_rc rc;
+	unsigned status;
+	const char *text; /* NULL: the error's own message, which names no secret and no foreign thing */
+} answers[] = {
+	{NH_EINVAL, 422, NULL},
+	{NH_ENOTFOUND, 404, NOT_FOUND_TEXT},
+	{NH_EFORMAT, 400, "An unknown error occurred, please check the request."},
+	{NH_ECONFLICT, 409, NULL},
+	{NH_EPERM, 401, NOT_FOUND_TEXT},
+	{NH_EAUTH, 401, NOT_FOUND_TEXT},
+	{NH_ETOOBIG, 413, "Request Entity Too Large"},
+	{NH_EAGAIN, 503, "The server is busy, please try again."},
+	{NH_ETIMEOUT, 503, "The server took too long, please try again."},
+	{NH_ENOSPC, 507, "The server's disk is full."},
+	{NH_EUNSUPPORTED, 422, NULL},
+};
+
+static void answer_failure(struct call *call, nh_rc rc, const struct nh_err *err)
+{
+	unsigned status = 500;
+	const char *text = "Sorry, an unexpected error occurred. The masters of the web have been notified.";
+	for (size_t i = 0; i < NH_ARRAY_LEN(answers); i++) {
+		if (answers[i].rc == rc) {
+			status = answers[i].status;
+			text = answers[i].text ? answers[i].text : err->msg;
+		}
+	}
+	if (status >= 500)
+		NH_LOG(NH_LOG_ERROR, "api.failed", NH_S("path", call->req->path), NH_STR("code", nh_rc_name(rc)), NH_STR("why", err->msg));
+	if (call->status)
+		status = call->status;
+	if (call->whole) {
+		send_json(call->req, call->res, status, call->whole);
+	} else if (call->errors) {
+		NH_AUTO_JSON json_t *body = json_pack("{s:O}", "errors", call->errors);
+		send_json(call->req, call->res, status, body);
+	} else {
+		send_error(call->req, call->res, status, text);
+	}
+}
+
+static void answer_success(struct call *call)
+{
+	unsigned status = call->status ? call->status : call->endpoint->success;
+	if (call->location.ptr)
+		nh_response_header(call->res, "location", call->location);
+	if (call->whole) {
+		send_json(call->req, call->res, status, call->whole);
+		return;
+	}
+	if (status == 204 || !call->data) {
+		send_common_headers(call->req, call->res);
+		nh_response_send(call->res, status, NULL, NH_SLICE_EMPTY);
+		return;
+	}
+	NH_AUTO_JSON json_t *body = call->extra ? json_incref(call->extra) : json_object();
+	json_object_set(body, "data", call->data);
+	send_json(call->req, call->res, status, body);
+}
+
+nh_rc bad_request(struct call *call, struct nh_err *err, const char *text)
+{
+	json_decref(call->errors);
+	call->errors = json_pack("{s:o}", "detail", nh_json_new_text(nh_slice_str(text)));
+	call->status = 400;
+	return NH_FAIL(err, NH_EINVAL, "%s", text);
+}
+
+const char *public_url(const struct nh_request *req)
+{
+	const struct nh_user_api *api = req->app;
+	if (api->config.public_url)
+		return api->config.public_url;
+	return nh_arena_printf(req->arena, "%s://%.*s", req->tls ? "https" : "http", NH_ARG(req->host));
+}
+
+nh_slice param(const struct call *call, const char *name)
+{
+	return nh_request_param(call->req, name);
+}
+
+void set_location(struct call *call, nh_slice segment)
+{
+	NH_AUTO_BUF struct nh_buf text = NH_BUF_INIT;
+	nh_slice path = call->req->path;
+	while (path.len > 1 && path.ptr[path.len - 1] == '/')
+		path.len--;
+	nh_buf_put_slice(&text, path);
+	if (segment.ptr) {
+		nh_buf_put_u8(&text, '/');
+		nh_uri_put(&text, segment);
+	}
+	call->location = nh_arena_copy(call->arena, nh_buf_slice(&text));
+}
+
+/* ---- parameters -------------------------------------------------------------------------------------------------------- */
+
+static bool type_is(nh_slice content_type, const char *type)
+{
+	nh_slice head, rest;
+	nh_slice_cut(content_type, ';', &head, &rest);
+	return nh_slice_ieq(nh_slice_trim(head), nh_slice_str(type));
+}
+
+static bool type_is_json(nh_slice content_type)
+{
+	nh_slice head, rest;
+	nh_slice_cut(content_type, ';', &head, &rest);
+	head = nh_slice_trim(head);
+	return nh_slice_ieq(head, NH_LIT("application/json")) ||
+	       (nh_slice_starts(head, NH_LIT("application/")) && nh_slice_ends(head, NH_LIT("+json")));
+}
+
+/* Flat names only; what stands there already wins. */
+static nh_rc add_pairs(struct call *call, nh_slice text)
+{
+	for (;;) {
+		nh_slice name, value;
+		bool has = false;
+		NH_TRY(nh_http_query_next(&text, call->arena, &name, &value, &has));
+		if (!has)
+			return NH_OK;
+		if (!nh_utf8_valid(name) || !nh_utf8_valid(value))
+			return NH_EFORMAT;
+		char *key = nh_arena_str(call->arena, name);
+		if (name.len > 0 && name.len <= 255 && !json_object_get(call->params, key) && json_object_size(call->params) < 256)
+			json_object_set_new(call->params, key, nh_json_new_text(value));
+	}
+}
+
+static nh_rc read_params(struct call *call, struct nh_err *err)
+{
+	nh_slice type = nh_request_header(call->req, "content-type");
+	call->params = NULL;
+	if (call->req->body.len > 0 && type_is_json(type)) {
+		NH_TRY(nh_json_parse(call->req->body, BODY_MAX, &call->params, err));
+		if (!json_is_object(call->params)) {
+			call->body_is_list = true;
+			call->params = json_pack("{s:o}", "_json", call->params);
+		}
+	}
+	if (!call->params)
+		call->params = json_object();
+	if (call->req->body.len > 0 && type_is(type, "application/x-www-form-urlencoded") && add_pairs(call, call->req->body) != NH_OK)
+		return NH_FAIL(err, NH_EFORMAT, "malformed form");
+	if (add_pairs(call, call->req->query) != NH_OK)
+		return NH_FAIL(err, NH_EFORMAT, "malformed query");
+	return NH_OK;
+}
+
+/* json and text are served; an Accept that allows neither is refused. */
+static bool acceptable(const struct nh_request *req)
+{
+	static const char *const words[] = {"*/*", "application/*", "application/json", "text/*", "text/plain"};
+	nh_slice accept = nh_request_header(req, "accept"), item, kind, rest;
+	if (accept.len == 0)
+		return true;
+	while (accept.len > 0) {
+		nh_slice_cut(accept, ',', &item, &accept);
+		nh_slice_cut(item, ';', &kind, &rest);
+		for (size_t i = 0; i < NH_ARRAY_LEN(words); i++) {
+			if (nh_slice_ieq(nh_slice_trim(kind), nh_slice_str(words[i])))
+				return true;
+		}
+	}
+	return false;
+}
+
+/* ---- who asks, and for what -------------------------------------------------------------------------------------------- */
+
+/* "<scheme> <token>"; empty where there is none that could be used. source: reference/user-api-and-cli "2.1" */
+static nh_slice bearer(const struct nh_request *req)
+{
+	nh_slice scheme, token, rest;
+	if (nh_http_header_count(req->headers, "authorization") != 1)
+		return NH_SLICE_EMPTY;
+	if (!nh_slice_cut(nh_request_header(req, "authorization"), ' ', &scheme, &rest))
+		return NH_SLICE_EMPTY;
+	nh_slice_cut(rest, ' ', &token, &rest);
+	if (!nh_slice_ieq(scheme, NH_LIT("token")) && !nh_slice_ieq(scheme, NH_LIT("bearer")))
+		return NH_SLICE_EMPTY;
+	return token;
+}
+
+static nh_rc open_scope(struct call *call, struct nh_err *err)
+{
+	const struct endpoint *e = call->endpoint;
+	struct nh_ctx *ctx = &call->ctx;
+	if (e->scope == SCOPE_NONE)
+		return NH_OK;
+	if (e->scope == SCOPE_DEVICE_ANYWHERE)
+		return nh_device_open_anywhere(ctx, &call->actor, param(call, "identifier"), e->role, &call->device, err);
+	NH_TRY(nh_org_open(ctx, &call->actor, param(call, "org_name"), NH_ROLE_VIEW, &call->org, err));
+	if (e->scope >= SCOPE_PRODUCT)
+		NH_TRY(nh_product_open(ctx, &call->actor, call->org.id, param(call, "product_name"), NH_ROLE_VIEW, &call->product, err));
+	if (e->scope == SCOPE_DEVICE)
+		NH_TRY(nh_device_open(ctx, &call->actor, &call->product, param(call, "identifier"), NH_ROLE_VIEW, &call->device, err));
+	return nh_org_require(ctx, &call->actor, call->org.id, e->role, err);
+}
+
+static void forget_results(struct call *call)
+{
+	json_decref(call->data);
+	json_decref(call->extra);
+	json_decref(call->errors);
+	json_decref(call->whole);
+	call->data = call->extra = call->errors = call->whole = NULL;
+	call->effects = (struct nh_effects){0};
+	call->location = NH_SLICE_EMPTY;
+	call->status = 0;
+}
+
+struct transaction {
+	struct call *call;
+	nh_rc (*run)(struct call *call, struct nh_err *err);
+};
+
+static nh_rc in_transaction(struct nh_tx *tx, void *arg, struct nh_err *err)
+{
+	struct transaction *t = arg;
+	struct call *call = t->call;
+	const struct nh_user_api_config *config = &call->api->config;
+	forget_results(call);
+	call->ctx = (struct nh_ctx){
+		.tx = tx,
+		.arena = call->arena,
+		.clock = config->clock,
+		.rng = config->rng,
+		.config = config->hub,
+		.effects = &call->effects,
+	};
+	call->touch = 0;
+	if (!call->endpoint->anonymous) {
+		NH_TRY(nh_token_user(&call->ctx, bearer(call->req), NH_TOKEN_API, &call->user, &call->touch, err));
+		call->actor = nh_actor_of_user(&call->user);
+		NH_TRY(open_scope(call, err));
+	}
+	return t->run ? t->run(call, err) : NH_OK;
+}
+
+static nh_rc touch_token(struct nh_tx *tx, void *arg, struct nh_err *err)
+{
+	struct call *call = arg;
+	struct nh_ctx ctx = call->ctx;
+	ctx.tx = tx;
+	return nh_token_touch(&ctx, call->touch, err);
+}
+
+nh_rc call_transact(struct call *call, nh_rc (*run)(struct call *call, struct nh_err *err), bool write, struct nh_err *err)
+{
+	struct transaction t = {call, run};
+	struct nh_db *db = call->api->config.db;
+	nh_rc rc = write ? nh_db_write(db, in_transaction, &t, err) : nh_db_read(db, in_transaction, &t, err);
+	call->ctx.tx = NULL;
+	/* When a token was used last is for people to look at: not being able to note it is no reason to refuse. */
+	if (rc == NH_OK && call->touch)
+		NH_IGNORE(nh_db_write(db, touch_token, call, NULL));
+	return rc;
+}
+
+/* ---- effects ----------------------------------------------------------------------------------------------------------- */
+
+struct gone {
+	struct call *call;
+	nh_slice key;
+};
+
+static nh_rc note_gone(struct nh_tx *tx, void *arg, struct nh_err *err)
+{
+	struct gone *g = arg;
+	struct nh_ctx ctx = g->call->ctx;
+	ctx.tx = tx;
+	return nh_loose_object_gone(&ctx, g->key, err);
+}
+
+void call_effects(struct call *call)
+{
+	const struct nh_user_api_config *config = &call->api->config;
+	struct nh_effects others = {.items = call->effects.items};
+	for (size_t i = 0; i < call->effects.count; i++) {
+		struct gone g = {call, call->effects.items[i].name};
+		if (call->effects.items[i].kind != NH_EFFECT_OBJECT_DELETE) {
+			others.items[others.count++] = call->effects.items[i];
+			continue;
+		}
+		/* What fails here is done by the next sweep. */
+		if (nh_objects_delete(config->objects, (const char *)g.key.ptr, NULL) == NH_OK)
+			NH_IGNORE(nh_db_write(config->db, note_gone, &g, NULL));
+	}
+	if (others.count > 0 && config->effects)
+		config->effects(config->effects_ctx, &others);
+	call->effects = (struct nh_effects){0};
+}
+
+/* ---- one call ---------------------------------------------------------------------------------------------------------- */
+
+bool call_open(struct call *call, struct nh_request *req, struct nh_response *res, const struct endpoint *endpoint)
+{
+	struct nh_err err = NH_ERR_INIT;
+	*call = (struct call){.req = req, .res = res, .api = req->app, .endpoint = endpoint, .arena = req->arena};
+	if (!acceptable(req)) {
+		send_error(req, res, 406, "Not Acceptable");
+		return false;
+	}
+	nh_rc rc = read_params(call, &err);
+	if (rc == NH_OK)
+		return true;
+	send_error(req, res, rc == NH_ETOOBIG ? 413 : 400, rc == NH_ETOOBIG ? "Request Entity Too Large" : err.msg);
+	json_decref(call->params);
+	return false;
+}
+
+void call_close(struct call *call, nh_rc rc, const struct nh_err *err)
+{
+	if (rc == NH_OK && nh_response_status(call->res) == 0)
+		answer_success(call);
+	else if (rc != NH_OK)
+		answer_failure(call, rc, err);
+	forget_results(call);
+	json_decref(call->params);
+	call->params = NULL;
+}
+
+void api_handle(struct nh_request *req, struct nh_response *res)
+{
+	struct call call;
+	struct nh_err err = NH_ERR_INIT;
+	const struct endpoint *endpoint = req->route->extra;
+	if (!call_open(&call, req, res, endpoint))
+		return;
+	nh_rc rc = call_transact(&call, endpoint->run, endpoint->write, &err);
+	if (rc == NH_OK)
+		call_effects(&call);
+	call_close(&call, rc, &err);
+}
+
+/* ---- sweep ------------------------------------------------------------------------------------------------------------- */
+
+struct sweep {
+	struct nh_user_api *api;
+	struct nh_arena *arena;
+	nh_slice *keys;
+	size_t count;
+	nh_slice key;
+};
+
+static struct nh_ctx sweep_ctx(struct sweep *s, struct nh_tx *tx)
+{
+	return (struct nh_ctx){.tx = tx, .arena = s->arena, .clock = s->api->config.clock, .rng = s->api->config.rng, .config = s->api->config.hub};
+}
+
+static nh_rc sweep_find(struct nh_tx *tx, void *arg, struct nh_err *err)
+{
+	struct sweep *s = arg;
+	struct nh_ctx ctx = sweep_ctx(s, tx);
+	return nh_loose_objects_due(&ctx, 100, &s->keys, &s->count, err);
+}
+
+static nh_rc sweep_gone(struct nh_tx *tx, void *arg, struct nh_err *err)
+{
+	struct sweep *s = arg;
+	struct nh_ctx ctx = sweep_ctx(s, tx);
+	return nh_loose_object_gone(&ctx, s->key, err);
+}
+
+nh_rc nh_user_api_sweep(struct nh_user_api *api, size_t *deleted, struct nh_err *err)
+{
+	NH_AUTO_ARENA struct nh_arena arena = NH_ARENA_INIT;
+	struct sweep s = {.api = api, .arena = &arena};
+	NH_TRY(nh_db_read(api->config.db, sweep_find, &s, err));
+	size_t done = 0;
+	for (size_t i = 0; i < s.count; i++) {
+		nh_rc rc = nh_objects_delete(api->config.objects, (const char *)s.keys[i].ptr, err);
+		if (rc != NH_OK && rc != NH_ENOTFOUND)
+			return rc;
+		s.key = s.keys[i];
+		NH_TRY(nh_db_write(api->config.db, sweep_gone, &s, err));
+		done++;
+	}
+	if (deleted)
+		*deleted = done;
+	return NH_OK;
+}

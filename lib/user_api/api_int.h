@@ -1,0 +1,130 @@
+/*
+ * What the handlers of the User API share. Private to user_api.
+ *
+ * An endpoint's `run` is called inside one transaction, perhaps more than once (PostgreSQL repeats after a serialization failure): it leaves its result
+ * in the call only, and everything in there is reset before a repetition.
+ */
+#pragma once
+
+#include <pthread.h>
+
+#include "hub/accounts.h"
+#include "hub/certificates.h"
+#include "hub/deployments.h"
+#include "hub/devices.h"
+#include "hub/firmware.h"
+#include "hub/keys.h"
+#include "hub/products.h"
+#include "hub/secrets.h"
+#include "user_api/user_api.h"
+
+struct limiter;
+
+struct nh_user_api {
+	struct nh_user_api_config config;
+	struct limiter *logins, *polls;
+};
+
+typedef enum scope { SCOPE_NONE, SCOPE_ORG, SCOPE_PRODUCT, SCOPE_DEVICE, SCOPE_DEVICE_ANYWHERE } scope;
+
+struct call;
+
+struct endpoint {
+	nh_rc (*run)(struct call *call, struct nh_err *err);
+	scope scope;
+	nh_role role;
+	bool anonymous;     /* no user needed */
+	bool write;
+	unsigned success;   /* status; 204 sends no body */
+	const char *tag;    /* of the OpenAPI document */
+};
+
+struct call {
+	struct nh_request *req;
+	struct nh_response *res;
+	struct nh_user_api *api;
+	const struct endpoint *endpoint;
+	struct nh_arena *arena;
+	json_t *params;                 /* object: body, then query, path wins when asked for by name */
+	bool body_is_list;              /* the body was no object */
+	/* reset before each run */
+	struct nh_ctx ctx;
+	struct nh_effects effects;
+	struct nh_user user;
+	struct nh_actor actor;
+	int64_t touch;
+	struct nh_org org;
+	struct nh_product product;
+	struct nh_device device;
+	json_t *data;                   /* answer: {"data":…}; taken */
+	json_t *extra;                  /* further members beside data; taken */
+	json_t *errors;                 /* refusal: {"errors":…}; taken */
+	json_t *whole;                  /* the whole answer as it is; taken */
+	nh_slice location;
+	unsigned status;                /* overrides the endpoint's, also for refusals */
+};
+
+/* ---- api.c ------------------------------------------------------------------------------------------------------------- */
+void api_handle(struct nh_request *req, struct nh_response *res); /* for routes whose extra is a struct endpoint */
+/* For handlers that need more than one transaction: call_open parses; call_read/call_write run fn after authentication and scope; call_close answers. */
+bool call_open(struct call *call, struct nh_request *req, struct nh_response *res, const struct endpoint *endpoint);
+nh_rc call_transact(struct call *call, nh_rc (*run)(struct call *call, struct nh_err *err), bool write, struct nh_err *err);
+void call_effects(struct call *call);
+void call_close(struct call *call, nh_rc rc, const struct nh_err *err);
+
+void send_json(struct nh_request *req, struct nh_response *res, unsigned status, const json_t *value);
+void send_error(struct nh_request *req, struct nh_response *res, unsigned status, const char *detail);
+void send_common_headers(struct nh_request *req, struct nh_response *res);
+
+nh_rc bad_request(struct call *call, struct nh_err *err, const char *text); /* 400 */
+/* Location: the request's own path, and segment behind it (none: pointer NULL). */
+void set_location(struct call *call, nh_slice segment);
+nh_slice param(const struct call *call, const char *name); /* of the path */
+/* Where browsers find the server: as configured, else as the request came. In the request's arena. */
+const char *public_url(const struct nh_request *req);
+
+/* ---- render.c ---------------------------------------------------------------------------------------------------------- */
+json_t *text_or_null(nh_slice text);
+json_t *render_org(const struct nh_org *org);
+json_t *render_user(const struct nh_user *user);
+json_t *render_member(const struct nh_member *member);
+json_t *render_product(const struct nh_product *product);
+json_t *render_key(const struct nh_org_key *key);
+json_t *render_secret(const struct nh_shared_secret *secret);
+json_t *render_ca(const struct nh_ca_certificate *ca);
+json_t *render_certificate(const struct nh_device_certificate *cert);
+json_t *render_firmware(const struct nh_firmware *firmware);
+json_t *render_device(const struct nh_device *device);
+
+/* ---- limiter.c: events per key and minute, bounded memory --------------------------------------------------------------- */
+struct limiter *limiter_new(unsigned per_minute);
+void limiter_free(struct limiter *limiter);
+bool limiter_allow(struct limiter *limiter, nh_slice key, int64_t now_us); /* counts one */
+void limiter_clear(struct limiter *limiter, nh_slice key);
+
+/* ---- handlers ------------------------------------------------------------------------------------------------------------ */
+extern const struct endpoint
+	ep_me, ep_orgs, ep_org_create,
+	ep_members, ep_member_add, ep_member, ep_member_role, ep_member_remove,
+	ep_keys, ep_key, ep_key_create, ep_key_delete,
+	ep_cas, ep_ca, ep_ca_token, ep_ca_add, ep_ca_delete,
+	ep_products, ep_product, ep_product_create, ep_product_update, ep_product_delete,
+	ep_secrets, ep_secret_create, ep_secret_delete,
+	ep_firmwares, ep_firmware, ep_firmware_delete, ep_firmware_download, ep_firmware_upload,
+	ep_devices, ep_device, ep_device_create, ep_device_create_named, ep_device_update, ep_device_delete, ep_device_auth,
+	ep_device_reboot, ep_device_reconnect, ep_device_identify, ep_device_upgrade, ep_device_penalty, ep_device_move, ep_device_scripts,
+	ep_short_device, ep_short_reboot, ep_short_reconnect, ep_short_upgrade, ep_short_penalty, ep_short_move, ep_short_scripts,
+	ep_certs, ep_cert, ep_cert_add, ep_cert_delete,
+	ep_groups, ep_group, ep_group_create, ep_group_update, ep_group_delete,
+	ep_cli_create, ep_cli_poll, ep_login, ep_register, ep_open;
+
+void handle_login(struct nh_request *req, struct nh_response *res);
+void handle_register(struct nh_request *req, struct nh_response *res);
+void handle_cli_poll(struct nh_request *req, struct nh_response *res);
+void handle_alive(struct nh_request *req, struct nh_response *res);
+void handle_openapi(struct nh_request *req, struct nh_response *res);
+void handle_docs(struct nh_request *req, struct nh_response *res);
+void handle_swagger(struct nh_request *req, struct nh_response *res);
+void handle_upload(struct nh_request *req, struct nh_response *res);
+void handle_download(struct nh_request *req, struct nh_response *res);
+extern const struct nh_body_sink upload_sink;

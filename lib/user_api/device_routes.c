@@ -1,0 +1,262 @@
+/*
+ * Devices, their actions and certificates. Bodies come in two forms: top-level fields as documented, or nested in "device" as `nh` sends them.
+ *
+ * source: reference/user-api-and-cli "11", "20.1"
+ */
+#include "api_int.h"
+#include "base/encode.h"
+#include "hub/updates.h"
+
+/* ---- list -------------------------------------------------------------------------------------------------------------- */
+
+static bool bracketed(nh_slice name, const char *outer, nh_slice *inner)
+{
+	nh_slice head, rest;
+	if (!nh_slice_cut(name, '[', &head, &rest) || !nh_slice_eq_str(head, outer) || !nh_slice_ends(rest, NH_LIT("]")))
+		return false;
+	*inner = nh_slice_sub(rest, 0, rest.len - 1);
+	return true;
+}
+
+static nh_rc read_page(struct call *call, nh_slice key, nh_slice value, struct nh_device_query *q, struct nh_err *err)
+{
+	int64_t *to = nh_slice_eq_str(key, "page") ? &q->page : nh_slice_eq_str(key, "page_size") ? &q->page_size : NULL;
+	if (to && nh_parse_i64(value, 1, INT64_C(1000000000), to) != NH_OK) {
+		json_decref(call->errors);
+		call->errors = json_pack("{s:[s]}", "pagination", "is invalid");
+		return NH_FAIL(err, NH_EINVAL, "pagination is no positive number");
+	}
+	return NH_OK;
+}
+
+static nh_rc read_query(struct call *call, struct nh_device_query *q, struct nh_err *err)
+{
+	struct nh_filter *filters = NH_NEW_ARRAY(call->arena, NH_DEVICE_FILTERS_MAX, struct nh_filter);
+	nh_slice rest = call->req->query, name, value, key;
+	bool has = true;
+	*q = (struct nh_device_query){.filters = filters};
+	for (;;) {
+		if (nh_http_query_next(&rest, call->arena, &name, &value, &has) != NH_OK)
+			return bad_request(call, err, "Invalid request");
+		if (!has)
+			return NH_OK;
+		if (nh_slice_eq_str(name, "sort"))
+			q->sort = value;
+		else if (nh_slice_eq_str(name, "sort_direction"))
+			q->descending = nh_slice_starts(value, NH_LIT("desc"));
+		else if (bracketed(name, "pagination", &key))
+			NH_TRY(read_page(call, key, value, q, err));
+		else if (bracketed(name, "filters", &key) && q->filter_count < NH_DEVICE_FILTERS_MAX)
+			filters[q->filter_count++] = (struct nh_filter){key, value};
+	}
+}
+
+static nh_rc devices(struct call *call, struct nh_err *err)
+{
+	struct nh_device_query query;
+	struct nh_device_page page;
+	NH_TRY(read_query(call, &query, err));
+	nh_rc rc = nh_device_list(&call->ctx, &call->actor, &call->product, &query, &page, &call->errors, err);
+	if (rc == NH_EINVAL && query.sort.len > 0 && call->errors && json_object_get(call->errors, "sort"))
+		call->status = 400;
+	NH_TRY(rc);
+	call->data = json_array();
+	for (size_t i = 0; i < page.count; i++)
+		json_array_append_new(call->data, render_device(&page.items[i]));
+	call->extra = json_pack("{s:{s:I, s:I, s:I, s:I}}", "pagination", "page_number", (json_int_t)page.page, "page_size", (json_int_t)page.page_size,
+	                        "total_entries", (json_int_t)page.total, "total_pages", (json_int_t)((page.total + page.page_size - 1) / page.page_size));
+	return NH_OK;
+}
+const struct endpoint ep_devices = {.run = devices, .scope = SCOPE_PRODUCT, .role = NH_ROLE_VIEW, .success = 200, .tag = "Devices"};
+
+/* ---- one device -------------------------------------------------------------------------------------------------------- */
+
+static const json_t *fields_of(const struct call *call)
+{
+	const json_t *nested = json_object_get(call->params, "device");
+	return json_is_object(nested) ? nested : call->params;
+}
+
+static nh_rc device(struct call *call, struct nh_err *err)
+{
+	call->data = render_device(&call->device);
+	return NH_OK;
+}
+const struct endpoint ep_device = {.run = device, .scope = SCOPE_DEVICE, .role = NH_ROLE_VIEW, .success = 200, .tag = "Devices"};
+const struct endpoint ep_short_device = {
+	.run = device, .scope = SCOPE_DEVICE_ANYWHERE, .role = NH_ROLE_VIEW, .success = 200, .tag = "Devices (short URL)"};
+
+static nh_rc create_as(struct call *call, nh_slice identifier, struct nh_err *err)
+{
+	struct nh_device d;
+	NH_TRY(nh_device_create(&call->ctx, &call->actor, &call->product, identifier, fields_of(call), &d, &call->errors, err));
+	set_location(call, identifier.ptr ? NH_SLICE_EMPTY : d.identifier);
+	call->data = render_device(&d);
+	return NH_OK;
+}
+
+static nh_rc device_create(struct call *call, struct nh_err *err)
+{
+	return create_as(call, NH_SLICE_EMPTY, err);
+}
+const struct endpoint ep_device_create = {
+	.run = device_create, .scope = SCOPE_PRODUCT, .role = NH_ROLE_MANAGE, .write = true, .success = 201, .tag = "Devices"};
+
+static nh_rc device_create_named(struct call *call, struct nh_err *err)
+{
+	return create_as(call, param(call, "identifier"), err);
+}
+const struct endpoint ep_device_create_named = {
+	.run = device_create_named, .scope = SCOPE_PRODUCT, .role = NH_ROLE_MANAGE, .write = true, .success = 201, .tag = "Devices"};
+
+static nh_rc device_update(struct call *call, struct nh_err *err)
+{
+	struct nh_device d;
+	NH_TRY(nh_device_update(&call->ctx, &call->actor, &call->device, fields_of(call), &d, &call->errors, err));
+	call->data = render_device(&d);
+	return NH_OK;
+}
+const struct endpoint ep_device_update = {
+	.run = device_update, .scope = SCOPE_DEVICE, .role = NH_ROLE_MANAGE, .write = true, .success = 201, .tag = "Devices"};
+
+static nh_rc device_delete(struct call *call, struct nh_err *err)
+{
+	return nh_device_delete(&call->ctx, &call->actor, &call->device, err);
+}
+const struct endpoint ep_device_delete = {
+	.run = device_delete, .scope = SCOPE_DEVICE, .role = NH_ROLE_MANAGE, .write = true, .success = 204, .tag = "Devices"};
+
+static nh_rc device_auth(struct call *call, struct nh_err *err)
+{
+	struct nh_device d;
+	nh_slice certificate = nh_json_text(call->params, "certificate");
+	if (!certificate.ptr)
+		return bad_request(call, err, "Invalid request");
+	nh_rc rc = nh_device_by_certificate(&call->ctx, &call->actor, call->org.id, certificate, &d, err);
+	if (rc == NH_EPERM) {
+		call->status = 403;
+		call->whole = json_pack("{s:s}", "status", "Unauthorized");
+	}
+	NH_TRY(rc);
+	call->data = render_device(&d);
+	return NH_OK;
+}
+const struct endpoint ep_device_auth = {.run = device_auth, .scope = SCOPE_PRODUCT, .role = NH_ROLE_VIEW, .success = 200, .tag = "Devices"};
+
+/* ---- actions: each on the long and on the short path -------------------------------------------------------------------- */
+
+#define ACTION(name, function, status)                                                                                            \
+	const struct endpoint ep_device_##name = {                                                                                \
+		.run = (function), .scope = SCOPE_DEVICE, .role = NH_ROLE_MANAGE, .write = true, .success = (status), .tag = "Devices"};
+
+#define SHORT_ACTION(name, function, status)                                                                                      \
+	const struct endpoint ep_short_##name = {.run = (function),                                                               \
+	                                         .scope = SCOPE_DEVICE_ANYWHERE,                                                  \
+	                                         .role = NH_ROLE_MANAGE,                                                          \
+	                                         .write = true,                                                                   \
+	                                         .success = (status),                                                             \
+	                                         .tag = "Devices (short URL)"};
+
+static nh_rc reboot(struct call *call, struct nh_err *err)
+{
+	return nh_device_reboot(&call->ctx, &call->actor, call->device.org_id, call->device.id, err);
+}
+ACTION(reboot, reboot, 204)
+SHORT_ACTION(reboot, reboot, 204)
+
+static nh_rc reconnect(struct call *call, struct nh_err *err)
+{
+	return nh_device_reconnect(&call->ctx, &call->actor, call->device.org_id, call->device.id, err);
+}
+ACTION(reconnect, reconnect, 204)
+SHORT_ACTION(reconnect, reconnect, 204)
+
+static nh_rc identify(struct call *call, struct nh_err *err)
+{
+	return nh_device_identify(&call->ctx, &call->actor, call->device.org_id, call->device.id, err);
+}
+ACTION(identify, identify, 204)
+
+static nh_rc upgrade(struct call *call, struct nh_err *err)
+{
+	nh_slice uuid = nh_json_text(call->params, "uuid");
+	if (!uuid.ptr)
+		return bad_request(call, err, "Invalid request");
+	return nh_update_push(&call->ctx, &call->actor, call->device.org_id, call->device.id, uuid, err);
+}
+ACTION(upgrade, upgrade, 204)
+SHORT_ACTION(upgrade, upgrade, 204)
+
+static nh_rc penalty(struct call *call, struct nh_err *err)
+{
+	return nh_penalty_clear(&call->ctx, &call->actor, call->device.org_id, call->device.id, err);
+}
+ACTION(penalty, penalty, 204)
+SHORT_ACTION(penalty, penalty, 204)
+
+static nh_rc move(struct call *call, struct nh_err *err)
+{
+	struct nh_device d;
+	nh_slice org = nh_json_text(call->params, "new_org_name"), product = nh_json_text(call->params, "new_product_name");
+	if (!org.ptr || !product.ptr)
+		return bad_request(call, err, "Invalid request");
+	NH_TRY(nh_device_move(&call->ctx, &call->actor, &call->device, org, product, &d, &call->errors, err));
+	call->data = render_device(&d);
+	return NH_OK;
+}
+ACTION(move, move, 200)
+SHORT_ACTION(move, move, 200)
+
+/* No support scripts exist on this server, which is an answer and not an error. */
+static nh_rc scripts(struct call *call, struct nh_err *err)
+{
+	call->data = json_array();
+	return NH_OK;
+}
+const struct endpoint ep_device_scripts = {.run = scripts, .scope = SCOPE_DEVICE, .role = NH_ROLE_VIEW, .success = 200, .tag = "Support Scripts"};
+const struct endpoint ep_short_scripts = {
+	.run = scripts, .scope = SCOPE_DEVICE_ANYWHERE, .role = NH_ROLE_VIEW, .success = 200, .tag = "Support Scripts"};
+
+/* ---- certificates ------------------------------------------------------------------------------------------------------ */
+
+static nh_rc certs(struct call *call, struct nh_err *err)
+{
+	struct nh_device_certificate *list;
+	size_t count = 0;
+	NH_TRY(nh_device_certificate_list(&call->ctx, &call->actor, &call->device, &list, &count, err));
+	call->data = json_array();
+	for (size_t i = 0; i < count; i++)
+		json_array_append_new(call->data, render_certificate(&list[i]));
+	return NH_OK;
+}
+const struct endpoint ep_certs = {.run = certs, .scope = SCOPE_DEVICE, .role = NH_ROLE_VIEW, .success = 200, .tag = "Device Certificates"};
+
+static nh_rc cert(struct call *call, struct nh_err *err)
+{
+	struct nh_device_certificate c;
+	NH_TRY(nh_device_certificate_open(&call->ctx, &call->actor, &call->device, param(call, "serial"), &c, err));
+	call->data = render_certificate(&c);
+	return NH_OK;
+}
+const struct endpoint ep_cert = {.run = cert, .scope = SCOPE_DEVICE, .role = NH_ROLE_VIEW, .success = 200, .tag = "Device Certificates"};
+
+static nh_rc cert_add(struct call *call, struct nh_err *err)
+{
+	struct nh_device_certificate c;
+	nh_slice text = nh_json_text(call->params, "cert");
+	if (!text.ptr)
+		return bad_request(call, err, "Invalid request");
+	NH_TRY(nh_device_certificate_add(&call->ctx, &call->actor, &call->device, text, &c, &call->errors, err));
+	set_location(call, c.serial);
+	call->data = render_certificate(&c);
+	return NH_OK;
+}
+const struct endpoint ep_cert_add = {
+	.run = cert_add, .scope = SCOPE_DEVICE, .role = NH_ROLE_MANAGE, .write = true, .success = 201, .tag = "Device Certificates"};
+
+static nh_rc cert_delete(struct call *call, struct nh_err *err)
+{
+	return nh_device_certificate_delete(&call->ctx, &call->actor, &call->device, param(call, "serial"), err);
+}
+const struct endpoint ep_cert_delete = {
+	.run = cert_delete, .scope = SCOPE_DEVICE, .role = NH_ROLE_MANAGE, .write = true, .success = 204, .tag = "Device Certificates"};

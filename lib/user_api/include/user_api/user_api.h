@@ -1,0 +1,47 @@
+/*
+ * The User API: routes under /api for people's tools, and /status for load balancers. Handlers are thin: they read the request, call one rule of the
+ * hub inside one transaction, and word the answer. Firmware uploads stream to the object store.
+ *
+ * Who asks is established by the API token; what that user may see and do is decided by the hub. An organization the user is no member of is 404
+ * whatever the rest of the path says; a role that is too low is 401, as existing clients expect.
+ *
+ * thread: handlers run on workers, nh_user_api_fault on loops; open, close and sweep on any thread but a loop's.
+ * source: reference/user-api-and-cli "1" to "13", "15", "20.1"
+ */
+#pragma once
+
+#include "crypto/password.h"
+#include "hub/hub.h"
+#include "net/server.h"
+#include "objects/objects.h"
+#include "store/db.h"
+
+struct nh_user_api;
+
+/* Everything is borrowed while the app lives. */
+struct nh_user_api_config {
+	struct nh_db *db;
+	struct nh_objects *objects;
+	const struct nh_hub_config *hub;
+	const struct nh_clock *clock;             /* NULL = system */
+	const struct nh_rng *rng;                 /* NULL = system */
+	const struct nh_password_cost *cost;      /* NULL = default */
+	const char *public_url;                   /* "https://hub.example.com", without trailing slash: where browsers find the server; NULL = as asked */
+	const char *platform_name;                /* NULL = "NervesHub" */
+	/* Carries effects out; called on a worker after the commit. OBJECT_DELETE is done by this room and not passed on. */
+	void (*effects)(void *ctx, const struct nh_effects *effects);
+	void *effects_ctx;
+};
+
+struct nh_user_api *nh_user_api_new(const struct nh_user_api_config *config);
+void nh_user_api_free(struct nh_user_api *api); /* NULL legal; no request may be running */
+
+/* What a listener mounts: {.routes = nh_user_api_routes, .app = the api, .fault = nh_user_api_fault}. */
+extern const struct nh_route nh_user_api_routes[];
+void nh_user_api_fault(struct nh_request *req, struct nh_response *res, unsigned status, const char *text);
+
+/*
+ * nh_user_api_sweep - deletes objects that no row names: of uploads that a crash cut off, of deleted firmware whose deletion failed. At most 100;
+ * call it at start and every hour. *deleted (NULL legal). Blocks. NH_EIO.
+ */
+nh_rc nh_user_api_sweep(struct nh_user_api *api, size_t *deleted, struct nh_err *err);

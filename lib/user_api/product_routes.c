@@ -1,0 +1,181 @@
+/*
+ * Signing keys, device CAs, products and their shared secrets.
+ *
+ * source: reference/user-api-and-cli "8", "9", "10"
+ */
+#include "api_int.h"
+#include "base/encode.h"
+
+/* ---- signing keys ------------------------------------------------------------------------------------------------------ */
+
+static nh_rc keys(struct call *call, struct nh_err *err)
+{
+	struct nh_org_key *list;
+	size_t count = 0;
+	NH_TRY(nh_org_key_list(&call->ctx, &call->actor, call->org.id, &list, &count, err));
+	call->data = json_array();
+	for (size_t i = 0; i < count; i++)
+		json_array_append_new(call->data, render_key(&list[i]));
+	return NH_OK;
+}
+const struct endpoint ep_keys = {.run = keys, .scope = SCOPE_ORG, .role = NH_ROLE_VIEW, .success = 200, .tag = "Signing Keys"};
+
+static nh_rc key(struct call *call, struct nh_err *err)
+{
+	struct nh_org_key k;
+	NH_TRY(nh_org_key_open(&call->ctx, &call->actor, call->org.id, param(call, "name"), &k, err));
+	call->data = render_key(&k);
+	return NH_OK;
+}
+const struct endpoint ep_key = {.run = key, .scope = SCOPE_ORG, .role = NH_ROLE_VIEW, .success = 200, .tag = "Signing Keys"};
+
+static nh_rc key_create(struct call *call, struct nh_err *err)
+{
+	struct nh_org_key k;
+	NH_TRY(nh_org_key_create(&call->ctx, &call->actor, call->org.id, nh_json_text(call->params, "name"), nh_json_text(call->params, "key"),
+	                         nh_json_text(call->params, "scheme"), &k, &call->errors, err));
+	call->data = render_key(&k);
+	return NH_OK;
+}
+const struct endpoint ep_key_create = {
+	.run = key_create, .scope = SCOPE_ORG, .role = NH_ROLE_MANAGE, .write = true, .success = 201, .tag = "Signing Keys"};
+
+static nh_rc key_delete(struct call *call, struct nh_err *err)
+{
+	return nh_org_key_delete(&call->ctx, &call->actor, call->org.id, param(call, "name"), &call->errors, err);
+}
+const struct endpoint ep_key_delete = {
+	.run = key_delete, .scope = SCOPE_ORG, .role = NH_ROLE_MANAGE, .write = true, .success = 204, .tag = "Signing Keys"};
+
+/* ---- device CAs -------------------------------------------------------------------------------------------------------- */
+
+static nh_rc cas(struct call *call, struct nh_err *err)
+{
+	struct nh_ca_certificate *list;
+	size_t count = 0;
+	NH_TRY(nh_ca_certificate_list(&call->ctx, &call->actor, call->org.id, &list, &count, err));
+	call->data = json_array();
+	for (size_t i = 0; i < count; i++)
+		json_array_append_new(call->data, render_ca(&list[i]));
+	return NH_OK;
+}
+const struct endpoint ep_cas = {.run = cas, .scope = SCOPE_ORG, .role = NH_ROLE_VIEW, .success = 200, .tag = "CA Certificates"};
+
+static nh_rc ca(struct call *call, struct nh_err *err)
+{
+	struct nh_ca_certificate c;
+	NH_TRY(nh_ca_certificate_open(&call->ctx, &call->actor, call->org.id, param(call, "serial"), &c, err));
+	call->data = render_ca(&c);
+	return NH_OK;
+}
+const struct endpoint ep_ca = {.run = ca, .scope = SCOPE_ORG, .role = NH_ROLE_VIEW, .success = 200, .tag = "CA Certificates"};
+
+static nh_rc ca_token(struct call *call, struct nh_err *err)
+{
+	NH_AUTO_BUF struct nh_buf token = NH_BUF_INIT;
+	NH_TRY(nh_verification_token(&call->ctx, &call->actor, call->org.id, &token, err));
+	call->data = json_pack("{s:o}", "verification_token", nh_json_new_text(nh_buf_slice(&token)));
+	return NH_OK;
+}
+const struct endpoint ep_ca_token = {.run = ca_token, .scope = SCOPE_ORG, .role = NH_ROLE_VIEW, .success = 200, .tag = "CA Certificates"};
+
+static nh_rc ca_add(struct call *call, struct nh_err *err)
+{
+	struct nh_ca_certificate c;
+	NH_TRY(nh_ca_certificate_add(&call->ctx, &call->actor, call->org.id, call->params, &c, &call->errors, err));
+	set_location(call, c.serial);
+	call->data = render_ca(&c);
+	return NH_OK;
+}
+const struct endpoint ep_ca_add = {.run = ca_add, .scope = SCOPE_ORG, .role = NH_ROLE_MANAGE, .write = true, .success = 201, .tag = "CA Certificates"};
+
+static nh_rc ca_delete(struct call *call, struct nh_err *err)
+{
+	return nh_ca_certificate_delete(&call->ctx, &call->actor, call->org.id, param(call, "serial"), err);
+}
+const struct endpoint ep_ca_delete = {
+	.run = ca_delete, .scope = SCOPE_ORG, .role = NH_ROLE_MANAGE, .write = true, .success = 204, .tag = "CA Certificates"};
+
+/* ---- products ---------------------------------------------------------------------------------------------------------- */
+
+static nh_rc products(struct call *call, struct nh_err *err)
+{
+	struct nh_product *list;
+	size_t count = 0;
+	NH_TRY(nh_product_list(&call->ctx, &call->actor, call->org.id, &list, &count, err));
+	call->data = json_array();
+	for (size_t i = 0; i < count; i++)
+		json_array_append_new(call->data, render_product(&list[i]));
+	return NH_OK;
+}
+const struct endpoint ep_products = {.run = products, .scope = SCOPE_ORG, .role = NH_ROLE_VIEW, .success = 200, .tag = "Products"};
+
+static nh_rc product(struct call *call, struct nh_err *err)
+{
+	call->data = render_product(&call->product);
+	return NH_OK;
+}
+const struct endpoint ep_product = {.run = product, .scope = SCOPE_PRODUCT, .role = NH_ROLE_VIEW, .success = 200, .tag = "Products"};
+
+static nh_rc product_create(struct call *call, struct nh_err *err)
+{
+	struct nh_product p;
+	NH_TRY(nh_product_create(&call->ctx, &call->actor, call->org.id, nh_json_text(call->params, "name"), &p, &call->errors, err));
+	set_location(call, p.name);
+	call->data = render_product(&p);
+	return NH_OK;
+}
+const struct endpoint ep_product_create = {
+	.run = product_create, .scope = SCOPE_ORG, .role = NH_ROLE_ADMIN, .write = true, .success = 201, .tag = "Products"};
+
+static nh_rc product_update(struct call *call, struct nh_err *err)
+{
+	struct nh_product p;
+	NH_TRY(nh_product_update(&call->ctx, &call->actor, &call->product, call->params, &p, &call->errors, err));
+	call->data = render_product(&p);
+	return NH_OK;
+}
+const struct endpoint ep_product_update = {
+	.run = product_update, .scope = SCOPE_PRODUCT, .role = NH_ROLE_MANAGE, .write = true, .success = 200, .tag = "Products"};
+
+static nh_rc product_delete(struct call *call, struct nh_err *err)
+{
+	return nh_product_delete(&call->ctx, &call->actor, &call->product, err);
+}
+const struct endpoint ep_product_delete = {
+	.run = product_delete, .scope = SCOPE_PRODUCT, .role = NH_ROLE_ADMIN, .write = true, .success = 204, .tag = "Products"};
+
+/* ---- shared secrets ---------------------------------------------------------------------------------------------------- */
+
+static nh_rc secrets(struct call *call, struct nh_err *err)
+{
+	struct nh_shared_secret *list;
+	size_t count = 0;
+	NH_TRY(nh_product_secret_list(&call->ctx, &call->actor, &call->product, &list, &count, err));
+	call->data = json_array();
+	for (size_t i = 0; i < count; i++)
+		json_array_append_new(call->data, render_secret(&list[i]));
+	return NH_OK;
+}
+const struct endpoint ep_secrets = {.run = secrets, .scope = SCOPE_PRODUCT, .role = NH_ROLE_MANAGE, .success = 200, .tag = "Products"};
+
+static nh_rc secret_create(struct call *call, struct nh_err *err)
+{
+	struct nh_shared_secret s;
+	NH_TRY(nh_product_secret_create(&call->ctx, &call->actor, &call->product, &s, err));
+	call->data = render_secret(&s);
+	return NH_OK;
+}
+const struct endpoint ep_secret_create = {
+	.run = secret_create, .scope = SCOPE_PRODUCT, .role = NH_ROLE_MANAGE, .write = true, .success = 201, .tag = "Products"};
+
+/* A key may hold '/', sent as it is or escaped; the rest of the path comes raw. */
+static nh_rc secret_delete(struct call *call, struct nh_err *err)
+{
+	NH_AUTO_BUF struct nh_buf key = NH_BUF_MAX(256);
+	if (nh_uri_decode(param(call, "key"), false, &key) != NH_OK)
+		return NH_FAIL(err, NH_ENOTFOUND, "no such shared secret");
+	return nh_product_secret_deactivate(&call->ctx, &call->actor, &call->product, nh_buf_slice(&key), err);
+}
+const struct endpoint ep_secret_delete = {
+	.run = secret_delete, .scope = SCOPE_PRODUCT, .role = NH_ROLE_MANAGE, .write = true, .success = 204, .tag = "Products"};

@@ -1,0 +1,105 @@
+/*
+ * The route table: what exists, in the order in which it is looked through (fixed words before names), with the line that documents it.
+ *
+ * source: reference/user-api-and-cli "6"
+ */
+#include "api_int.h"
+
+#define JSON_MAX ((uint64_t)8000000)
+#define ORG "/api/orgs/:org_name"
+#define PRODUCT ORG "/products/:product_name"
+#define DEVICE PRODUCT "/devices/:identifier"
+#define SHORT "/api/devices/:identifier"
+
+#define ROUTE(method_, path_, endpoint_, summary_)                                                                                \
+	{.method = NH_HTTP_##method_, .path = (path_), .handle = api_handle, .body_max = JSON_MAX, .summary = (summary_), .extra = &(endpoint_)}
+#define HANDLER(method_, path_, handle_, endpoint_, summary_)                                                                     \
+	{.method = NH_HTTP_##method_, .path = (path_), .handle = (handle_), .body_max = JSON_MAX, .summary = (summary_), .extra = (endpoint_)}
+
+const struct nh_route nh_user_api_routes[] = {
+	HANDLER(GET, "/status/alive", handle_alive, NULL, "Is the server able to answer?"),
+	HANDLER(GET, "/status/_health", handle_alive, NULL, "Is the server able to answer?"),
+	HANDLER(GET, "/status/health", handle_alive, NULL, "Is the server able to answer?"),
+	HANDLER(GET, "/status/healthy", handle_alive, NULL, "Is the server able to answer?"),
+	HANDLER(GET, "/api/openapi", handle_openapi, &ep_open, "This document"),
+	HANDLER(GET, "/api/docs", handle_docs, NULL, "This document as a page"),
+	HANDLER(GET, "/api/swaggerui", handle_swagger, NULL, "Redirects to the page"),
+
+	ROUTE(POST, "/api/auth/cli_session", ep_cli_create, "Start a browser-confirmed sign-in"),
+	HANDLER(GET, "/api/auth/cli_session/:token", handle_cli_poll, &ep_cli_poll, "Has the sign-in been confirmed?"),
+	HANDLER(POST, "/api/users/login", handle_login, &ep_login, "Sign in with e-mail address and password"),
+	HANDLER(POST, "/api/users/auth", handle_login, &ep_login, "Sign in with e-mail address and password"),
+	HANDLER(POST, "/api/users/register", handle_register, &ep_register, "Register an account, where the server is open for that"),
+	ROUTE(GET, "/api/users/me", ep_me, "The own account"),
+
+	ROUTE(GET, "/api/orgs", ep_orgs, "List the own organizations"),
+	ROUTE(POST, "/api/orgs", ep_org_create, "Create an organization"),
+	ROUTE(GET, ORG "/users", ep_members, "List members"),
+	ROUTE(POST, ORG "/users", ep_member_add, "Add a member"),
+	ROUTE(POST, ORG "/users/invite", ep_member_add, "Add a member"),
+	ROUTE(GET, ORG "/users/:user_email", ep_member, "Show a member"),
+	ROUTE(PUT, ORG "/users/:user_email", ep_member_role, "Change a member's role"),
+	ROUTE(DELETE, ORG "/users/:user_email", ep_member_remove, "Remove a member"),
+
+	ROUTE(GET, ORG "/keys", ep_keys, "List signing keys"),
+	ROUTE(POST, ORG "/keys", ep_key_create, "Register a signing key"),
+	ROUTE(GET, ORG "/keys/:name", ep_key, "Show a signing key"),
+	ROUTE(DELETE, ORG "/keys/:name", ep_key_delete, "Delete a signing key"),
+
+	ROUTE(GET, ORG "/ca_certificates", ep_cas, "List device CAs"),
+	ROUTE(POST, ORG "/ca_certificates", ep_ca_add, "Register a device CA"),
+	ROUTE(GET, ORG "/ca_certificates/verification_token", ep_ca_token, "Token for the proof that a CA's key is held"),
+	ROUTE(GET, ORG "/ca_certificates/:serial", ep_ca, "Show a device CA"),
+	ROUTE(DELETE, ORG "/ca_certificates/:serial", ep_ca_delete, "Delete a device CA"),
+
+	ROUTE(GET, ORG "/products", ep_products, "List products"),
+	ROUTE(POST, ORG "/products", ep_product_create, "Create a product"),
+	ROUTE(GET, PRODUCT, ep_product, "Show a product"),
+	ROUTE(PUT, PRODUCT, ep_product_update, "Change a product's settings"),
+	ROUTE(PATCH, PRODUCT, ep_product_update, "Change a product's settings"),
+	ROUTE(DELETE, PRODUCT, ep_product_delete, "Delete a product"),
+	ROUTE(GET, PRODUCT "/shared_secrets", ep_secrets, "List shared secrets"),
+	ROUTE(POST, PRODUCT "/shared_secrets", ep_secret_create, "Make a shared secret; it is shown this once"),
+	ROUTE(DELETE, PRODUCT "/shared_secrets/*key", ep_secret_delete, "Switch a shared secret off"),
+
+	ROUTE(GET, PRODUCT "/firmwares", ep_firmwares, "List firmware"),
+	{.method = NH_HTTP_POST, .path = PRODUCT "/firmwares", .handle = handle_upload, .body = NH_BODY_STREAM, .body_max = UINT64_C(1) << 40,
+	 .sink = &upload_sink, .summary = "Upload firmware", .extra = &ep_firmware_upload},
+	ROUTE(GET, PRODUCT "/firmwares/:uuid", ep_firmware, "Show a firmware"),
+	HANDLER(GET, PRODUCT "/firmwares/:uuid/download", handle_download, &ep_firmware_download, "Download a firmware"),
+	ROUTE(DELETE, PRODUCT "/firmwares/:uuid", ep_firmware_delete, "Delete a firmware"),
+
+	ROUTE(GET, PRODUCT "/deployments", ep_groups, "List deployment groups"),
+	ROUTE(POST, PRODUCT "/deployments", ep_group_create, "Create a deployment group"),
+	ROUTE(GET, PRODUCT "/deployments/:name", ep_group, "Show a deployment group"),
+	ROUTE(PUT, PRODUCT "/deployments/:name", ep_group_update, "Change or release to a deployment group"),
+	ROUTE(DELETE, PRODUCT "/deployments/:name", ep_group_delete, "Delete a deployment group"),
+
+	ROUTE(GET, PRODUCT "/devices", ep_devices, "List devices"),
+	ROUTE(POST, PRODUCT "/devices", ep_device_create, "Create a device"),
+	ROUTE(POST, PRODUCT "/devices/auth", ep_device_auth, "Which device has this certificate?"),
+	ROUTE(GET, DEVICE, ep_device, "Show a device"),
+	ROUTE(POST, DEVICE, ep_device_create_named, "Create a device"),
+	ROUTE(PUT, DEVICE, ep_device_update, "Change a device"),
+	ROUTE(DELETE, DEVICE, ep_device_delete, "Delete a device"),
+	ROUTE(POST, DEVICE "/reboot", ep_device_reboot, "Reboot a device"),
+	ROUTE(POST, DEVICE "/reconnect", ep_device_reconnect, "Make a device connect anew"),
+	ROUTE(POST, DEVICE "/identify", ep_device_identify, "Make a device show itself"),
+	ROUTE(POST, DEVICE "/upgrade", ep_device_upgrade, "Send a firmware to a device"),
+	ROUTE(POST, DEVICE "/move", ep_device_move, "Move a device to another product"),
+	ROUTE(DELETE, DEVICE "/penalty", ep_device_penalty, "Let a device out of the penalty box"),
+	ROUTE(GET, DEVICE "/scripts", ep_device_scripts, "List support scripts for a device"),
+	ROUTE(GET, DEVICE "/certificates", ep_certs, "List a device's certificates"),
+	ROUTE(POST, DEVICE "/certificates", ep_cert_add, "Add a certificate to a device"),
+	ROUTE(GET, DEVICE "/certificates/:serial", ep_cert, "Show a device's certificate"),
+	ROUTE(DELETE, DEVICE "/certificates/:serial", ep_cert_delete, "Delete a device's certificate"),
+
+	ROUTE(GET, SHORT, ep_short_device, "Show a device"),
+	ROUTE(GET, SHORT "/scripts", ep_short_scripts, "List support scripts for a device"),
+	ROUTE(POST, SHORT "/reboot", ep_short_reboot, "Reboot a device"),
+	ROUTE(POST, SHORT "/reconnect", ep_short_reconnect, "Make a device connect anew"),
+	ROUTE(POST, SHORT "/upgrade", ep_short_upgrade, "Send a firmware to a device"),
+	ROUTE(POST, SHORT "/move", ep_short_move, "Move a device to another product"),
+	ROUTE(DELETE, SHORT "/penalty", ep_short_penalty, "Let a device out of the penalty box"),
+	{.path = NULL},
+};
