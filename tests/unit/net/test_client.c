@@ -107,6 +107,7 @@ static int set_up(void **state)
 	listeners[1] = (struct nh_listener){.name = "plain", .address = "127.0.0.1", .mounts = mounts};
 	struct nh_server_config config = {.pool = pool, .listeners = listeners, .listener_count = 2};
 	assert_int_equal(nh_server_open(&config, &server, NULL), NH_OK);
+	assert_int_equal(nh_server_start(server, NULL), NH_OK);
 	return 0;
 }
 
