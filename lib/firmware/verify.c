@@ -23,7 +23,7 @@ struct nh_fw_verifier {
 	nh_fw_fault fault;
 	bool *seen;                       /* by resource index */
 	const struct nh_fw_resource *now; /* of the member being read */
-	bool patch;
+	bool patch, patches;
 	uint64_t bytes;
 	struct nh_digest_stream *hash;
 	struct nh_buf head;               /* beginning of a patch */
@@ -51,6 +51,7 @@ static nh_rc on_begin(void *ctx, nh_slice name, const struct nh_fw_resource *r, 
 	v->now = r;
 	v->bytes = 0;
 	v->patch = r->run_count == 1 && member->size_known && member->size != r->size_bytes;
+	v->patches = v->patches || v->patch;
 	nh_buf_clear(&v->head);
 	if (!v->patch && member->size_known && member->size != r->stored_bytes)
 		return REFUSE(v, NH_FW_FAULT_TAMPERED, "ZIP local header length mismatch for %.*s", NH_ARG(name));
@@ -184,6 +185,11 @@ nh_fw_signature nh_fw_verifier_signature(const struct nh_fw_verifier *v)
 int nh_fw_verifier_key_index(const struct nh_fw_verifier *v)
 {
 	return nh_fw_reader_key_index(v->reader);
+}
+
+bool nh_fw_verifier_patches(const struct nh_fw_verifier *v)
+{
+	return v->patches;
 }
 
 nh_fw_fault nh_fw_verifier_fault(const struct nh_fw_verifier *v)

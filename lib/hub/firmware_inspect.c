@@ -193,6 +193,9 @@ static nh_rc inspect(struct nh_arena *arena, const struct nh_firmware_intake *in
 	int key = nh_fw_verifier_key_index(verifier);
 	if (key < 0)
 		return refuse_fault(NH_FW_FAULT_BAD_SIGNATURE, &cause, errors, err);
+	/* The hashes of patched contents can only be checked on a device, so what was changed after signing would not be noticed here. */
+	if (nh_fw_verifier_patches(verifier))
+		return nh_refuse(errors, err, NH_EINVAL, NULL, "This file is a delta update and not a whole firmware. Upload the archive it was made from.");
 	out->org_key_id = key_ids[key];
 	sums_end(sums, arena, out);
 	return judge_metadata(arena, intake, nh_fw_verifier_manifest(verifier), out, errors, err);

@@ -29,6 +29,8 @@ nh_rc nh_fw_verifier_finish(struct nh_fw_verifier *v, struct nh_err *err);
 const struct nh_fw_manifest *nh_fw_verifier_manifest(const struct nh_fw_verifier *v); /* NULL: not reached */
 nh_fw_signature nh_fw_verifier_signature(const struct nh_fw_verifier *v);
 int nh_fw_verifier_key_index(const struct nh_fw_verifier *v); /* -1: not signed by any of the keys */
+/* Did a member hold a patch instead of its resource? Then that content is not covered by the signature's hashes until it is applied. */
+bool nh_fw_verifier_patches(const struct nh_fw_verifier *v);
 nh_fw_fault nh_fw_verifier_fault(const struct nh_fw_verifier *v);
 /* The sentence of reference "7.3" step 6. */
 const char *nh_fw_verifier_sentence(const struct nh_fw_verifier *v);
