@@ -6,6 +6,8 @@
 #include "base/encode.h"
 #include "crypto/hmac.h"
 #include "hub/download.h"
+#include "rows_int.h"
+#include "store/rollout.h"
 
 #define SIGNATURE_TEXT_LEN 43 /* unpadded base64url of 32 bytes */
 
@@ -55,4 +57,31 @@ nh_rc nh_download_check(const struct nh_hub_config *config, nh_slice path, nh_sl
 	if (expires_s < (uint64_t)(now_us / NH_US_PER_S))
 		return NH_FAIL(err, NH_ETIMEOUT, "download URL has expired");
 	return NH_OK;
+}
+
+/* ---- what a path names ------------------------------------------------------------------------------------------------------ */
+
+static void read_target(const struct nh_rows *rows, struct nh_arena *arena, void *item)
+{
+	*(struct nh_download_target *)item = (struct nh_download_target){
+		.firmware_id = nh_col_int(rows, 0),
+		.object_key = nh_col_text(rows, 1, arena),
+		.sha256_hex = nh_col_text(rows, 2, arena),
+		.size_bytes = nh_col_int(rows, 3),
+	};
+}
+
+nh_rc nh_download_resolve(struct nh_ctx *ctx, nh_slice path, struct nh_download_target *out, struct nh_err *err)
+{
+	static const nh_slice prefix = {(const uint8_t *)"/firmware/", 10}, suffix = {(const uint8_t *)".fw", 3};
+	nh_slice org, uuid, rest = path;
+	int64_t org_id;
+	if (!nh_slice_starts(path, prefix) || !nh_slice_ends(path, suffix))
+		return NH_FAIL(err, NH_ENOTFOUND, "no such firmware");
+	rest = nh_slice_skip(path, prefix.len);
+	rest = nh_slice_sub(rest, 0, rest.len - suffix.len);
+	if (!nh_slice_cut(rest, '/', &org, &uuid) || nh_parse_i64(org, 1, INT64_MAX, &org_id) != NH_OK || uuid.len == 0 || uuid.len > 64 ||
+	    !nh_utf8_valid(uuid) || nh_slice_chr(uuid, 0) >= 0)
+		return NH_FAIL(err, NH_ENOTFOUND, "no such firmware");
+	return nh_one_row(ctx->tx, ctx->arena, &nh_q_download_firmware, NH_PARAMS(nh_p_int(org_id), nh_p_text(uuid)), read_target, out, "firmware", err);
 }

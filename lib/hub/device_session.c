@@ -1,0 +1,298 @@
+/*
+ * A device's connection from socket to join to end, as rows. What it reports about updates afterwards: session_events.c.
+ *
+ * Invariant: devices.connected_at is set exactly while the device's newest connection has joined and not ended.
+ * source: reference/device-protocol "7.3", "8.4"; reference/server-behaviour "2.3" to "2.5"
+ */
+#include "hub/audit.h"
+#include "rows_int.h"
+#include "session_int.h"
+#include "store/rollout.h"
+
+#define STALE_MAX 500
+
+static const char *const validation_names[] = {
+	[NH_VALIDATION_UNKNOWN] = "unknown",
+	[NH_VALIDATION_VALIDATED] = "validated",
+	[NH_VALIDATION_NOT_VALIDATED] = "not_validated",
+};
+
+static nh_rc set_online(struct nh_ctx *ctx, int64_t device_id, int64_t since_us, struct nh_err *err)
+{
+	return nh_sql_exec(ctx->tx, &nh_q_device_online, NH_PARAMS(since_us ? nh_p_int(since_us) : nh_p_null(), nh_p_int(device_id)), NULL, err);
+}
+
+/* ---- connect --------------------------------------------------------------------------------------------------------------- */
+
+nh_rc nh_session_connect(struct nh_ctx *ctx, int64_t device_id, nh_slice fingerprint, struct nh_session *out, struct nh_err *err)
+{
+	struct nh_device_facts d;
+	struct nh_uuid id;
+	int64_t now = nh_ctx_now(ctx), changed = 0;
+	NH_TRY(nh_device_facts_load(ctx, device_id, &d, err));
+	if (d.deleted)
+		return NH_FAIL(err, NH_ENOTFOUND, "device %.*s is deleted", NH_ARG(d.identifier));
+	if (fingerprint.len > 0) {
+		NH_TRY(nh_sql_exec(ctx->tx, &nh_q_auth_cert_used_by_sha256, NH_PARAMS(nh_p_int(now), nh_p_blob(fingerprint), nh_p_int(device_id)),
+		                   &changed, err));
+		if (!changed)
+			return NH_FAIL(err, NH_ENOTFOUND, "the certificate is no longer pinned to device %.*s", NH_ARG(d.identifier));
+	}
+	*out = (struct nh_session){.device_id = d.id, .org_id = d.org_id, .product_id = d.product_id};
+	nh_uuid_v7(&id, now, ctx->rng);
+	nh_uuid_format(&id, out->connection_id);
+	NH_TRY(nh_sql_exec(ctx->tx, &nh_q_device_provision, NH_PARAMS(nh_p_int(now), nh_p_int(device_id)), NULL, err));
+	NH_TRY(nh_sql_exec(ctx->tx, &nh_q_connection_open, NH_PARAMS(nh_p_str(out->connection_id), nh_p_int(device_id), nh_p_int(now)), NULL, err));
+	NH_TRY(set_online(ctx, device_id, 0, err));
+	nh_device_topic(ctx, device_id);
+	return NH_OK;
+}
+
+/* ---- join ------------------------------------------------------------------------------------------------------------------ */
+
+/* The row of this very connection, or NH_ECLOSED where a newer one took its place. */
+static nh_rc still_newest(struct nh_ctx *ctx, const struct nh_session *s, int64_t *established_at, struct nh_err *err)
+{
+	struct nh_rows *rows = NULL;
+	nh_rc rc = nh_sql_one(ctx->tx, &nh_q_connection_is, NH_PARAMS(nh_p_int(s->device_id), nh_p_str(s->connection_id)), &rows, err);
+	if (rc == NH_ENOTFOUND)
+		return NH_FAIL(err, NH_ECLOSED, "a newer connection of the device has replaced this one");
+	NH_TRY(rc);
+	*established_at = nh_col_int(rows, 1);
+	nh_sql_end(rows);
+	return NH_OK;
+}
+
+static void read_known(const struct nh_rows *rows, struct nh_arena *arena, void *item)
+{
+	struct nh_reported *r = item;
+	r->uuid = nh_col_text(rows, 0, arena);
+	r->product = nh_col_text(rows, 1, arena);
+	r->version = nh_col_text(rows, 2, arena);
+	r->architecture = nh_col_text(rows, 3, arena);
+	r->platform = nh_col_text(rows, 4, arena);
+	r->author = nh_col_text(rows, 5, arena);
+	r->description = nh_col_text(rows, 6, arena);
+	r->vcs_identifier = nh_col_text(rows, 7, arena);
+	r->misc = nh_col_text(rows, 8, arena);
+}
+
+/* Something required is missing: the product's firmware of that uuid fills in. *known false where that fails too. */
+static nh_rc complete(struct nh_ctx *ctx, const struct nh_device_facts *d, struct nh_reported *r, bool *known, struct nh_err *err)
+{
+	*known = nh_reported_complete(r);
+	if (*known || r->uuid.len == 0)
+		return NH_OK;
+	nh_rc rc = nh_one_row(ctx->tx, ctx->arena, &nh_q_firmware_metadata_by_uuid, NH_PARAMS(nh_p_int(d->product_id), nh_p_text(r->uuid)), read_known, r,
+	                      "firmware", err);
+	*known = rc == NH_OK;
+	return rc == NH_ENOTFOUND ? NH_OK : rc;
+}
+
+static nh_rc store_validation(struct nh_ctx *ctx, const struct nh_device_facts *d, const struct nh_reported *r, struct nh_err *err)
+{
+	const char *validation = validation_names[r->validation];
+	NH_TRY(nh_sql_exec(ctx->tx, &nh_q_device_set_validation,
+	                   NH_PARAMS(nh_p_str(validation), nh_p_bool(r->reverted), nh_p_int(nh_ctx_now(ctx)), nh_p_int(d->id)), NULL, err));
+	return nh_sql_exec(ctx->tx, &nh_q_device_firmware_validation, NH_PARAMS(nh_p_str(validation), nh_p_bool(r->reverted), nh_p_int(d->id)), NULL, err);
+}
+
+static nh_rc store_firmware(struct nh_ctx *ctx, const struct nh_device_facts *d, const struct nh_reported *r, struct nh_err *err)
+{
+	const char *validation = validation_names[r->validation];
+	int64_t now = nh_ctx_now(ctx);
+	nh_slice metadata = nh_reported_json(r, ctx->arena);
+	struct nh_uuid id;
+	char text[NH_UUID_TEXT_LEN + 1];
+	nh_uuid_v7(&id, now, ctx->rng);
+	nh_uuid_format(&id, text);
+	NH_TRY(nh_sql_exec(ctx->tx, &nh_q_device_set_firmware,
+	                   NH_PARAMS(nh_p_text(r->uuid), nh_p_text(r->version), nh_p_text(r->platform), nh_p_text(r->architecture), nh_p_text(metadata),
+	                             nh_p_str(validation), nh_p_bool(r->reverted), nh_p_int(now), nh_p_int(d->id)),
+	                   NULL, err));
+	return nh_sql_exec(ctx->tx, &nh_q_device_firmware_add,
+	                   NH_PARAMS(nh_p_str(text), nh_p_int(d->id), nh_p_text(r->uuid), nh_p_text(metadata), nh_p_str(validation),
+	                             nh_p_bool(r->reverted), nh_p_int(now)),
+	                   NULL, err);
+}
+
+/*
+ * Another firmware than before: normally the update succeeded. A device that booted the new firmware, told us, and then fell back says so: then the
+ * update it had taken has failed after all (deviation: upstream counts this as another success).
+ */
+static nh_rc firmware_changed(struct nh_ctx *ctx, const struct nh_device_facts *d, const struct nh_reported *r, struct nh_err *err)
+{
+	struct nh_actor actor = nh_device_actor(d);
+	NH_TRY(store_firmware(ctx, d, r, err));
+	if (!r->reverted || d->firmware_uuid.len == 0)
+		return nh_update_succeeded(ctx, d, r->uuid, r->version, err);
+
+	static const char text[] = "the new firmware did not validate and the device reverted to its previous one";
+	struct nh_group group;
+	bool wanted = false;
+	if (d->group_id) {
+		NH_TRY(nh_group_get_by_id(ctx, d->group_id, &group, err));
+		wanted = nh_slice_eq(group.release.firmware_uuid, r->uuid);
+	}
+	if (wanted)
+		return nh_update_succeeded(ctx, d, r->uuid, r->version, err);
+	if (d->inflight)
+		return nh_update_abandoned(ctx, d, true, err);
+	if (d->group_id) {
+		int64_t until = nh_ctx_now(ctx) + group.penalty_minutes * 60 * NH_US_PER_S;
+		NH_TRY(nh_device_write(ctx, &nh_q_device_set_blocked, nh_p_int(until), d->id, err));
+	}
+	NH_TRY(nh_sql_exec(ctx->tx, &nh_q_device_set_failure, NH_PARAMS(nh_p_str(text), nh_p_int(nh_ctx_now(ctx)), nh_p_int(d->id)), NULL, err));
+	return nh_audit_add(ctx, &actor, d->org_id, NH_AUDIT_DEVICE, d->id, err, "Device %.*s reverted from firmware %.*s to %.*s (%.*s)",
+	                    NH_ARG(d->identifier), NH_ARG(d->firmware_version), NH_ARG(r->version), NH_ARG(r->uuid));
+}
+
+static nh_rc take_firmware(struct nh_ctx *ctx, const struct nh_device_facts *d, struct nh_reported *r, struct nh_join_result *out, struct nh_err *err)
+{
+	NH_TRY(complete(ctx, d, r, &out->metadata_known, err));
+	out->firmware_changed = out->metadata_known && !nh_slice_eq(r->uuid, d->firmware_uuid);
+	if (out->firmware_changed)
+		return firmware_changed(ctx, d, r, err);
+	NH_TRY(store_validation(ctx, d, r, err));
+	if (!r->downloading)
+		NH_TRY(nh_update_abandoned(ctx, d, r->reverted, err));
+	if (out->metadata_known || d->firmware_uuid.len > 0)
+		return NH_OK;
+	struct nh_actor actor = nh_device_actor(d);
+	return nh_audit_add(ctx, &actor, d->org_id, NH_AUDIT_DEVICE, d->id, err, "Device %.*s did not report which firmware it runs", NH_ARG(d->identifier));
+}
+
+/* ---- what is pushed after the reply --------------------------------------------------------------------------------------- */
+
+static void read_key(const struct nh_rows *rows, struct nh_arena *arena, void *item)
+{
+	*(nh_slice *)item = nh_col_text(rows, 0, arena);
+}
+
+/* Firmware keys first; nothing where there are none. source: reference/device-protocol "8.4" */
+static nh_rc push_keys(struct nh_ctx *ctx, const struct nh_session *s, struct nh_err *err)
+{
+	if (!s->wants_fwup_keys && !s->wants_archive_keys)
+		return NH_OK;
+	struct nh_list list = NH_LIST_OF(ctx->arena, nh_slice);
+	NH_TRY(nh_list_rows(ctx->tx, &list, &nh_q_org_public_keys, NH_PARAMS(nh_p_int(s->org_id)), read_key, err));
+	if (list.count == 0)
+		return NH_OK;
+	NH_AUTO_JSON json_t *payload = json_object();
+	json_t *keys = json_array();
+	json_object_set_new(payload, "keys", keys);
+	for (size_t i = 0; i < list.count; i++)
+		json_array_append_new(keys, nh_json_new_text(((nh_slice *)list.items)[i]));
+	nh_slice text = nh_json_arena(ctx->arena, payload);
+	if (s->wants_fwup_keys)
+		nh_effect_add(ctx, NH_EFFECT_DEVICE_PUSH, s->device_id, NH_LIT("fwup_public_keys"), text);
+	if (s->wants_archive_keys)
+		nh_effect_add(ctx, NH_EFFECT_DEVICE_PUSH, s->device_id, NH_LIT("archive_public_keys"), text);
+	return NH_OK;
+}
+
+nh_rc nh_session_join(struct nh_ctx *ctx, struct nh_session *s, const json_t *payload, struct nh_join_result *out, struct nh_err *err)
+{
+	struct nh_device_facts d;
+	struct nh_reported reported;
+	int64_t established_at = 0;
+	*out = (struct nh_join_result){0};
+	if (!json_is_object(payload))
+		return NH_FAIL(err, NH_EFORMAT, "the join payload is no object");
+	NH_TRY(still_newest(ctx, s, &established_at, err));
+	NH_TRY(nh_device_facts_load(ctx, s->device_id, &d, err));
+	if (d.deleted)
+		return NH_FAIL(err, NH_ENOTFOUND, "device %.*s is deleted", NH_ARG(d.identifier));
+
+	nh_reported_read(payload, ctx->arena, &reported);
+	NH_TRY(take_firmware(ctx, &d, &reported, out, err));
+
+	NH_AUTO_JSON json_t *metadata = json_object();
+	json_object_set_new(metadata, "device_api_version", nh_json_new_text(reported.api_version));
+	NH_TRY(nh_sql_exec(ctx->tx, &nh_q_connection_joined,
+	                   NH_PARAMS(nh_p_text(nh_json_arena(ctx->arena, metadata)), nh_p_int(nh_ctx_now(ctx)), nh_p_int(s->device_id),
+	                             nh_p_str(s->connection_id)),
+	                   NULL, err));
+	NH_TRY(set_online(ctx, d.id, established_at, err));
+	NH_TRY(nh_device_facts_load(ctx, s->device_id, &d, err));
+	NH_TRY(nh_group_verify_device(ctx, &d, err));
+
+	s->joined = true;
+	s->org_id = d.org_id;
+	s->product_id = d.product_id;
+	s->api_2_2 = reported.api_2_2;
+	s->delay_in_ms = reported.names_tool;
+	s->wants_fwup_keys = reported.wants_fwup_keys;
+	s->wants_archive_keys = reported.wants_archive_keys;
+	out->group_id = d.group_id;
+	NH_TRY(push_keys(ctx, s, err));
+	if (s->api_2_2)
+		nh_effect_add(ctx, NH_EFFECT_DEVICE_PUSH, s->device_id, NH_LIT("extensions:get"), NH_LIT("{}"));
+	nh_wake_group(ctx, d.group_id);
+	nh_device_topic(ctx, d.id);
+	return NH_OK;
+}
+
+/* ---- ends and presence ------------------------------------------------------------------------------------------------------ */
+
+nh_rc nh_session_disconnect(struct nh_ctx *ctx, int64_t device_id, const char *connection_id, nh_slice reason, struct nh_err *err)
+{
+	int64_t changed = 0;
+	NH_TRY(nh_sql_exec(ctx->tx, &nh_q_connection_close,
+	                   NH_PARAMS(nh_p_int(nh_ctx_now(ctx)), reason.len ? nh_p_text(reason) : nh_p_null(), nh_p_int(device_id),
+	                             nh_p_str(connection_id)),
+	                   &changed, err));
+	if (!changed)
+		return NH_OK; /* a newer connection owns the row */
+	NH_TRY(set_online(ctx, device_id, 0, err));
+	nh_device_topic(ctx, device_id);
+	return NH_OK;
+}
+
+nh_rc nh_session_seen(struct nh_ctx *ctx, const struct nh_seen *items, size_t count, struct nh_err *err)
+{
+	for (size_t i = 0; i < count; i++)
+		NH_TRY(nh_sql_exec(ctx->tx, &nh_q_connection_seen,
+		                   NH_PARAMS(nh_p_int(items[i].at_us), nh_p_int(items[i].device_id), nh_p_str(items[i].connection_id)), NULL, err));
+	return NH_OK;
+}
+
+static void read_stale(const struct nh_rows *rows, struct nh_arena *arena, void *item)
+{
+	struct nh_seen *s = item;
+	nh_slice id = nh_col_text(rows, 1, arena);
+	s->device_id = nh_col_int(rows, 0);
+	for (size_t i = 0; i < id.len && i < NH_UUID_TEXT_LEN; i++)
+		s->connection_id[i] = (char)id.ptr[i];
+}
+
+nh_rc nh_session_clean_stale(struct nh_ctx *ctx, int64_t before_us, size_t *cleaned, struct nh_err *err)
+{
+	struct nh_list list = NH_LIST_OF(ctx->arena, struct nh_seen);
+	*cleaned = 0;
+	NH_TRY(nh_list_rows(ctx->tx, &list, &nh_q_connection_stale, NH_PARAMS(nh_p_int(before_us), nh_p_int(STALE_MAX)), read_stale, err));
+	const struct nh_seen *stale = list.items;
+	for (size_t i = 0; i < list.count; i++)
+		NH_TRY(nh_session_disconnect(ctx, stale[i].device_id, stale[i].connection_id, NH_LIT("Stale connection"), err));
+	*cleaned = list.count;
+	return NH_OK;
+}
+
+static void read_connection(const struct nh_rows *rows, struct nh_arena *arena, void *item)
+{
+	*(struct nh_connection *)item = (struct nh_connection){
+		.id = nh_col_text(rows, 0, arena),
+		.status = nh_col_text(rows, 1, arena),
+		.established_at_us = nh_col_int(rows, 2),
+		.last_seen_at_us = nh_col_int(rows, 3),
+		.disconnected_at_us = nh_col_int(rows, 4),
+		.disconnected_reason = nh_col_text(rows, 5, arena),
+		.network_interface = nh_col_text(rows, 6, arena),
+		.metadata = nh_col_text(rows, 7, arena),
+	};
+}
+
+nh_rc nh_connection_get(struct nh_ctx *ctx, int64_t device_id, struct nh_connection *out, struct nh_err *err)
+{
+	return nh_one_row(ctx->tx, ctx->arena, &nh_q_connection_get, NH_PARAMS(nh_p_int(device_id)), read_connection, out, "connection", err);
+}

@@ -1,0 +1,233 @@
+/*
+ * The orchestrator: which waiting devices of a group get its free slots. Selection walks the distinct firmwares of the group's connected devices
+ * and takes the first few of each in the group's order, so its cost follows the number of slots and firmwares and not the size of the fleet
+ * (unless release tags or interfaces exclude many). Every pick is decided again by nh_update_decide before anything is sent.
+ *
+ * source: reference/server-behaviour "3.8"
+ */
+#include <stdlib.h>
+
+#include "hub/audit.h"
+#include "hub/orchestrator.h"
+#include "input_int.h"
+#include "rollout_int.h"
+#include "rows_int.h"
+#include "store/rollout.h"
+
+#define PAGE 200
+#define EXPIRE_MAX 500
+
+struct candidate {
+	int64_t device_id;
+	int64_t key; /* connected at, or first seen */
+};
+
+struct selection {
+	struct nh_ctx *ctx;
+	const struct nh_group *group;
+	nh_update_how how;
+	size_t want;
+	struct nh_list list; /* of struct candidate */
+};
+
+/* ---- selection ------------------------------------------------------------------------------------------------------------- */
+
+/* The part of the decision that a row of the walk can answer. */
+static struct nh_update_decision decide_row(const struct selection *s, const struct nh_rows *rows)
+{
+	const struct nh_group *g = s->group;
+	struct nh_device_facts d = {.firmware_version = nh_col_text(rows, 2, s->ctx->arena)};
+	if (g->release_tag_count)
+		nh_text_list_read(s->ctx->arena, nh_col_text(rows, 3, s->ctx->arena), &d.tags, &d.tag_count);
+	if (g->release_interface_count)
+		d.network_interface = nh_col_text(rows, 4, s->ctx->arena);
+	return nh_update_decide(&d, g, s->how, nh_ctx_now(s->ctx));
+}
+
+/* One page of one firmware's devices; *position is where the walk stands. *end: no further page is needed. */
+static nh_rc select_page(struct selection *s, nh_slice source, struct candidate *position, size_t *taken, bool *end, struct nh_err *err)
+{
+	struct nh_rows *rows = NULL;
+	size_t seen = 0;
+	NH_TRY(nh_sql_query(s->ctx->tx, s->group->lifo ? &nh_q_waiting_lifo : &nh_q_waiting_fifo,
+	                    NH_PARAMS(nh_p_int(s->group->id), nh_p_text(source), nh_p_int(nh_ctx_now(s->ctx)), nh_p_int(position->key),
+	                              nh_p_int(position->device_id), nh_p_int(PAGE)),
+	                    &rows, err));
+	nh_rc rc = NH_OK;
+	bool above = false;
+	while (*taken < s->want && !above && (rc = nh_sql_next(rows, err)) == NH_OK) {
+		seen++;
+		*position = (struct candidate){nh_col_int(rows, 0), nh_col_int(rows, 1)};
+		struct nh_update_decision decision = decide_row(s, rows);
+		above = nh_update_has_reason(&decision, NH_UPDATE_ABOVE_THRESHOLD); /* as are all of the same firmware */
+		if (above || nh_update_has_reason(&decision, NH_UPDATE_RELEASE_TAGS) || nh_update_has_reason(&decision, NH_UPDATE_NETWORK_INTERFACE))
+			continue;
+		*(struct candidate *)nh_list_add(&s->list) = *position;
+		(*taken)++;
+	}
+	nh_sql_end(rows);
+	*end = above || seen < PAGE || *taken == s->want;
+	return rc == NH_ENOTFOUND ? NH_OK : rc;
+}
+
+static nh_rc select_source(struct selection *s, nh_slice source, struct nh_err *err)
+{
+	struct candidate position = s->group->lifo ? (struct candidate){INT64_MAX, INT64_MAX} : (struct candidate){0, INT64_MIN};
+	size_t taken = 0;
+	bool end = false;
+	while (!end)
+		NH_TRY(select_page(s, source, &position, &taken, &end, err));
+	return NH_OK;
+}
+
+static nh_rc next_source(struct selection *s, nh_slice *source, struct nh_err *err)
+{
+	struct nh_rows *rows = NULL;
+	NH_TRY(nh_sql_one(s->ctx->tx, &nh_q_waiting_source, NH_PARAMS(nh_p_int(s->group->id), nh_p_text(*source)), &rows, err));
+	*source = nh_col_text(rows, 0, s->ctx->arena);
+	nh_sql_end(rows);
+	return NH_OK;
+}
+
+static int by_key(const void *left, const void *right)
+{
+	const struct candidate *a = left, *b = right;
+	if (a->key != b->key)
+		return a->key < b->key ? -1 : 1;
+	return a->device_id < b->device_id ? -1 : a->device_id > b->device_id;
+}
+
+static int by_key_descending(const void *left, const void *right)
+{
+	return by_key(right, left);
+}
+
+/* Up to s->want devices in the group's order. */
+static nh_rc select_devices(struct selection *s, struct candidate **out, size_t *count, struct nh_err *err)
+{
+	nh_slice source = NH_LIT("");
+	s->list = NH_LIST_OF(s->ctx->arena, struct candidate);
+	for (;;) {
+		NH_TRY(next_source(s, &source, err));
+		if (!source.ptr)
+			break;
+		if (!nh_slice_eq(source, s->group->release.firmware_uuid))
+			NH_TRY(select_source(s, source, err));
+	}
+	if (s->list.count > 1)
+		qsort(s->list.items, s->list.count, sizeof(struct candidate), s->group->lifo ? by_key_descending : by_key);
+	*out = s->list.items;
+	*count = s->list.count < s->want ? s->list.count : s->want;
+	return NH_OK;
+}
+
+/* ---- one run ---------------------------------------------------------------------------------------------------------------- */
+
+static nh_rc count_inflight(struct nh_ctx *ctx, int64_t group_id, bool priority, int64_t *out, struct nh_err *err)
+{
+	return nh_query_id(ctx->tx, &nh_q_inflight_count, NH_PARAMS(nh_p_int(group_id), nh_p_bool(priority)), out, err);
+}
+
+static nh_rc schedule(struct nh_ctx *ctx, const struct nh_group *group, int64_t device_id, nh_update_how how, struct nh_orchestrator_result *out,
+                      struct nh_err *err)
+{
+	struct nh_device_facts d;
+	struct nh_actor actor = nh_group_actor(group);
+	NH_TRY(nh_device_facts_load(ctx, device_id, &d, err));
+	struct nh_update_decision decision = nh_update_decide(&d, group, how, nh_ctx_now(ctx));
+	if (decision.verdict == NH_UPDATE_PENALIZE) {
+		out->penalized++;
+		return nh_penalty_box(ctx, &d, group, err);
+	}
+	if (decision.verdict != NH_UPDATE_SEND)
+		return NH_OK;
+	out->sent++;
+	return nh_update_send(ctx, &actor, &d, group, group->release.firmware_id, how == NH_UPDATE_PRIORITY, err);
+}
+
+static nh_rc run_queue(struct nh_ctx *ctx, const struct nh_group *group, nh_update_how how, struct nh_orchestrator_result *out, struct nh_err *err)
+{
+	bool priority = how == NH_UPDATE_PRIORITY;
+	int64_t limit = priority ? group->priority_queue_concurrent_updates : group->concurrent_updates, inflight = 0;
+	NH_TRY(count_inflight(ctx, group->id, priority, &inflight, err));
+	size_t handled = out->sent + out->penalized;
+	if (inflight >= limit || handled >= NH_ORCHESTRATOR_BATCH)
+		return NH_OK;
+
+	struct selection s = {.ctx = ctx, .group = group, .how = how, .want = NH_ORCHESTRATOR_BATCH - handled};
+	if (limit - inflight < (int64_t)s.want)
+		s.want = (size_t)(limit - inflight);
+	struct candidate *picks;
+	size_t count;
+	NH_TRY(select_devices(&s, &picks, &count, err));
+	for (size_t i = 0; i < count; i++)
+		NH_TRY(schedule(ctx, group, picks[i].device_id, how, out, err));
+	return NH_OK;
+}
+
+nh_rc nh_orchestrator_run(struct nh_ctx *ctx, int64_t group_id, struct nh_orchestrator_result *out, struct nh_err *err)
+{
+	struct nh_group group;
+	int64_t locked = 0, normal = 0, priority = 0;
+	*out = (struct nh_orchestrator_result){0};
+	/* The write also locks the row on PostgreSQL: two nodes running one group go one after the other and see each other's rows. */
+	NH_TRY(nh_sql_exec(ctx->tx, &nh_q_group_lock, NH_PARAMS(nh_p_int(nh_ctx_now(ctx)), nh_p_int(group_id)), &locked, err));
+	if (!locked)
+		return NH_OK;
+	NH_TRY(nh_group_get_by_id(ctx, group_id, &group, err));
+	if (group.is_active && group.status == NH_GROUP_READY && group.release.firmware_id) {
+		if (group.priority_queue_enabled)
+			NH_TRY(run_queue(ctx, &group, NH_UPDATE_PRIORITY, out, err));
+		NH_TRY(run_queue(ctx, &group, NH_UPDATE_QUEUE, out, err));
+	}
+	NH_TRY(count_inflight(ctx, group_id, false, &normal, err));
+	NH_TRY(count_inflight(ctx, group_id, true, &priority, err));
+	out->inflight = (size_t)(normal + priority);
+	out->more = out->penalized > 0 || out->sent + out->penalized >= NH_ORCHESTRATOR_BATCH;
+	return NH_OK;
+}
+
+nh_rc nh_orchestrator_groups(struct nh_ctx *ctx, int64_t after_id, int64_t *ids, size_t max, size_t *count, struct nh_err *err)
+{
+	struct nh_rows *rows = NULL;
+	*count = 0;
+	NH_TRY(nh_sql_query(ctx->tx, &nh_q_group_ids_active, NH_PARAMS(nh_p_int(after_id), nh_p_int((int64_t)max)), &rows, err));
+	nh_rc rc;
+	while ((rc = nh_sql_next(rows, err)) == NH_OK && *count < max)
+		ids[(*count)++] = nh_col_int(rows, 0);
+	nh_sql_end(rows);
+	return rc == NH_OK || rc == NH_ENOTFOUND ? NH_OK : rc;
+}
+
+/* ---- expiry ------------------------------------------------------------------------------------------------------------------ */
+
+static void read_id(const struct nh_rows *rows, struct nh_arena *arena, void *item)
+{
+	*(int64_t *)item = nh_col_int(rows, 0);
+}
+
+static nh_rc expire_one(struct nh_ctx *ctx, int64_t device_id, struct nh_err *err)
+{
+	static const char text[] = "no report about the update for 30 minutes";
+	struct nh_device_facts d;
+	NH_TRY(nh_device_facts_load(ctx, device_id, &d, err));
+	struct nh_actor actor = nh_device_actor(&d);
+	NH_TRY(nh_sql_exec(ctx->tx, &nh_q_inflight_delete, NH_PARAMS(nh_p_int(device_id)), NULL, err));
+	NH_TRY(nh_sql_exec(ctx->tx, &nh_q_device_set_failure, NH_PARAMS(nh_p_str(text), nh_p_int(nh_ctx_now(ctx)), nh_p_int(device_id)), NULL, err));
+	nh_wake_group(ctx, d.inflight_group_id);
+	nh_device_topic(ctx, device_id);
+	return nh_audit_add(ctx, &actor, d.org_id, NH_AUDIT_DEVICE, device_id, err, "Update of device %.*s expired: %s", NH_ARG(d.identifier), text);
+}
+
+nh_rc nh_orchestrator_expire(struct nh_ctx *ctx, size_t *expired, struct nh_err *err)
+{
+	struct nh_list list = NH_LIST_OF(ctx->arena, int64_t);
+	int64_t before = nh_ctx_now(ctx) - NH_INFLIGHT_EXPIRY_S * NH_US_PER_S;
+	*expired = 0;
+	NH_TRY(nh_list_rows(ctx->tx, &list, &nh_q_inflight_expired, NH_PARAMS(nh_p_int(before), nh_p_int(EXPIRE_MAX)), read_id, err));
+	const int64_t *ids = list.items;
+	for (size_t i = 0; i < list.count; i++)
+		NH_TRY(expire_one(ctx, ids[i], err));
+	*expired = list.count;
+	return NH_OK;
+}

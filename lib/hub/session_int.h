@@ -1,0 +1,23 @@
+/*
+ * What a join payload says, in one shape for all kinds of devices. Private to hub.
+ */
+#pragma once
+
+#include "hub/device_session.h"
+#include "rollout_int.h"
+
+struct nh_reported {
+	nh_slice uuid, product, version, platform, architecture;                /* required; empty where absent */
+	nh_slice author, description, fwup_version, vcs_identifier, misc;       /* optional; pointer NULL where absent */
+	nh_validation validation;
+	bool reverted;
+	bool downloading; /* currently_downloading_uuid names an update in progress */
+	bool names_tool;
+	nh_slice api_version;
+	bool api_2_2;
+	bool wants_fwup_keys, wants_archive_keys;
+};
+
+void nh_reported_read(const json_t *payload, struct nh_arena *arena, struct nh_reported *out); /* views into payload and arena */
+bool nh_reported_complete(const struct nh_reported *r);
+nh_slice nh_reported_json(const struct nh_reported *r, struct nh_arena *arena); /* as devices.firmware_metadata keeps it */
