@@ -102,7 +102,7 @@ static nh_rc open_driver(const char *url, unsigned connections, struct nh_db **o
 	if (nh_slice_starts(text, NH_LIT(SQLITE_SCHEME)) && text.len > strlen(SQLITE_SCHEME))
 		return nh_sqlite_open(url + strlen(SQLITE_SCHEME), connections, out, err);
 	if (nh_slice_starts(text, NH_LIT("postgres://")) || nh_slice_starts(text, NH_LIT("postgresql://")))
-		return NH_FAIL(err, NH_EUNSUPPORTED, "PostgreSQL is not part of this build");
+		return nh_postgres_open(url, connections, out, err);
 	/* not repeated: it may hold a password */
 	return NH_FAIL(err, NH_EINVAL, "the database URL begins neither with sqlite:PATH nor with postgres:// or postgresql://");
 }
