@@ -182,7 +182,7 @@ struct cli_progress {
 	const struct nh_cli *c;
 	const char *verb, *name;
 	uint64_t shown_at_ms;
-	bool shown;
+	bool shown, finished;
 };
 void cli_progress_update(struct cli_progress *p, uint64_t done, uint64_t total);
 void cli_progress_end(struct cli_progress *p);

@@ -19,7 +19,8 @@ static const char *amount(uint64_t bytes, char text[32])
 void cli_progress_update(struct cli_progress *p, uint64_t done, uint64_t total)
 {
 	uint64_t now = nh_mono_ms();
-	if (!p->c->io->err_terminal || (p->shown && now - p->shown_at_ms < REDRAW_MS && done != total))
+	bool finished = total && done == total;
+	if (!p->c->io->err_terminal || p->finished || (p->shown && now - p->shown_at_ms < REDRAW_MS && !finished))
 		return;
 	char bar[WIDTH + 1], a[32], b[32];
 	unsigned filled = total ? (unsigned)((double)done / (double)total * WIDTH) : 0;
@@ -33,6 +34,7 @@ void cli_progress_update(struct cli_progress *p, uint64_t done, uint64_t total)
 		cli_note(p->c, "\r%s %.40s  %s\x1b[K", p->verb, p->name, amount(done, a));
 	p->shown_at_ms = now;
 	p->shown = true;
+	p->finished = finished;
 }
 
 void cli_progress_end(struct cli_progress *p)

@@ -564,6 +564,59 @@ static void downloading(void **state)
 	assert_slice(nh_buf_slice(&got), ".nh\nu1.fw\n"); /* no temporary file is left */
 }
 
+static void borrowed_keys(void **state)
+{
+	static const struct exchange script[] = {
+		{"POST /api/orgs/acme/keys", "{\"name\":\"old\",\"key\":\"", 201, "{\"data\":{\"name\":\"old\",\"key\":\"x\"}}"},
+		{"POST /api/orgs/acme/products/Thermo%20Widget/firmwares", "filename=\"widget-1.1.0.fw\"", 201, "{\"data\":{\"uuid\":\"u1\",\"version\":\"1.1.0\"}}"},
+		{"PUT /api/orgs/acme/products/Thermo%20Widget/deployments/from-env", NULL, 404, "{\"errors\":{\"detail\":\"none\"}}"},
+	};
+	NH_AUTO_BUF struct nh_buf text = NH_BUF_INIT;
+	static char key[100];
+	static const char *const from_env[] = {"NERVES_HUB_PRIVATE_KEY", key, "NERVES_CLOUD_DEPLOYMENT_NAME", "from-env", NULL};
+	start(script, NH_ARRAY_LEN(script));
+	set_scope();
+	assert_int_equal(nh_file_read(vector("keys/key1.priv"), 200, &text, NULL), NH_OK);
+	snprintf(key, sizeof key, "%.*s", NH_ARG(nh_slice_trim(nh_buf_slice(&text))));
+	char *pub = strdup(vector("keys/key1.pub")), *other = strdup(vector("keys/key2.pub"));
+	assert_int_equal(RUN("key", "import", "old", other, vector("keys/key1.priv")), 1);
+	assert_has(&err, " are not the two halves of one key");
+	assert_int_equal(RUN("key", "import", "old", pub, vector("keys/key1.priv")), 0);
+	assert_has(&out, "Imported signing key old in acme\n");
+	free(pub);
+	free(other);
+	environment = from_env;
+	assert_int_equal(RUN("firmware", "upload", vector("widget-1.1.0.fw"), "--product", "Thermo Widget"), 1);
+	assert_has(&err, "Signing widget-1.1.0.fw with key from NERVES_HUB_PRIVATE_KEY\n");
+	assert_has(&err, "Error: firmware u1 uploaded, but updating deployment group \"from-env\" failed: api: 404: none\n");
+	stop();
+}
+
+/* A Mix project names organization and product where nothing else does. */
+static void mix_project(void **state)
+{
+	static const struct exchange script[] = {{"GET /api/orgs/mixed/products/gadget/firmwares", NULL, 200, "{\"data\":[]}"}};
+	static const char mix[] = "#!/bin/sh\ncase $2 in *:org*) echo compiling; echo mixed; echo;; *:name*) echo;; *:app*) echo gadget;; esac\n";
+	NH_AUTO_BUF struct nh_buf path = NH_BUF_INIT, settings = NH_BUF_INIT;
+	start(script, 1);
+	nh_buf_printf(&settings, "{\"uri\":\"%s\",\"token\":\"t\"}", uri());
+	assert_int_equal(nh_dir_make(".nh", 0700, NULL), NH_OK);
+	assert_int_equal(nh_file_write_atomic(".nh/settings.json", nh_buf_slice(&settings), 0600, NULL), NH_OK);
+	assert_int_equal(nh_file_write_atomic("mix.exs", NH_LIT("x"), 0644, NULL), NH_OK);
+	assert_int_equal(nh_file_write_atomic("mix", nh_slice_str(mix), 0755, NULL), NH_OK);
+	char *before = strdup(getenv("PATH"));
+	nh_buf_printf(&path, "%s:%s", dir, before);
+	setenv("PATH", nh_buf_cstr(&path), 1);
+	int status = RUN("firmware", "list");
+	setenv("PATH", before, 1);
+	free(before);
+	assert_int_equal(status, 0);
+	assert_slice(nh_buf_slice(&out), "No firmware found in mixed/gadget.\n");
+	assert_int_equal(RUN("firmware", "upload", "--skip-signing", "--org", "a", "--product", "b"), 1);
+	assert_has(&err, "MIX_TARGET is not set");
+	stop();
+}
+
 /* The PEM of a base64 member of the last request's JSON body. */
 static struct nh_cert *sent_cert(const char *member)
 {
@@ -631,7 +684,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(parsing, clean),	   cmocka_unit_test_setup(configuration, clean),	  cmocka_unit_test_setup(precedence, clean),
 		cmocka_unit_test_setup(signing_in, clean), cmocka_unit_test_setup(lists_and_objects, clean), cmocka_unit_test_setup(refused_locally, clean),
-		cmocka_unit_test_setup(keys_and_firmware, clean), cmocka_unit_test_setup(uploaded_signature, clean), cmocka_unit_test_setup(downloading, clean),
+		cmocka_unit_test_setup(borrowed_keys, clean),	cmocka_unit_test_setup(mix_project, clean), cmocka_unit_test_setup(keys_and_firmware, clean), cmocka_unit_test_setup(uploaded_signature, clean), cmocka_unit_test_setup(downloading, clean),
 		cmocka_unit_test_setup_teardown(authorities, clean, clean),
 	};
 	return cmocka_run_group_tests(tests, setup_dir, remove_dir);
