@@ -1,0 +1,278 @@
+/*
+ * Certificates of devices, and device CAs with proof of possession. Everything is issued here with real keys.
+ */
+#include "hub_world.h"
+
+#include "base/encode.h"
+#include "crypto/pki.h"
+#include "hub/certificates.h"
+
+struct pair {
+	struct nh_key *key;
+	struct nh_cert *cert;
+};
+
+static void pair_fini(struct pair *p)
+{
+	nh_key_free(p->key);
+	nh_cert_free(p->cert);
+	*p = (struct pair){0};
+}
+#define AUTO_PAIR __attribute__((cleanup(pair_fini))) struct pair
+
+static nh_rc issue(struct world *w, struct nh_cert_profile profile, const char *name, const struct pair *issuer, struct nh_key *key, struct pair *out,
+                   struct nh_err *err)
+{
+	NH_AUTO_BUF struct nh_buf spki = NH_BUF_INIT;
+	NH_AUTO_BUF struct nh_buf der = NH_BUF_INIT;
+	if (key)
+		out->key = key;
+	else
+		NH_TRY(nh_key_generate_p256(&out->key, err));
+	NH_TRY(nh_key_put_spki(&spki, out->key, err));
+	profile.common_name = nh_slice_str(name);
+	NH_TRY(nh_cert_issue(&der, &profile, nh_buf_slice(&spki), issuer ? issuer->cert : NULL, issuer ? issuer->key : out->key, &nh_rng_system, err));
+	return nh_cert_parse_der(nh_buf_slice(&der), &out->cert, err);
+}
+
+static const char *base64_pem(struct world *w, const struct nh_cert *cert)
+{
+	NH_AUTO_BUF struct nh_buf pem = NH_BUF_INIT;
+	NH_AUTO_BUF struct nh_buf text = NH_BUF_INIT;
+	nh_cert_put_pem(&pem, cert);
+	nh_b64_put(&text, nh_buf_slice(&pem), NH_B64_STD);
+	return nh_arena_str(&w->arena, nh_buf_slice(&text));
+}
+
+#define YEAR_US (INT64_C(365) * 86400 * NH_US_PER_S)
+
+static nh_rc make_ca(struct world *w, const char *name, struct pair *out, struct nh_err *err)
+{
+	struct nh_cert_profile profile = nh_cert_profile_ca(w->now_us, 10 * YEAR_US);
+	profile.aki = profile.ski = true;
+	return issue(w, profile, name, NULL, NULL, out, err);
+}
+
+static nh_rc make_proof(struct world *w, const struct pair *ca, nh_slice uri, bool critical, struct pair *out, struct nh_err *err)
+{
+	struct nh_cert_profile profile = nh_cert_profile_verification(w->now_us);
+	struct nh_san san = {NH_SAN_URI, uri};
+	profile.sans = &san;
+	profile.san_count = uri.ptr ? 1 : 0;
+	return issue(w, profile, "certificate-verification", ca, NULL, out, err);
+}
+
+static nh_rc token_uri(struct world *w, const struct nh_actor *actor, int64_t org_id, nh_slice *out, struct nh_err *err)
+{
+	NH_AUTO_BUF struct nh_buf text = NH_BUF_INIT;
+	nh_buf_put_str(&text, "urn:nerveshub:verify:");
+	NH_TRY(nh_verification_token(&w->ctx, actor, org_id, &text, err));
+	*out = nh_arena_copy(&w->arena, nh_buf_slice(&text));
+	return NH_OK;
+}
+
+static nh_rc add_ca(struct world *w, const struct nh_actor *actor, int64_t org_id, const struct nh_cert *ca, const struct nh_cert *proof, json_t *take_jitp,
+                    struct nh_ca_certificate *out)
+{
+	NH_AUTO_JSON json_t *fields = json_object();
+	if (ca)
+		json_object_set_new(fields, "cert", json_string(base64_pem(w, ca)));
+	if (proof)
+		json_object_set_new(fields, "verification_cert", json_string(base64_pem(w, proof)));
+	json_object_set_new(fields, "description", json_string("factory"));
+	if (take_jitp)
+		json_object_set_new(fields, "jitp", take_jitp);
+	return nh_ca_certificate_add(&w->ctx, actor, org_id, fields, out, NO_ERRORS(w), E(w));
+}
+
+/* ---- verification token ------------------------------------------------------------------------------------------------ */
+
+static nh_rc token(struct world *w, struct nh_err *err)
+{
+	NH_AUTO_BUF struct nh_buf text = NH_BUF_INIT;
+	OK(nh_verification_token(&w->ctx, &w->as_ada, w->acme.id, &text, E(w)));
+	nh_slice t = nh_buf_slice(&text);
+	for (size_t i = 0; i < t.len; i++)
+		CHECK(strchr("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.", t.ptr[i]));
+	OK(nh_verification_token_check(&w->config, t, w->acme.id, w->now_us, E(w)));
+	OK(nh_verification_token_check(&w->config, t, w->acme.id, w->now_us + 3600 * NH_US_PER_S, E(w)));
+	CHECK_RC(NH_ETIMEOUT, nh_verification_token_check(&w->config, t, w->acme.id, w->now_us + 3601 * NH_US_PER_S, E(w)));
+	CHECK_RC(NH_ETIMEOUT, nh_verification_token_check(&w->config, t, w->acme.id, w->now_us - 3600 * NH_US_PER_S, E(w)));
+	CHECK_RC(NH_EAUTH, nh_verification_token_check(&w->config, t, w->other.id, w->now_us, E(w)));
+	for (size_t i = 0; i < text.len; i++) {
+		text.ptr[i] ^= 1;
+		CHECK(nh_verification_token_check(&w->config, t, w->acme.id, w->now_us, E(w)) != NH_OK);
+		text.ptr[i] ^= 1;
+	}
+	static const char *const bad[] = {"", ".", "1", "1.1", "1.1.1", "1.1.1.", "1..1.x", "2.1.1.x"};
+	for (size_t i = 0; i < NH_ARRAY_LEN(bad); i++)
+		CHECK_RC(NH_EAUTH, nh_verification_token_check(&w->config, nh_slice_str(bad[i]), w->acme.id, w->now_us, E(w)));
+	CHECK_RC(NH_ENOTFOUND, nh_verification_token(&w->ctx, &w->as_eve, w->acme.id, &text, E(w)));
+	return NH_OK;
+}
+static void test_token(void **state) { on_each_engine(token, NULL); }
+
+/* ---- device CAs -------------------------------------------------------------------------------------------------------- */
+
+static nh_rc cas(struct world *w, struct nh_err *err)
+{
+	AUTO_PAIR ca = {0};
+	AUTO_PAIR proof = {0};
+	AUTO_PAIR stranger = {0};
+	AUTO_PAIR forged = {0};
+	AUTO_PAIR wrong_uri = {0};
+	AUTO_PAIR no_uri = {0};
+	AUTO_PAIR foreign = {0};
+	struct nh_ca_certificate c, *list;
+	size_t count = 0;
+	nh_slice uri, eves_uri;
+	NH_TRY(token_uri(w, &w->as_ada, w->acme.id, &uri, err));
+	NH_TRY(token_uri(w, &w->as_eve, w->other.id, &eves_uri, err));
+	NH_TRY(make_ca(w, "Factory", &ca, err));
+	NH_TRY(make_ca(w, "Factory", &stranger, err));
+	NH_TRY(make_proof(w, &ca, uri, false, &proof, err));
+	NH_TRY(make_proof(w, &stranger, uri, false, &forged, err));
+	NH_TRY(make_proof(w, &ca, NH_LIT("urn:nerveshub:verify:1.1.1.x"), false, &wrong_uri, err));
+	NH_TRY(make_proof(w, &ca, NH_SLICE_EMPTY, false, &no_uri, err));
+	NH_TRY(make_proof(w, &ca, eves_uri, false, &foreign, err));
+
+	CHECK_RC(NH_EINVAL, add_ca(w, &w->as_ada, w->acme.id, ca.cert, NULL, NULL, &c));
+	CHECK(refused_with(w, NULL, "The CA certificate or verification certificate is missing"));
+	const struct nh_cert *bad[] = {forged.cert, wrong_uri.cert, no_uri.cert, foreign.cert, ca.cert};
+	for (size_t i = 0; i < NH_ARRAY_LEN(bad); i++) {
+		CHECK_RC(NH_EINVAL, add_ca(w, &w->as_ada, w->acme.id, ca.cert, bad[i], NULL, &c));
+		CHECK(refused_with(w, NULL, "CA Certificate ownership verification failed"));
+	}
+	w->now_us += 2 * 3600 * NH_US_PER_S;
+	CHECK_RC(NH_EINVAL, add_ca(w, &w->as_ada, w->acme.id, ca.cert, proof.cert, NULL, &c));
+	w->now_us -= 2 * 3600 * NH_US_PER_S;
+	NH_AUTO_JSON json_t *garbage = json_pack("{s:s, s:s}", "cert", "%%%", "verification_cert", "AAAA");
+	CHECK_RC(NH_EFORMAT, nh_ca_certificate_add(&w->ctx, &w->as_ada, w->acme.id, garbage, &c, NO_ERRORS(w), E(w)));
+	NH_AUTO_JSON json_t *no_pem = json_pack("{s:s, s:s}", "cert", "AAAA", "verification_cert", "AAAA");
+	CHECK_RC(NH_EINVAL, nh_ca_certificate_add(&w->ctx, &w->as_ada, w->acme.id, no_pem, &c, NO_ERRORS(w), E(w)));
+	CHECK(refused_with(w, NULL, "Error decoding certificate"));
+
+	/* just-in-time provisioning: all three fields, a product of this organization */
+	CHECK_RC(NH_EINVAL, add_ca(w, &w->as_ada, w->acme.id, ca.cert, proof.cert, json_object(), &c));
+	const json_t *jitp = json_object_get(w->errors, "jitp");
+	CHECK(json_object_get(jitp, "description") && json_object_get(jitp, "tags") && json_object_get(jitp, "product_id"));
+	CHECK_RC(NH_EINVAL, add_ca(w, &w->as_ada, w->acme.id, ca.cert, proof.cert,
+	                           json_pack("{s:s, s:s, s:I}", "description", "x", "tags", "a", "product_id", (json_int_t)4711), &c));
+	OK(add_ca(w, &w->as_ada, w->acme.id, ca.cert, proof.cert,
+	          json_pack("{s:s, s:s, s:s}", "description", "made", "tags", "a,b", "product_name", "Thermo Widget"), &c));
+	CHECK(c.has_jitp && c.jitp_product_id == w->widget.id && nh_slice_eq_str(c.jitp_tags, "[\"a\",\"b\"]") && nh_slice_eq_str(c.description, "factory"));
+	CHECK_RC(NH_EINVAL, add_ca(w, &w->as_ada, w->acme.id, ca.cert, proof.cert, NULL, &c));
+	CHECK(refused_with(w, "serial", "has already been taken"));
+
+	nh_slice serial = ca.cert->serial_decimal;
+	CHECK_RC(NH_ENOTFOUND, add_ca(w, &w->as_eve, w->acme.id, ca.cert, proof.cert, NULL, &c));
+	CHECK_RC(NH_ENOTFOUND, nh_ca_certificate_list(&w->ctx, &w->as_eve, w->acme.id, &list, &count, E(w)));
+	CHECK_RC(NH_ENOTFOUND, nh_ca_certificate_open(&w->ctx, &w->as_eve, w->other.id, serial, &c, E(w)));
+	CHECK_RC(NH_ENOTFOUND, nh_ca_certificate_delete(&w->ctx, &w->as_eve, w->acme.id, serial, E(w)));
+	OK(nh_ca_certificate_list(&w->ctx, &w->as_ada, w->acme.id, &list, &count, E(w)));
+	CHECK(count == 1);
+	OK(nh_ca_certificate_delete(&w->ctx, &w->as_ada, w->acme.id, serial, E(w)));
+	CHECK_RC(NH_ENOTFOUND, nh_ca_certificate_open(&w->ctx, &w->as_ada, w->acme.id, serial, &c, E(w)));
+	return NH_OK;
+}
+static void test_cas(void **state) { on_each_engine(cas, NULL); }
+
+/* ---- device certificates ----------------------------------------------------------------------------------------------- */
+
+static nh_rc add_cert(struct world *w, const struct nh_device *device, const struct nh_cert *cert, struct nh_device_certificate *out)
+{
+	return nh_device_certificate_add(&w->ctx, &w->as_ada, device, nh_slice_str(base64_pem(w, cert)), out, NO_ERRORS(w), E(w));
+}
+
+static nh_rc certificates(struct world *w, struct nh_err *err)
+{
+	AUTO_PAIR ca = {0};
+	AUTO_PAIR one = {0};
+	AUTO_PAIR renewed = {0};
+	AUTO_PAIR no_aki = {0};
+	struct nh_device a, b, found;
+	struct nh_device_certificate c, *list;
+	size_t count = 0;
+	NH_AUTO_JSON json_t *none = json_object();
+	OK(nh_device_create(&w->ctx, &w->as_ada, &w->widget, NH_LIT("a"), none, &a, NULL, E(w)));
+	OK(nh_device_create(&w->ctx, &w->as_ada, &w->widget, NH_LIT("b"), none, &b, NULL, E(w)));
+	NH_TRY(make_ca(w, "Factory", &ca, err));
+	struct nh_cert_profile profile = nh_cert_profile_device(w->now_us, YEAR_US);
+	NH_TRY(issue(w, profile, "a", &ca, NULL, &one, err));
+	NH_TRY(issue(w, profile, "a", &ca, one.key, &renewed, err));
+	profile.aki = false;
+	nh_rc rc = issue(w, profile, "a", &ca, NULL, &no_aki, err);
+	if (rc != NH_OK)
+		return rc;
+
+	CHECK_RC(NH_EFORMAT, nh_device_certificate_add(&w->ctx, &w->as_ada, &a, NH_LIT("?"), &c, NO_ERRORS(w), E(w)));
+	CHECK_RC(NH_EINVAL, nh_device_certificate_add(&w->ctx, &w->as_ada, &a, NH_LIT("AAAA"), &c, NO_ERRORS(w), E(w)));
+	CHECK(refused_with(w, NULL, "Error decoding certificate"));
+	CHECK_RC(NH_EINVAL, add_cert(w, &a, no_aki.cert, &c));
+	CHECK(refused_with(w, "aki", "can't be blank"));
+	OK(add_cert(w, &a, one.cert, &c));
+	CHECK(effects_of(w, NH_EFFECT_CERT_KNOWN) == 1 && nh_slice_eq(c.serial, one.cert->serial_decimal));
+	CHECK_RC(NH_EINVAL, add_cert(w, &a, one.cert, &c));
+	CHECK(refused_with(w, "serial", "has already been taken"));
+	CHECK_RC(NH_EINVAL, add_cert(w, &b, one.cert, &c));
+	CHECK(refused_with(w, "fingerprint", "has already been taken"));
+	CHECK_RC(NH_EINVAL, add_cert(w, &b, renewed.cert, &c));
+	CHECK(refused_with(w, "public_key_fingerprint", "public key already associated with another device"));
+	OK(add_cert(w, &a, renewed.cert, &c));
+	OK(nh_device_certificate_list(&w->ctx, &w->as_ada, &a, &list, &count, E(w)));
+	CHECK(count == 2);
+
+	nh_slice pem = nh_slice_str(base64_pem(w, one.cert));
+	OK(nh_device_by_certificate(&w->ctx, &w->as_ada, w->acme.id, pem, &found, E(w)));
+	CHECK(found.id == a.id);
+	CHECK_RC(NH_EPERM, nh_device_by_certificate(&w->ctx, &w->as_eve, w->other.id, pem, &found, E(w)));
+	CHECK_RC(NH_EPERM, nh_device_by_certificate(&w->ctx, &w->as_ada, w->acme.id, NH_LIT("?"), &found, E(w)));
+	CHECK_RC(NH_ENOTFOUND, nh_device_certificate_list(&w->ctx, &w->as_eve, &a, &list, &count, E(w)));
+	CHECK_RC(NH_ENOTFOUND, nh_device_certificate_delete(&w->ctx, &w->as_eve, &a, one.cert->serial_decimal, E(w)));
+	CHECK_RC(NH_ENOTFOUND, nh_device_certificate_delete(&w->ctx, &w->as_ada, &a, NH_LIT("1"), E(w)));
+	OK(nh_device_certificate_delete(&w->ctx, &w->as_ada, &a, one.cert->serial_decimal, E(w)));
+	CHECK(effects_of(w, NH_EFFECT_CERT_FORGET) == 1 && effects_of(w, NH_EFFECT_DEVICE_CLOSE) == 1);
+
+	/* deleting the device forgets the other one too */
+	OK(nh_device_delete(&w->ctx, &w->as_ada, &a, E(w)));
+	CHECK(effects_of(w, NH_EFFECT_CERT_FORGET) == 2);
+	one.key = NULL; /* shared with renewed, which frees it */
+	return NH_OK;
+}
+static void test_certificates(void **state) { on_each_engine(certificates, NULL); }
+
+static nh_rc foreign_signer(struct world *w, struct nh_err *err)
+{
+	AUTO_PAIR ca = {0};
+	AUTO_PAIR proof = {0};
+	AUTO_PAIR eves_proof = {0};
+	AUTO_PAIR cert = {0};
+	struct nh_ca_certificate c;
+	struct nh_device_certificate out;
+	struct nh_device device;
+	nh_slice uri;
+	NH_AUTO_JSON json_t *none = json_object();
+	OK(nh_device_create(&w->ctx, &w->as_ada, &w->widget, NH_LIT("a"), none, &device, NULL, E(w)));
+	NH_TRY(make_ca(w, "Factory", &ca, err));
+	NH_TRY(token_uri(w, &w->as_eve, w->other.id, &uri, err));
+	NH_TRY(make_proof(w, &ca, uri, false, &eves_proof, err));
+	NH_TRY(issue(w, nh_cert_profile_device(w->now_us, YEAR_US), "a", &ca, NULL, &cert, err));
+	OK(add_ca(w, &w->as_eve, w->other.id, ca.cert, eves_proof.cert, NULL, &c));
+	CHECK_RC(NH_EINVAL, add_cert(w, &device, cert.cert, &out));
+	CHECK(refused_with(w, "org", "Signer CA registered with another org"));
+	/* and the CA itself is registered once */
+	NH_TRY(token_uri(w, &w->as_ada, w->acme.id, &uri, err));
+	NH_TRY(make_proof(w, &ca, uri, false, &proof, err));
+	CHECK_RC(NH_EINVAL, add_ca(w, &w->as_ada, w->acme.id, ca.cert, proof.cert, NULL, &c));
+	OK(nh_ca_certificate_delete(&w->ctx, &w->as_eve, w->other.id, ca.cert->serial_decimal, E(w)));
+	OK(add_cert(w, &device, cert.cert, &out));
+	return NH_OK;
+}
+static void test_foreign_signer(void **state) { on_each_engine(foreign_signer, NULL); }
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_token), cmocka_unit_test(test_cas), cmocka_unit_test(test_certificates), cmocka_unit_test(test_foreign_signer)};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
