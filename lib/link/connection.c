@@ -1,0 +1,193 @@
+/*
+ * The socket to the server: when to try, as whom, and what a failure means. Every end of a connection, whatever its reason, leads to the next attempt
+ * after the backoff. source: reference/device-protocol "2", "6.6", "14.5"
+ */
+#include "update_int.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+static const struct nh_ws_client_events ws_events;
+
+/* ---- attempt */
+
+/* The device's clock, or the server's where that is ahead: a device without a battery starts in the past. */
+static int64_t signing_time_s(const struct nh_link *l)
+{
+	int64_t now = nh_clock_now(&l->clock);
+	if (l->server_date_us) {
+		int64_t server = l->server_date_us + (int64_t)(nh_mono_ms() - l->server_date_mono_ms) * NH_US_PER_MS;
+		if (server > now)
+			now = server;
+	}
+	return now / NH_US_PER_S;
+}
+
+void connection_run_sign(struct nh_link *l)
+{
+	nh_buf_wipe(&l->signature.token);
+	l->job_err = NH_ERR_INIT;
+	l->job_rc = nh_link_sign(nh_slice_str(l->config.secret_key), nh_slice_str(l->config.secret), nh_slice_str(l->config.identifier), signing_time_s(l), &l->signature, &l->job_err);
+}
+
+static void dial(struct nh_link *l)
+{
+	struct nh_err err = NH_ERR_INIT;
+	const struct nh_client_header headers[] = {
+		{"x-nh-alg", nh_slice_str(l->signature.alg)},
+		{"x-nh-key", nh_slice_str(l->config.secret_key)},
+		{"x-nh-time", nh_slice_str(l->signature.time)},
+		{"x-nh-signature", nh_buf_slice(&l->signature.token)},
+	};
+	struct nh_ws_client_config config = {
+		.url = nh_slice_str(l->url),
+		.tls = l->tls,
+		.server_name = l->redirects ? NULL : l->config.server_name,
+		.headers = headers,
+		.header_count = l->config.secret ? NH_ARRAY_LEN(headers) : 0,
+		.max_message_bytes = LINK_MESSAGE_MAX,
+		.connect_timeout_ms = l->config.connect_timeout_ms,
+	};
+	struct nh_ws_client_events events = ws_events;
+	events.ctx = l;
+	l->phase = LINK_CONNECTING;
+	link_event_text(l, NH_LINK_CONNECTING, l->url);
+	if (l->closing)
+		return;
+	if (nh_ws_client_open(l->loop, &config, &events, &l->ws, &err) != NH_OK)
+		connection_close(l, err.msg, 0, 0);
+}
+
+void connection_on_signed(struct nh_link *l)
+{
+	if (l->phase != LINK_SIGNING)
+		return;
+	if (l->job_rc == NH_OK)
+		dial(l);
+	else
+		connection_close(l, l->job_err.msg, 0, 0);
+}
+
+void connection_start(struct nh_link *l)
+{
+	if (!l->config.secret) {
+		dial(l);
+		return;
+	}
+	l->phase = LINK_SIGNING;
+	if (!link_job_busy(l, &l->sign_job))
+		link_job_submit(l, &l->sign_job);
+}
+
+/* The one timer: backoff while there is no socket, the next join while there is one. */
+void connection_on_timer(void *arg)
+{
+	struct nh_link *l = arg;
+	if (l->phase == LINK_WAITING)
+		connection_start(l);
+	else if (l->phase == LINK_OPEN)
+		channel_rejoin(l);
+}
+
+void connection_close(struct nh_link *l, const char *why, unsigned status, unsigned code)
+{
+	nh_ws_client_close(l->ws);
+	l->ws = NULL;
+	nh_timer_stop(l->heartbeat);
+	channel_closed(l);
+	nh_buf_wipe(&l->signature.token);
+	if (l->phase == LINK_REBOOTING)
+		return;
+	uint64_t delay = link_backoff_next(l);
+	l->phase = LINK_WAITING;
+	nh_timer_start(l->timer, delay, 0);
+	link_event(l, &(struct nh_link_event){.kind = NH_LINK_DISCONNECTED, .text = nh_slice_str(why), .status = status, .code = code, .delay_ms = delay});
+}
+
+/* ---- heartbeat */
+
+void connection_on_heartbeat(void *arg)
+{
+	struct nh_link *l = arg;
+	if (l->heartbeat_ref) {
+		connection_close(l, "the server did not answer the heartbeat", 0, 0);
+		return;
+	}
+	char ref[24];
+	l->heartbeat_ref = ++l->next_ref;
+	snprintf(ref, sizeof ref, "%llu", (unsigned long long)l->heartbeat_ref);
+	struct nh_phoenix_message m = {.ref = nh_phoenix_ref_text(nh_slice_str(ref)), .topic = NH_LIT("phoenix"), .event = NH_LIT("heartbeat")};
+	connection_send(l, &m);
+}
+
+bool connection_send(struct nh_link *l, const struct nh_phoenix_message *m)
+{
+	NH_AUTO_BUF struct nh_buf frame = NH_BUF_INIT;
+	if (!l->ws)
+		return false;
+	nh_phoenix_json_v2.encode(&frame, m);
+	return nh_ws_client_send(l->ws, NH_WS_TEXT, nh_buf_slice(&frame)) == NH_OK;
+}
+
+/* ---- socket events */
+
+static void on_open(void *ctx, const struct nh_http_response_head *head)
+{
+	struct nh_link *l = ctx;
+	l->phase = LINK_OPEN;
+	l->heartbeat_ref = 0;
+	l->server_date_us = 0;
+	nh_buf_wipe(&l->signature.token);
+	nh_timer_start(l->heartbeat, l->config.heartbeat_ms, l->config.heartbeat_ms);
+	link_event_text(l, NH_LINK_CONNECTED, l->url);
+	if (!l->closing && l->phase == LINK_OPEN)
+		channel_opened(l);
+}
+
+static void on_message(void *ctx, nh_ws_opcode opcode, nh_slice data)
+{
+	struct nh_link *l = ctx;
+	if (opcode == NH_WS_TEXT)
+		channel_message(l, data);
+}
+
+/* A 3xx answer: the next attempt goes there, but never from TLS to plain, and not in circles. source: reference/device-protocol "2.6" */
+static void follow(struct nh_link *l, nh_slice location)
+{
+	bool downgrade = nh_slice_starts(nh_slice_str(l->url), NH_LIT("wss:")) && !nh_slice_starts(location, NH_LIT("wss:"));
+	if (location.len == 0 || location.len > LINK_URL_MAX || downgrade || ++l->redirects > LINK_REDIRECTS_MAX) {
+		l->redirects = 0;
+		link_set_text(&l->url, l->configured_url);
+		return;
+	}
+	link_set_text(&l->url, location);
+}
+
+static void on_close(void *ctx, const struct nh_ws_client_closed *closed)
+{
+	struct nh_link *l = ctx;
+	char why[768];
+	if (closed->status)
+		snprintf(why, sizeof why, "%s%s%.*s", closed->err.msg, closed->reason.len ? ": " : "", NH_ARG(nh_slice_sub(closed->reason, 0, 200)));
+	else if (closed->rc == NH_OK)
+		snprintf(why, sizeof why, "the server closed the connection (%u%s%.*s)", closed->code, closed->reason.len ? " " : "", NH_ARG(closed->reason));
+	else
+		snprintf(why, sizeof why, "%s", closed->err.msg);
+	if (closed->status && closed->date_us) {
+		l->server_date_us = closed->date_us;
+		l->server_date_mono_ms = nh_mono_ms();
+	}
+	if (closed->status >= 300 && closed->status < 400)
+		follow(l, closed->location);
+	connection_close(l, why, closed->status, closed->code);
+}
+
+static const struct nh_ws_client_events ws_events = {.on_open = on_open, .on_message = on_message, .on_close = on_close};
+
+void nh_link_drop(struct nh_link *l, bool download)
+{
+	if (download && l->update && l->update->get)
+		download_lost(l, "dropped");
+	if (l->ws)
+		connection_close(l, "dropped", 0, 0);
+}

@@ -1,0 +1,145 @@
+/*
+ * Private to the link: its one struct, and what its files offer each other.
+ *
+ *   link.c        life: open, close, the queue of worker jobs
+ *   connection.c  socket: attempt, sign, open, close, backoff, heartbeat
+ *   channel.c     device channel: join, events in, pushes out, validation
+ *   updater.c     one update: offer, apply jobs, outcome
+ *   download.c    its bytes: request, resume, pacing
+ */
+#pragma once
+
+#include "base/buf.h"
+#include "base/json.h"
+#include "crypto/digest.h"
+#include "link/identity.h"
+#include "link/link.h"
+#include "loop/pool.h"
+#include "net/client.h"
+#include "net/tls.h"
+#include "phoenix/phoenix.h"
+
+#define LINK_URL_MAX 2048
+#define LINK_UUID_MAX 64
+#define LINK_KEYS_MAX 32
+#define LINK_MESSAGE_MAX ((size_t)1 << 20)
+#define LINK_REDIRECTS_MAX 2
+
+/* One kind of work for the pool. A link has at most one with the pool; the others queue here. */
+struct link_job {
+	struct nh_work work;
+	struct nh_link *link;
+	void (*run)(struct nh_link *link);  /* [worker] touches only what its file says the worker owns meanwhile */
+	void (*done)(struct nh_link *link); /* [loop] not called once the link is closing */
+	struct link_job *next;
+	bool queued;
+};
+
+typedef enum link_phase {
+	LINK_WAITING,    /* for the backoff */
+	LINK_SIGNING,
+	LINK_CONNECTING,
+	LINK_OPEN,       /* socket open; join under way or waiting to be tried again */
+	LINK_JOINED,
+	LINK_REBOOTING,  /* nothing more happens */
+} link_phase;
+
+struct link_update; /* updater.c */
+
+struct nh_link {
+	struct nh_loop *loop;
+	struct nh_pool *pool;
+	struct nh_link_config config; /* texts in arena */
+	struct nh_arena arena;
+	struct nh_clock clock;
+	struct nh_rng rng;
+	char *url;                    /* where to connect: configured, or where a redirect led */
+	nh_slice configured_url;
+	struct nh_tls *tls;           /* NULL for ws:// */
+	char **keys;                  /* base64; heap, each too */
+	size_t key_count;
+
+	/* jobs */
+	struct link_job *queue;
+	struct link_job *running;
+	struct nh_pool_waiter waiter;
+	struct link_job sign_job, state_job, validate_job, open_job, write_job, finish_job, abort_job;
+
+	/* connection */
+	link_phase phase;
+	struct nh_ws_client *ws;
+	struct nh_timer *timer;       /* backoff, rejoin */
+	struct nh_timer *heartbeat;
+	unsigned attempt;             /* position in the backoff list */
+	unsigned redirects;
+	int64_t server_date_us;       /* Date of the last refusal and when it came */
+	uint64_t server_date_mono_ms;
+	struct nh_link_signature signature;
+	nh_rc job_rc;                 /* result of sign, state or validate job */
+	struct nh_err job_err;
+
+	/* channel */
+	uint64_t next_ref;
+	uint64_t join_ref;            /* 0 = not joining */
+	uint64_t heartbeat_ref;       /* 0 = answered */
+	struct nh_arena state_arena;  /* while joining */
+	struct nh_link_state state;
+	char running_uuid[LINK_UUID_MAX];
+	bool validated;               /* as told to the server */
+	bool join_wanted;             /* state was read for a join */
+	struct nh_timer *validate_timer;
+
+	struct link_update *update;
+	struct nh_timer *reboot_timer;
+	const char *reboot_why;
+	uint64_t reboot_since_ms;
+	char *pending_status;         /* outcome of an update that could not be told yet: JSON payload */
+
+	/* end */
+	bool closing;
+	void (*close_cb)(void *ctx);
+	void *close_ctx;
+};
+
+/* link.c */
+void link_job_submit(struct nh_link *l, struct link_job *job); /* a job already queued or running is asserted against */
+bool link_job_busy(const struct nh_link *l, const struct link_job *job);
+void link_reboot(struct nh_link *l, const char *why); /* when what was sent is out, or soon */
+void link_set_text(char **heap, nh_slice text);
+/* events.c */
+void link_event(struct nh_link *l, const struct nh_link_event *event);
+void link_event_text(struct nh_link *l, nh_link_event_kind kind, const char *text);
+/* backoff.c */
+uint64_t link_jitter(struct nh_link *l, uint64_t base_ms);
+uint64_t link_backoff_next(struct nh_link *l);
+/* config.c */
+nh_rc link_config_url(const struct nh_link_config *c, struct nh_arena *arena, nh_slice *out, struct nh_err *err);
+bool link_key_valid(nh_slice text);
+/* connection.c */
+void connection_start(struct nh_link *l);
+void connection_close(struct nh_link *l, const char *why, unsigned status, unsigned code); /* lost or given up: event, backoff */
+void connection_on_signed(struct nh_link *l);
+void connection_run_sign(struct nh_link *l);
+void connection_on_timer(void *arg);
+void connection_on_heartbeat(void *arg);
+bool connection_send(struct nh_link *l, const struct nh_phoenix_message *m);
+/* channel.c */
+void channel_opened(struct nh_link *l);
+void channel_closed(struct nh_link *l);
+void channel_message(struct nh_link *l, nh_slice text);
+void channel_rejoin(struct nh_link *l);
+void channel_on_state(struct nh_link *l);
+void channel_run_state(struct nh_link *l);
+void channel_on_validate(struct nh_link *l);
+void channel_run_validate(struct nh_link *l);
+void channel_on_validate_timer(void *arg);
+bool channel_push(struct nh_link *l, const char *event, const char *payload); /* false: not joined */
+bool channel_push_json(struct nh_link *l, const char *event, json_t *take_payload);
+/* updater.c */
+void updater_offer(struct nh_link *l, const json_t *payload);
+void updater_init_jobs(struct nh_link *l);
+const char *updater_uuid(const struct nh_link *l); /* being installed, or NULL */
+void updater_close(struct nh_link *l);             /* link is closing: lets go of everything but an open apply */
+bool updater_abort_pending(struct nh_link *l);     /* an apply is open: its abort job was submitted */
+void updater_free(struct nh_link *l);
+void updater_fail(struct nh_link *l, const char *what, const char *text);
