@@ -247,6 +247,27 @@ static void addresses(void **state)
 	end(&k, "");
 }
 
+static void progress(void **state)
+{
+	for (int terminal = 0; terminal < 2; terminal++) {
+		char *text = NULL;
+		size_t len = 0;
+		struct nh_cli_io io = {.err = open_memstream(&text, &len), .err_terminal = terminal, .env = no_env};
+		struct nh_cli c = {.io = &io};
+		struct cli_progress p = {.c = &c, .verb = "Uploading", .name = "x.fw"};
+		cli_progress_update(&p, 512, 2048);
+		cli_progress_update(&p, 2048, 2048);
+		cli_progress_update(&p, 2048, 2048); /* the end is drawn once */
+		cli_progress_end(&p);
+		cli_progress_end(&p);
+		fclose(io.err);
+		assert_string_equal(text, terminal ? "\rUploading x.fw [######..................]  25%  0.5 KiB of 2.0 KiB\x1b[K"
+						     "\rUploading x.fw [########################] 100%  2.0 KiB of 2.0 KiB\x1b[K\n"
+						   : "");
+		free(text);
+	}
+}
+
 static void names(void **state)
 {
 	static const char *const bad[] = {"", ".", "..", "a/b", "/a"};
@@ -261,7 +282,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(envelope), cmocka_unit_test(foreign_algorithm), cmocka_unit_test(validity), cmocka_unit_test(serials), cmocka_unit_test(tables),
-		cmocka_unit_test(shapes), cmocka_unit_test(times), cmocka_unit_test(error_texts), cmocka_unit_test(addresses), cmocka_unit_test(names),
+		cmocka_unit_test(shapes), cmocka_unit_test(times), cmocka_unit_test(error_texts), cmocka_unit_test(addresses), cmocka_unit_test(names), cmocka_unit_test(progress),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

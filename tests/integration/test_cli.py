@@ -1,0 +1,149 @@
+"""`nh` against a real nerveshubd: the main journey as a person types it, with devices that connect with what `nh` made."""
+
+import asyncio
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+import unittest
+from pathlib import Path
+
+from nhtest import DEADLINE, Device, Server, firmware_key, make_firmware, nh1_headers, program
+
+
+class Journey(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.home = Path(tempfile.mkdtemp(prefix="nhtest-cli-"))
+        cls.server = Server().start()
+        cls.nh("config", "set", "uri", f"http://localhost:{cls.server.web_port}")
+        cls.nh("user", "auth", "--email", "admin@localhost", "--non-interactive", input=(cls.server.data_dir / "admin-password").read_text())
+        cls.nh("org", "create", "acme")
+        cls.nh("config", "set", "org", "acme")
+        cls.nh("product", "create", "widget")
+        cls.nh("config", "set", "product", "widget")
+        cls.nh("key", "create", "dev", "--password", "secret")
+        cls.stranger, _ = firmware_key(cls.home, "stranger")
+
+    @classmethod
+    def tearDownClass(cls):
+        status = cls.server.stop()
+        text = cls.server.log_text()
+        cls.server.remove()
+        shutil.rmtree(cls.home, ignore_errors=True)
+        if status != 0 or "AddressSanitizer" in text or "runtime error" in text:
+            raise AssertionError(f"nerveshubd ended with status {status}:\n{text[-6000:]}")
+
+    @classmethod
+    def nh(cls, *args, input="", status=0):
+        environment = {k: v for k, v in os.environ.items() if not k.startswith(("NERVES_", "MIX_"))}
+        environment["HOME"] = str(cls.home)
+        done = subprocess.run([program("nh"), *map(str, args)], input=input, capture_output=True, text=True, timeout=DEADLINE, cwd=cls.home,
+                              env=environment)
+        if done.returncode != status:
+            raise AssertionError(f"nh {args}: {done.returncode} instead of {status}\n{done.stdout}\n{done.stderr}\n{cls.server.log_text()[-3000:]}")
+        return done
+
+    def json(self, *args, **kwargs):
+        return json.loads(self.nh(*args, "-o", "json", **kwargs).stdout)
+
+    def built(self, version, product="widget"):
+        """A firmware as a build leaves it: signed by nobody the server knows."""
+        return make_firmware(self.home, version, self.stranger, product=product)
+
+    def upload(self, version, *more):
+        return self.json("firmware", "upload", self.built(version), "--key", "dev", "--password", "secret", *more)
+
+    def test_who_and_where(self):
+        self.assertEqual(self.json("user", "whoami")["email"], "admin@localhost")
+        self.assertIn("acme", [org["name"] for org in self.json("org", "list")])
+        self.assertEqual([p["name"] for p in self.json("org", "show")["products"]], ["widget"])
+        self.assertRegex(self.nh("product", "list").stdout, r"^NAME\nwidget\n$")
+        self.assertRegex(self.nh("key", "list").stdout, r"NAME +PUBLIC KEY\ndev +\S{44}\n")
+        self.assertIn("admin@localhost", self.nh("org", "members").stdout)
+
+    def test_refusals_are_explained(self):
+        refused = self.nh("firmware", "upload", self.built("9.0.0"), "--skip-signing", status=1)
+        self.assertRegex(refused.stderr, r"Error: api: 422: .*sign")
+        self.assertIn("is built for product \"other\"", self.nh("firmware", "upload", self.built("9.0.1", "other"), "--key", "dev", status=1).stderr)
+        self.assertRegex(self.nh("product", "create", "widget", status=1).stderr, r"Error: api: 422: .*\n  name: has already been taken\n")
+        self.assertIn("Error: api: 404: ", self.nh("device", "show", "nobody", status=1).stderr)
+        self.assertIn("Error: api: 401: ", self.nh("user", "whoami", "--token", "nhu_wrong", status=1).stderr)
+        self.assertIn("Error: api: 401: ", self.nh("user", "auth", "--email", "admin@localhost", input="wrong\n", status=1).stderr)
+        self.assertEqual(self.json("user", "whoami")["email"], "admin@localhost", "a failed sign-in keeps the old token")
+
+    def test_firmware_and_deployment(self):
+        one = self.upload("1.0.0")
+        self.assertEqual((one["version"], one["product"]), ("1.0.0", "widget"))
+        self.nh("deployment", "create", "main", "--firmware", one["uuid"], "--version", "< 2.0.0", "--tag", "qa")
+        self.assertEqual(self.json("deployment", "show", "main")["state"], "off")
+        self.nh("deployment", "update", "main", "--state", "on")
+        two = self.upload("1.1.0", "--deploy", "main")
+        self.assertEqual(two["deployed"], ["main"])
+        group = self.json("deployment", "show", "main")
+        self.assertEqual((group["state"], group["firmware_uuid"], group["conditions"]), ("on", two["uuid"], {"tags": ["qa"], "version": "< 2.0.0"}))
+        self.assertEqual(group["current_release"]["firmware"]["version"], "1.1.0")
+        self.assertIn("main", self.nh("deployment", "list").stdout)
+        listed = {f["version"]: f["uuid"] for f in self.json("firmware", "list")}
+        self.assertEqual((listed["1.0.0"], listed["1.1.0"]), (one["uuid"], two["uuid"]))
+        self.nh("firmware", "download", two["uuid"], "-f", "got.fw")
+        meta = subprocess.run([program("nh-fwup"), "-m", "-i", self.home / "got.fw", "-p", self.home / ".nh/keys/acme/dev.pub"], capture_output=True, text=True)
+        self.assertIn(f'meta-uuid="{two["uuid"]}"', meta.stdout)
+        self.assertRegex(self.nh("firmware", "delete", two["uuid"], "-y", status=1).stderr, "Error: api: 422: ")
+        self.nh("deployment", "delete", "main", "--yes")
+
+    def connect(self, identifier, **credentials):
+        firmware = {"uuid": "8a8b902c-d1a9-58aa-6111-04ab57c2f2a8", "product": "widget", "version": "0.1.0", "platform": "fixture_board",
+                    "architecture": "aarch64"}
+
+        async def session():
+            async with Device(self.server, **credentials) as device:
+                reply = await device.join(firmware)
+                return reply["status"], self.json("device", "show", identifier)
+
+        status, shown = asyncio.run(session())
+        self.assertEqual(status, "ok")
+        self.assertEqual((shown["identifier"], shown["connection_status"], shown["version"]), (identifier, "connected", "0.1.0"))
+
+    def test_device_with_certificate(self):
+        generated = self.nh("ca", "generate", "--name", "Factory 1", "--upload", "--description", "line 1").stdout
+        stamp = next(line.split()[1] for line in generated.splitlines() if line.startswith("Name:"))
+        self.assertEqual([ca["description"] for ca in self.json("ca", "list")], ["line 1"])
+        self.nh("device", "create", "c-1", "--tag", "qa", "--description", "first")
+        self.nh("device", "certificates", "generate", "c-1", "--ca", stamp)
+        cert, = (self.home / ".nh/certificates/acme").glob("c-1-*-cert.pem")
+        key, = (self.home / ".nh/certificates/acme").glob("c-1-*-key.pem")
+        self.connect("c-1", cert=cert, key=key)
+        serial, = [c["serial"] for c in self.json("device", "certificates", "list", "c-1")]
+        self.assertEqual(self.json("device", "certificates", "show", "c-1", serial)["serial"], serial)
+
+    def test_device_with_self_signed_certificate_is_registered(self):
+        self.nh("device", "create", "c-2")
+        shown = self.nh("device", "certificates", "generate", "c-2", "--self-signed", "--upload").stdout
+        self.assertIn("Uploaded certificate ", shown)
+        self.assertEqual(len(self.json("device", "certificates", "list", "c-2")), 1)
+
+    def test_device_with_shared_secret(self):
+        made = self.json("product", "secret", "create")
+        self.assertIn(made["key"], self.nh("product", "secret", "list").stdout)
+        self.assertNotIn(made["secret"], self.nh("product", "secret", "list", "-o", "json").stdout)
+        self.connect("s-1", headers=nh1_headers(made["key"], made["secret"], "s-1"), path="/device-socket/websocket?vsn=2.0.0")
+
+    def test_device_fields(self):
+        self.nh("device", "create", "f-1")
+        updated = self.json("device", "update", "f-1", "--tag", "a", "--tag", "b", "--updates-enabled=false", "--description", "x")
+        self.assertEqual((updated["tags"], updated["updates_enabled"], updated["description"]), (["a", "b"], False, "x"))
+        listed = self.json("device", "list", "--filter", "identifier:f-1")
+        self.assertEqual([d["identifier"] for d in listed["data"]], ["f-1"])
+        self.assertEqual(listed["pagination"]["total_count"], 1)
+        self.assertIn("Page 1 of 1 — 1 device(s) total", self.nh("device", "list", "--filter", "identifier:f-1").stdout)
+        self.nh("device", "reboot", "f-1")
+        self.nh("device", "clear-penalty", "f-1")
+        self.assertEqual(self.nh("device", "delete", "f-1", input="no\n").stdout, "Aborted.\n")
+        self.nh("device", "delete", "f-1", "-y")
+        self.assertEqual(self.json("device", "list", "--filter", "identifier:f-1")["data"], [])
+
+
+if __name__ == "__main__":
+    unittest.main()
