@@ -155,14 +155,11 @@ static nh_rc commit(struct pg_tx *tx, struct nh_err *err)
 	return rc;
 }
 
-/* One run of fn in a transaction. */
-static nh_rc attempt(struct pg_tx *tx, const char *begin, nh_tx_fn fn, void *arg, struct nh_err *err)
+/* One run of fn in the transaction that has begun. */
+static nh_rc attempt(struct pg_tx *tx, nh_tx_fn fn, void *arg, struct nh_err *err)
 {
 	PGconn *handle = tx->conn->handle;
-	nh_rc rc = nh_pg_run(handle, begin, err);
-	if (rc != NH_OK)
-		return rc;
-	rc = fn(&tx->base, arg, err);
+	nh_rc rc = fn(&tx->base, arg, err);
 	nh_tx_end_rows(&tx->base);
 	if (rc == NH_OK && tx->broken != NH_OK)
 		rc = nh_err_set(err, tx->broken, tx->why.file, tx->why.line, "%s", tx->why.msg);
@@ -175,17 +172,27 @@ static nh_rc attempt(struct pg_tx *tx, const char *begin, nh_tx_fn fn, void *arg
 	return rc;
 }
 
-/* A connection that the server closed while it was idle (restart, failover) is noticed only now: BEGIN again once on a fresh one. */
-static nh_rc transact(struct pg_db *db, struct pg_conn *conn, const char *begin, nh_tx_fn fn, void *arg, bool *retry, struct nh_err *err)
+/* A connection that the server closed while it was idle (restart, failover) is noticed only by BEGIN: once more on a fresh one. */
+static nh_rc begin(struct pg_db *db, struct pg_conn *conn, const char *sql, struct nh_err *err)
 {
 	bool fresh = conn->handle == NULL;
 	NH_TRY(ensure_connected(db, conn, err));
-	if (!fresh && (PQconsumeInput(conn->handle) == 0 || PQstatus(conn->handle) != CONNECTION_OK)) {
-		disconnect(conn);
-		NH_TRY(ensure_connected(db, conn, err));
-	}
+	nh_rc rc = nh_pg_run(conn->handle, sql, err);
+	if (rc == NH_OK)
+		return NH_OK;
+	bool lost = PQstatus(conn->handle) != CONNECTION_OK;
+	disconnect(conn);
+	if (fresh || !lost)
+		return rc;
+	NH_TRY(ensure_connected(db, conn, err));
+	return nh_pg_run(conn->handle, sql, err);
+}
+
+static nh_rc transact(struct pg_db *db, struct pg_conn *conn, const char *sql, nh_tx_fn fn, void *arg, bool *retry, struct nh_err *err)
+{
+	NH_TRY(begin(db, conn, sql, err));
 	struct pg_tx tx = {.base = {.db = &db->base}, .conn = conn};
-	nh_rc rc = attempt(&tx, begin, fn, arg, err);
+	nh_rc rc = attempt(&tx, fn, arg, err);
 	*retry = tx.retry;
 	if (!tx.retry && rc != NH_OK && tx.broken == NH_EIO) /* lost in its middle: not fn's own code */
 		rc = nh_err_set(err, NH_EIO, tx.why.file, tx.why.line, "%s", tx.why.msg);

@@ -94,7 +94,8 @@ static struct place *make(unsigned engine)
 		const char *base = getenv("NH_TEST_PG_URL");
 		snprintf(p->schema, sizeof(p->schema), "t%d_%u", (int)getpid(), counter++);
 		pg_run("CREATE SCHEMA", p->schema, "");
-		snprintf(p->url, sizeof(p->url), "%s%coptions=-csearch_path%%3D%s", base, strchr(base, '?') ? '&' : '?', p->schema);
+		snprintf(p->url, sizeof(p->url), "%s%coptions=-csearch_path%%3D%s&application_name=%s", base, strchr(base, '?') ? '&' : '?',
+			 p->schema, p->schema);
 	}
 	return p;
 }
