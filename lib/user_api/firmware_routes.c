@@ -121,7 +121,7 @@ static nh_rc file_data(void *ctx, nh_slice bytes)
 		return NH_OK;
 	u->file_bytes += bytes.len;
 	if (u->file_bytes > u->intake.max_bytes)
-		return NH_ETOOBIG;
+		return NH_FAIL(&u->err, NH_ETOOBIG, "firmware is larger than %llu bytes", (unsigned long long)u->intake.max_bytes);
 	return nh_object_upload_write(u->object, bytes, &u->err);
 }
 
@@ -206,7 +206,7 @@ static nh_rc upload_data(void *worker, void *stream, nh_slice bytes)
 	struct upload *u = stream;
 	u->received += bytes.len;
 	if (u->received - u->file_bytes > bytes.len + ENVELOPE_MAX)
-		return NH_ETOOBIG;
+		return NH_FAIL(&u->err, NH_ETOOBIG, "too much around the firmware");
 	return nh_multipart_feed(u->multipart, bytes, &u->err);
 }
 
