@@ -28,7 +28,8 @@ struct nh_bus_config {
 
 /* nh_bus_open - NH_EIO: no thread, or PostgreSQL not reachable. Later losses of the connection are mended in the background. */
 nh_rc nh_bus_open(const struct nh_bus_config *config, struct nh_bus **out, struct nh_err *err);
-void nh_bus_close(struct nh_bus *bus); /* every subscription must be gone; NULL legal */
+/* Every subscription must be gone; waits for loops that still have to let go of one: they run, or were freed. NULL legal. */
+void nh_bus_close(struct nh_bus *bus);
 
 /* lost: how many messages of this topic were dropped before this one because the subscriber was slow (or, -1, unknown: the connection between nodes
  * was interrupted; topic and payload are empty then). Views valid during the call. */
