@@ -132,7 +132,6 @@ static nh_rc anywhere_and_move(struct world *w, struct nh_err *err)
 	struct nh_device d, out;
 	struct nh_member m;
 	struct nh_product foreign;
-	NH_AUTO_JSON json_t *none = json_object();
 	OK(make(w, "d1", "{}", &d));
 	OK(nh_product_create(&w->ctx, &w->as_eve, w->other.id, NH_LIT("p"), &foreign, NULL, E(w)));
 	OK(nh_device_open_anywhere(&w->ctx, &w->as_ada, NH_LIT("d1"), NH_ROLE_MANAGE, &out, E(w)));

@@ -23,7 +23,8 @@
 /* Ends the answer of a request that only had to have a status. */
 static void status(struct api_server *s, unsigned code, const char *method, const char *path, const char *token, const char *json)
 {
-	AUTO_ANSWER a = expect(s, code, method, path, token, json);
+	struct answer a = expect(s, code, method, path, token, json);
+	answer_fini(&a);
 }
 
 #define IS(answer, where, text) assert_string_equal(at(&(answer), (where)), (text))
