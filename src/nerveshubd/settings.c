@@ -255,9 +255,8 @@ nh_rc settings_read(struct settings *s, int argc, char **argv, struct nh_arena *
 		if (!lines.items[i].used)
 			return NH_FAIL(err, NH_EINVAL, "%s: unknown setting '%.*s'; nerveshubd --check-config lists them", s->config_file, NH_ARG(lines.items[i].name));
 	}
-	NH_TRY(check_pairs(s, err));
 	derive(s, arena);
-	return NH_OK;
+	return check_pairs(s, err);
 }
 
 static void put_value(struct nh_buf *out, const struct settings *s, const struct row *row)

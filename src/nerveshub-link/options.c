@@ -1,0 +1,250 @@
+/*
+ * The option table, the configuration file, and the files both name. The file's lines become flags in front of the real ones, so that there is one parser and
+ * one set of names; a flag given later wins, lists add up.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/arena.h"
+#include "base/file.h"
+#include "options.h"
+
+#define CONFIG_MAX ((size_t)64 << 10)
+#define FILE_MAX ((size_t)256 << 10)
+#define ROWS_MAX 32
+
+static const struct nh_option *table(struct settings *s, struct nh_option rows[ROWS_MAX])
+{
+	const struct nh_option all[] = {
+		{.name = "config", .letter = 'c', .kind = NH_OPT_TEXT, .target = &s->config_file, .value = "FILE", .help = "read options from FILE, one 'name = value' a line", .env = "NERVESHUB_LINK_CONFIG"},
+		{.name = "server", .letter = 's', .kind = NH_OPT_TEXT, .target = &s->server, .value = "HOST[:PORT]", .help = "server, or a wss:// or ws:// URL (needed)"},
+		{.name = "server-name", .kind = NH_OPT_TEXT, .target = &s->server_name, .value = "NAME", .help = "name the server's certificate must carry, if not HOST"},
+		{.name = "ca", .kind = NH_OPT_TEXT, .target = &s->ca_file, .value = "FILE", .help = "certificates that vouch for the server (PEM; the system's if absent)"},
+		{.name = "cert", .kind = NH_OPT_TEXT, .target = &s->cert_file, .value = "FILE", .help = "device certificate, then its signer (PEM)"},
+		{.name = "key", .kind = NH_OPT_TEXT, .target = &s->key_file, .value = "FILE", .help = "private key of the device certificate (PEM)"},
+		{.name = "secret-key", .kind = NH_OPT_TEXT, .target = &s->secret_key, .value = "KEY", .help = "key of a shared secret (nhp_... or nhd_...)"},
+		{.name = "secret-file", .kind = NH_OPT_TEXT, .target = &s->secret_file, .value = "FILE", .help = "file that holds the shared secret"},
+		{.name = "identifier", .letter = 'i', .kind = NH_OPT_TEXT, .target = &s->identifier, .value = "TEXT", .help = "this device's identifier, with a shared secret"},
+		{.name = "public-key", .letter = 'p', .kind = NH_OPT_LIST, .target = &s->public_keys, .value = "KEY", .help = "key that firmware must be signed with, in base64 or as a file; several may be given"},
+		{.name = "request-keys", .kind = NH_OPT_FLAG, .target = &s->request_keys, .help = "without a --public-key: take the keys the server sends"},
+		{.name = "device", .letter = 'd', .kind = NH_OPT_TEXT, .target = &s->device, .value = "PATH", .help = "disk that firmware is applied to (needed)"},
+		{.name = "task", .letter = 't', .kind = NH_OPT_TEXT, .target = &s->task, .value = "NAME", .help = "task of the firmware to apply (upgrade)"},
+		{.name = "env", .kind = NH_OPT_TEXT, .target = &s->env_path, .value = "PATH", .help = "file or device with the U-Boot environment (the disk)"},
+		{.name = "env-offset", .kind = NH_OPT_SIZE, .target = &s->env_offset, .value = "BYTES", .help = "where the environment starts (0)"},
+		{.name = "env-size", .kind = NH_OPT_SIZE, .target = &s->env_size, .value = "BYTES", .help = "its size (128k)"},
+		{.name = "installer", .kind = NH_OPT_TEXT, .target = &s->installer, .value = "WHICH", .help = "fwup, builtin, or auto: fwup where it is installed (auto)"},
+		{.name = "fwup", .kind = NH_OPT_TEXT, .target = &s->fwup, .value = "PROGRAM", .help = "the fwup to run (fwup)"},
+		{.name = "fwup-arg", .kind = NH_OPT_LIST, .target = &s->fwup_args, .value = "ARG", .help = "further argument for fwup; several may be given"},
+		{.name = "validate-command", .kind = NH_OPT_TEXT, .target = &s->validate_command, .value = "COMMAND", .help = "judges new firmware after its first connection: status 0 good, 75 ask again later, else bad"},
+		{.name = "validate-timeout", .kind = NH_OPT_DURATION, .target = &s->validate_timeout_ms, .value = "TIME", .help = "how long that may take (60s)"},
+		{.name = "reboot-command", .kind = NH_OPT_TEXT, .target = &s->reboot_command, .value = "COMMAND", .help = "run to reboot (reboot)"},
+		{.name = "interface", .kind = NH_OPT_TEXT, .target = &s->interface, .value = "NAME", .help = "network interface to report"},
+		{.name = "heartbeat", .kind = NH_OPT_DURATION, .target = &s->heartbeat_ms, .value = "TIME", .help = "between heartbeats (30s)", .min = 1000, .max = 170000},
+		{.name = "log-level", .kind = NH_OPT_TEXT, .target = &s->log_level, .value = "LEVEL", .help = "debug, info, warn or error (info)"},
+		{.name = "check", .kind = NH_OPT_FLAG, .target = &s->check, .help = "check options and files, then end"},
+		{.name = "help", .letter = 'h', .kind = NH_OPT_FLAG, .target = &s->help, .help = "this text"},
+		{.name = "version", .kind = NH_OPT_FLAG, .target = &s->version, .help = "print the version"},
+		{0},
+	};
+	_Static_assert(NH_ARRAY_LEN(all) <= ROWS_MAX, "ROWS_MAX is too small");
+	for (size_t i = 0; i < NH_ARRAY_LEN(all); i++)
+		rows[i] = all[i];
+	return rows;
+}
+
+void settings_help(struct nh_buf *out)
+{
+	struct settings s = {0};
+	struct nh_option rows[ROWS_MAX];
+	nh_buf_put_str(out, "usage: nerveshub-link --server HOST --device PATH [options]\n\n"
+			    "Keeps this device connected to NervesHub and installs the firmware it is sent.\n\n");
+	nh_option_help(out, table(&s, rows));
+}
+
+/* ---- configuration file */
+
+/* The word as a flag: "--name=value", or "--name" for a flag that is on, or nothing for one that is off. */
+static nh_rc line_to_flag(struct settings *s, const struct nh_option *rows, nh_slice line, char **out, struct nh_err *err)
+{
+	nh_slice name, value;
+	*out = NULL;
+	if (!nh_slice_cut(line, '=', &name, &value))
+		return NH_FAIL(err, NH_EINVAL, "missing '=' (a line is 'name = value')");
+	name = nh_slice_trim(name);
+	value = nh_slice_trim(value);
+	for (const struct nh_option *o = rows; o->name; o++) {
+		if (!nh_slice_eq_str(name, o->name) || strcmp(o->name, "config") == 0)
+			continue;
+		if (o->kind != NH_OPT_FLAG) {
+			*out = nh_arena_printf(&s->arena, "--%s=%.*s", o->name, NH_ARG(value));
+			return NH_OK;
+		}
+		bool on = nh_slice_eq_str(value, "true") || nh_slice_eq_str(value, "yes") || nh_slice_eq_str(value, "1");
+		if (!on && !nh_slice_eq_str(value, "false") && !nh_slice_eq_str(value, "no") && !nh_slice_eq_str(value, "0"))
+			return NH_FAIL(err, NH_EINVAL, "%s is true or false, not '%.*s'", o->name, NH_ARG(value));
+		*out = on ? nh_arena_printf(&s->arena, "--%s", o->name) : NULL;
+		return NH_OK;
+	}
+	return NH_FAIL(err, NH_EINVAL, "unknown name '%.*s'", NH_ARG(name));
+}
+
+static nh_rc read_config(struct settings *s, const struct nh_option *rows, char ***flags, size_t *count, struct nh_err *err)
+{
+	NH_AUTO_BUF struct nh_buf text = NH_BUF_INIT;
+	unsigned number = 0;
+	NH_TRY(nh_file_read(s->config_file, CONFIG_MAX, &text, err));
+	for (nh_slice rest = nh_buf_slice(&text), line; rest.len > 0;) {
+		char *flag;
+		nh_slice_cut(rest, '\n', &line, &rest);
+		number++;
+		line = nh_slice_trim(line);
+		if (line.len == 0 || line.ptr[0] == '#')
+			continue;
+		NH_TRY_CTX(line_to_flag(s, rows, line, &flag, err), err, "%s line %u", s->config_file, number);
+		if (flag)
+			(*flags)[(*count)++] = flag;
+	}
+	return NH_OK;
+}
+
+static nh_rc parse_with_config(struct settings *s, int argc, char **argv, struct nh_err *err)
+{
+	struct nh_option rows[ROWS_MAX];
+	int rest = 0;
+	size_t count = 1;
+	/* A line has at least "a=", so this is room for all of them. */
+	char **all = nh_arena_array(&s->arena, (size_t)argc + CONFIG_MAX / 2 + 2, sizeof *all);
+	all[0] = argv[0];
+	NH_TRY(read_config(s, table(s, rows), &all, &count, err));
+	for (int i = 1; i < argc; i++)
+		all[count++] = argv[i];
+	return nh_option_parse(rows, (int)count, all, &rest, err);
+}
+
+nh_rc settings_parse(struct settings *s, int argc, char **argv, struct nh_err *err)
+{
+	struct nh_option rows[ROWS_MAX];
+	int rest = 0;
+	*s = (struct settings){0};
+	/* Parsing moves arguments about; the second pass needs them as they were. */
+	char **copy = nh_arena_array(&s->arena, (size_t)argc + 1, sizeof *copy);
+	for (int i = 0; i < argc; i++)
+		copy[i] = argv[i];
+	NH_TRY(nh_option_parse(table(s, rows), argc, argv, &rest, err));
+	if (rest > 0)
+		return NH_FAIL(err, NH_EINVAL, "unexpected argument '%s'; see --help", argv[1]);
+	if (!s->config_file)
+		return NH_OK;
+	free(s->public_keys.items);
+	free(s->fwup_args.items);
+	struct nh_arena arena = s->arena;
+	const char *file = s->config_file;
+	*s = (struct settings){.arena = arena, .config_file = file};
+	return parse_with_config(s, argc, copy, err);
+}
+
+/* ---- files */
+
+static nh_rc load_file(const char *what, const char *path, struct nh_buf *out, struct nh_err *err)
+{
+	if (path)
+		NH_TRY_CTX(nh_file_read(path, FILE_MAX, out, err), err, "%s", what);
+	return NH_OK;
+}
+
+/* A key is its base64, or names a file that holds it. */
+static nh_rc load_key(struct settings *s, const char *text, struct nh_err *err)
+{
+	nh_slice key = nh_slice_str(text);
+	NH_AUTO_BUF struct nh_buf file = NH_BUF_INIT;
+	if (key.len < 43 || key.len > 44 || nh_slice_chr(key, '.') >= 0 || key.ptr[0] == '/') {
+		NH_TRY_CTX(nh_file_read(text, 4096, &file, err), err, "--public-key is neither 32 bytes in base64 nor a file that holds them");
+		key = nh_slice_trim(nh_buf_slice(&file));
+	}
+	s->keys[s->key_count++] = nh_arena_str(&s->arena, key);
+	return NH_OK;
+}
+
+/* Operators write shell commands; nothing a server sends ends up in one. */
+static void set_command(const char *argv[4], const char *command)
+{
+	argv[0] = "/bin/sh";
+	argv[1] = "-c";
+	argv[2] = command;
+	argv[3] = NULL;
+}
+
+nh_rc settings_load(struct settings *s, struct nh_err *err)
+{
+	NH_TRY(load_file("--ca", s->ca_file, &s->ca_pem, err));
+	NH_TRY(load_file("--cert", s->cert_file, &s->cert_pem, err));
+	NH_TRY(load_file("--key", s->key_file, &s->key_pem, err));
+	NH_TRY(load_file("--secret-file", s->secret_file, &s->secret, err));
+	nh_buf_truncate(&s->secret, nh_slice_trim(nh_buf_slice(&s->secret)).len);
+	s->keys = nh_arena_array(&s->arena, s->public_keys.count + 1, sizeof *s->keys);
+	for (size_t i = 0; i < s->public_keys.count; i++)
+		NH_TRY(load_key(s, s->public_keys.items[i], err));
+	if (s->validate_command)
+		set_command(s->validate_argv, s->validate_command);
+	set_command(s->reboot_argv, s->reboot_command ? s->reboot_command : "reboot");
+	return NH_OK;
+}
+
+void settings_fini(struct settings *s)
+{
+	nh_buf_fini(&s->ca_pem);
+	nh_buf_fini(&s->cert_pem);
+	nh_buf_wipe(&s->key_pem);
+	nh_buf_wipe(&s->secret);
+	free(s->public_keys.items);
+	free(s->fwup_args.items);
+	nh_arena_fini(&s->arena);
+}
+
+nh_rc settings_machine(const struct settings *s, struct nh_machine_config *out, struct nh_err *err)
+{
+	static const struct {
+		const char *name;
+		nh_machine_installer installer;
+	} installers[] = {{"auto", NH_MACHINE_AUTO}, {"fwup", NH_MACHINE_FWUP}, {"builtin", NH_MACHINE_BUILTIN}};
+	*out = (struct nh_machine_config){
+		.devpath = s->device,
+		.task = s->task,
+		.env_path = s->env_path,
+		.env_offset = s->env_offset,
+		.env_size = s->env_size,
+		.fwup = s->fwup,
+		.fwup_args = s->fwup_args.count ? s->fwup_args.items : NULL,
+		.validate_argv = s->validate_command ? s->validate_argv : NULL,
+		.validate_timeout_ms = s->validate_timeout_ms,
+	};
+	if (!s->device)
+		return NH_FAIL(err, NH_EINVAL, "--device says which disk firmware is applied to");
+	if (!s->installer)
+		return NH_OK;
+	for (size_t i = 0; i < NH_ARRAY_LEN(installers); i++)
+		if (strcmp(installers[i].name, s->installer) == 0) {
+			out->installer = installers[i].installer;
+			return NH_OK;
+		}
+	return NH_FAIL(err, NH_EINVAL, "--installer is auto, fwup or builtin, not '%s'", s->installer);
+}
+
+void settings_link(const struct settings *s, struct nh_link_config *out)
+{
+	*out = (struct nh_link_config){
+		.host = s->server,
+		.server_name = s->server_name,
+		.ca_pem = nh_buf_slice(&s->ca_pem),
+		.cert_pem = nh_buf_slice(&s->cert_pem),
+		.key_pem = nh_buf_slice(&s->key_pem),
+		.secret_key = s->secret_key,
+		.secret = s->secret_file ? nh_buf_cstr(&s->secret) : NULL,
+		.identifier = s->identifier,
+		.public_keys = s->keys,
+		.public_key_count = s->key_count,
+		.request_keys = s->request_keys,
+		.network_interface = s->interface,
+		.heartbeat_ms = s->heartbeat_ms,
+	};
+}

@@ -1,0 +1,43 @@
+/*
+ * Options of nerveshub-link: one table of rows, each readable from a flag or from the configuration file (name = value, the flags' names), flags on
+ * top. Files named here are read by settings_load.
+ */
+#pragma once
+
+#include "base/arena.h"
+#include "base/option.h"
+#include "link/machine.h"
+
+struct settings {
+	const char *config_file;
+	const char *server, *server_name, *ca_file;
+	const char *cert_file, *key_file;
+	const char *secret_key, *secret_file, *identifier;
+	struct nh_option_list public_keys; /* base64, or files that hold it */
+	bool request_keys;
+	const char *device, *task, *env_path, *installer, *fwup;
+	uint64_t env_offset, env_size;
+	struct nh_option_list fwup_args;
+	const char *validate_command, *reboot_command;
+	uint64_t validate_timeout_ms;
+	const char *interface, *log_level;
+	uint64_t heartbeat_ms;
+	bool check, help, version;
+
+	/* loaded */
+	struct nh_buf ca_pem, cert_pem, key_pem, secret;
+	struct nh_arena arena;
+	const char **keys;
+	size_t key_count;
+	const char *validate_argv[4], *reboot_argv[4];
+};
+
+/* settings_parse - flags and file into *s. NH_EINVAL: one clear line; NH_ENOTFOUND, NH_EPERM: the file of --config. */
+nh_rc settings_parse(struct settings *s, int argc, char **argv, struct nh_err *err);
+/* settings_load - reads the files they name. NH_EINVAL, NH_ENOTFOUND, NH_EPERM, NH_EFORMAT. */
+nh_rc settings_load(struct settings *s, struct nh_err *err);
+void settings_help(struct nh_buf *out);
+void settings_fini(struct settings *s); /* secrets are overwritten */
+/* What the rooms want to know; everything borrowed from *s. */
+nh_rc settings_machine(const struct settings *s, struct nh_machine_config *out, struct nh_err *err);
+void settings_link(const struct settings *s, struct nh_link_config *out);
