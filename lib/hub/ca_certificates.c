@@ -74,6 +74,12 @@ static nh_rc check_ownership(struct nh_ctx *ctx, int64_t org_id, const struct nh
 	return nh_cert_signed_by(proof, ca, err);
 }
 
+/* A self-signed certificate may leave its authority key identifier out, since it is its own (RFC 5280 4.2.1.1); openssl does. */
+static bool self_issued(const struct nh_cert *cert)
+{
+	return nh_slice_eq(cert->subject_der, cert->issuer_der);
+}
+
 struct jitp {
 	bool present;
 	int64_t product_id;
@@ -145,7 +151,7 @@ static nh_rc insert(struct nh_ctx *ctx, int64_t org_id, const struct nh_cert *ca
 	nh_rc rc = nh_query_id(ctx->tx, &nh_q_ca_taken, NH_PARAMS(nh_p_blob(sha256), nh_p_int(org_id), nh_p_text(ca->serial_decimal)), id, err);
 	if (rc == NH_ENOTFOUND)
 		rc = nh_query_id(ctx->tx, &nh_q_ca_insert,
-		                 NH_PARAMS(nh_p_int(org_id), nh_p_text(ca->serial_decimal), nh_p_blob(ca->aki), nh_p_blob(ca->ski),
+		                 NH_PARAMS(nh_p_int(org_id), nh_p_text(ca->serial_decimal), nh_p_blob(ca->aki.len ? ca->aki : ca->ski), nh_p_blob(ca->ski),
 		                           nh_p_int(ca->not_before_us), nh_p_int(ca->not_after_us), nh_p_blob(ca->der), nh_p_blob(sha256),
 		                           description.len ? nh_p_text(description) : nh_p_null(), nh_p_int(nh_ctx_now(ctx))),
 		                 id, err);
@@ -171,7 +177,7 @@ nh_rc nh_ca_certificate_add(struct nh_ctx *ctx, const struct nh_actor *actor, in
 	NH_AUTO_CERT struct nh_cert *verification = NULL;
 	NH_TRY(nh_input_certificate(cert, &ca, errors, err));
 	NH_TRY(nh_input_certificate(proof, &verification, errors, err));
-	if (ca->aki.len == 0)
+	if (ca->aki.len == 0 && !self_issued(ca))
 		return nh_refuse(errors, err, NH_EINVAL, "aki", "can't be blank");
 	if (ca->ski.len == 0)
 		return nh_refuse(errors, err, NH_EINVAL, "ski", "can't be blank");

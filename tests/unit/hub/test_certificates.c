@@ -152,6 +152,25 @@ static nh_rc cas(struct world *w, struct nh_err *err)
 	CHECK_RC(NH_EINVAL, nh_ca_certificate_add(&w->ctx, &w->as_ada, w->acme.id, no_pem, &c, NO_ERRORS(w), E(w)));
 	CHECK(refused_with(w, NULL, "Error decoding certificate"));
 
+	/* key identifiers: the subject's always, the authority's unless it is its own */
+	AUTO_PAIR bare = {0};
+	AUTO_PAIR child = {0};
+	AUTO_PAIR rootless = {0};
+	AUTO_PAIR bare_proof = {0};
+	struct nh_cert_profile profile = nh_cert_profile_ca(w->now_us, YEAR_US);
+	profile.ski = profile.aki = false;
+	NH_TRY(issue(w, profile, "No identifiers", NULL, NULL, &bare, err));
+	CHECK_RC(NH_EINVAL, add_ca(w, &w->as_ada, w->acme.id, bare.cert, proof.cert, NULL, &c));
+	CHECK(refused_with(w, "ski", "can't be blank"));
+	profile.ski = true;
+	NH_TRY(issue(w, profile, "Child", &ca, NULL, &child, err));
+	CHECK_RC(NH_EINVAL, add_ca(w, &w->as_ada, w->acme.id, child.cert, proof.cert, NULL, &c));
+	CHECK(refused_with(w, "aki", "can't be blank"));
+	NH_TRY(issue(w, profile, "Root without authority", NULL, NULL, &rootless, err));
+	NH_TRY(make_proof(w, &rootless, uri, false, &bare_proof, err));
+	OK(add_ca(w, &w->as_ada, w->acme.id, rootless.cert, bare_proof.cert, NULL, &c));
+	OK(nh_ca_certificate_delete(&w->ctx, &w->as_ada, w->acme.id, rootless.cert->serial_decimal, E(w)));
+
 	/* just-in-time provisioning: all three fields, a product of this organization */
 	CHECK_RC(NH_EINVAL, add_ca(w, &w->as_ada, w->acme.id, ca.cert, proof.cert, json_object(), &c));
 	const json_t *jitp = json_object_get(w->errors, "jitp");
