@@ -88,12 +88,12 @@ static nh_rc line_to_flag(struct settings *s, const struct nh_option *rows, nh_s
 	return NH_FAIL(err, NH_EINVAL, "unknown name '%.*s'", NH_ARG(name));
 }
 
-static nh_rc read_config(struct settings *s, const struct nh_option *rows, char ***flags, size_t *count, struct nh_err *err)
+/* Appends to flags, which has room for one a line. */
+static nh_rc read_config(struct settings *s, const struct nh_option *rows, nh_slice rest, char **flags, size_t *count, struct nh_err *err)
 {
-	NH_AUTO_BUF struct nh_buf text = NH_BUF_INIT;
 	unsigned number = 0;
-	NH_TRY(nh_file_read(s->config_file, CONFIG_MAX, &text, err));
-	for (nh_slice rest = nh_buf_slice(&text), line; rest.len > 0;) {
+	while (rest.len > 0) {
+		nh_slice line;
 		char *flag;
 		nh_slice_cut(rest, '\n', &line, &rest);
 		number++;
@@ -102,7 +102,7 @@ static nh_rc read_config(struct settings *s, const struct nh_option *rows, char 
 			continue;
 		NH_TRY_CTX(line_to_flag(s, rows, line, &flag, err), err, "%s line %u", s->config_file, number);
 		if (flag)
-			(*flags)[(*count)++] = flag;
+			flags[(*count)++] = flag;
 	}
 	return NH_OK;
 }
@@ -111,11 +111,14 @@ static nh_rc parse_with_config(struct settings *s, int argc, char **argv, struct
 {
 	struct nh_option rows[ROWS_MAX];
 	int rest = 0;
-	size_t count = 1;
-	/* A line has at least "a=", so this is room for all of them. */
-	char **all = nh_arena_array(&s->arena, (size_t)argc + CONFIG_MAX / 2 + 2, sizeof *all);
+	size_t count = 1, lines = 1;
+	NH_AUTO_BUF struct nh_buf text = NH_BUF_INIT;
+	NH_TRY(nh_file_read(s->config_file, CONFIG_MAX, &text, err));
+	for (size_t i = 0; i < text.len; i++)
+		lines += text.ptr[i] == '\n';
+	char **all = nh_arena_array(&s->arena, (size_t)argc + lines + 1, sizeof *all);
 	all[0] = argv[0];
-	NH_TRY(read_config(s, table(s, rows), &all, &count, err));
+	NH_TRY(read_config(s, table(s, rows), nh_buf_slice(&text), all, &count, err));
 	for (int i = 1; i < argc; i++)
 		all[count++] = argv[i];
 	return nh_option_parse(rows, (int)count, all, &rest, err);
@@ -184,6 +187,9 @@ nh_rc settings_load(struct settings *s, struct nh_err *err)
 	s->keys = nh_arena_array(&s->arena, s->public_keys.count + 1, sizeof *s->keys);
 	for (size_t i = 0; i < s->public_keys.count; i++)
 		NH_TRY(load_key(s, s->public_keys.items[i], err));
+	s->fwup_argv = nh_arena_array(&s->arena, s->fwup_args.count + 1, sizeof *s->fwup_argv);
+	for (size_t i = 0; i < s->fwup_args.count; i++)
+		s->fwup_argv[i] = s->fwup_args.items[i];
 	if (s->validate_command)
 		set_command(s->validate_argv, s->validate_command);
 	set_command(s->reboot_argv, s->reboot_command ? s->reboot_command : "reboot");
@@ -214,7 +220,7 @@ nh_rc settings_machine(const struct settings *s, struct nh_machine_config *out, 
 		.env_offset = s->env_offset,
 		.env_size = s->env_size,
 		.fwup = s->fwup,
-		.fwup_args = s->fwup_args.count ? s->fwup_args.items : NULL,
+		.fwup_args = s->fwup_argv,
 		.validate_argv = s->validate_command ? s->validate_argv : NULL,
 		.validate_timeout_ms = s->validate_timeout_ms,
 	};

@@ -29,6 +29,7 @@ struct settings {
 	struct nh_arena arena;
 	const char **keys;
 	size_t key_count;
+	const char **fwup_argv;            /* NULL-terminated */
 	const char *validate_argv[4], *reboot_argv[4];
 };
 
