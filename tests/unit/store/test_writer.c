@@ -236,6 +236,68 @@ static void test_disk_full(void **state)
 	testdb_close(db);
 }
 
+/* A job too big for the disk, in the same group as small ones (the first job holds the writer until all wait): only the big one fails. */
+#define SMALL 6
+
+struct neighbour {
+	struct nh_db *db;
+	pthread_barrier_t *gate;
+	char token[16];
+	nh_rc rc;
+};
+
+static nh_rc hold_writer(struct nh_tx *tx, void *arg, struct nh_err *err)
+{
+	struct neighbour *n = arg;
+	pthread_barrier_wait(n->gate);
+	return insert(tx, n->token, NH_SLICE_EMPTY, 1, err);
+}
+
+static void *holder(void *arg)
+{
+	struct neighbour *n = arg;
+	n->rc = nh_db_write(n->db, hold_writer, n, NULL);
+	return NULL;
+}
+
+static void *neighbour(void *arg)
+{
+	struct neighbour *n = arg;
+	bool big = strcmp(n->token, "big") == 0;
+	pthread_barrier_wait(n->gate);
+	n->rc = nh_db_write(n->db, big ? insert_big : insert_pid, n->token, NULL);
+	return NULL;
+}
+
+static void test_disk_full_neighbours(void **state)
+{
+	struct nh_db *db = testdb_open_with(0, families);
+	struct neighbour jobs[SMALL + 2];
+	pthread_t threads[NH_ARRAY_LEN(jobs)];
+	pthread_barrier_t gate;
+	struct rlimit old, small;
+	signal(SIGXFSZ, SIG_IGN);
+	getrlimit(RLIMIT_FSIZE, &old);
+	small = (struct rlimit){2 << 20, old.rlim_max};
+	pthread_barrier_init(&gate, NULL, NH_ARRAY_LEN(jobs));
+	setrlimit(RLIMIT_FSIZE, &small);
+	for (size_t i = 0; i < NH_ARRAY_LEN(jobs); i++) {
+		jobs[i] = (struct neighbour){.db = db, .gate = &gate};
+		snprintf(jobs[i].token, sizeof(jobs[i].token), "%s%zu", i == SMALL / 2 ? "big" : "s", i);
+		if (i == SMALL / 2)
+			jobs[i].token[3] = 0;
+		pthread_create(&threads[i], NULL, i == 0 ? holder : neighbour, &jobs[i]);
+	}
+	for (size_t i = 0; i < NH_ARRAY_LEN(jobs); i++)
+		pthread_join(threads[i], NULL);
+	setrlimit(RLIMIT_FSIZE, &old);
+	for (size_t i = 0; i < NH_ARRAY_LEN(jobs); i++)
+		assert_int_equal(jobs[i].rc, i == SMALL / 2 ? NH_ENOSPC : NH_OK);
+	assert_int_equal(totals(db).rows, SMALL + 1);
+	pthread_barrier_destroy(&gate);
+	testdb_close(db);
+}
+
 /* ---- lost connection --------------------------------------------------------------------------------------------------------------------- */
 
 static nh_rc write_and_lose(struct nh_tx *tx, void *arg, struct nh_err *err)
@@ -270,7 +332,7 @@ static void test_lost_connection(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_killed), cmocka_unit_test(test_threads), cmocka_unit_test(test_collisions), cmocka_unit_test(test_disk_full),
+		cmocka_unit_test(test_killed), cmocka_unit_test(test_threads), cmocka_unit_test(test_collisions), cmocka_unit_test(test_disk_full), cmocka_unit_test(test_disk_full_neighbours),
 		cmocka_unit_test(test_lost_connection),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
