@@ -261,7 +261,11 @@ static nh_rc insert(struct nh_ctx *ctx, int64_t org_id, int64_t product_id, nh_s
 	                   NH_PARAMS(nh_p_int(org_id), nh_p_int(product_id), nh_p_text(identifier), nh_p_text_or_null(description),
 	                             nh_p_text_or_null(tags), nh_p_int(nh_ctx_now(ctx))),
 	                   id, err));
-	NH_TRY(nh_sql_exec(ctx->tx, &nh_q_product_count_devices, NH_PARAMS(nh_p_int(1), nh_p_int(product_id)), NULL, err));
+	/* Also holds the product's row, so that nobody deletes the product meanwhile. */
+	int64_t counted = 0;
+	NH_TRY(nh_sql_exec(ctx->tx, &nh_q_product_count_devices, NH_PARAMS(nh_p_int(1), nh_p_int(product_id)), &counted, err));
+	if (!counted)
+		return NH_FAIL(err, NH_ENOTFOUND, "no such product");
 	nh_effect_add(ctx, NH_EFFECT_TOPIC, *id, NH_LIT("device"), NH_SLICE_EMPTY);
 	return NH_OK;
 }
@@ -376,7 +380,10 @@ nh_rc nh_device_move(struct nh_ctx *ctx, const struct nh_actor *actor, const str
 	NH_TRY(rc);
 	NH_TRY(nh_sql_exec(ctx->tx, &nh_q_cert_move, NH_PARAMS(nh_p_int(org.id), nh_p_int(device->id)), NULL, err));
 	NH_TRY(nh_sql_exec(ctx->tx, &nh_q_product_count_devices, NH_PARAMS(nh_p_int(-1), nh_p_int(device->product_id)), NULL, err));
-	NH_TRY(nh_sql_exec(ctx->tx, &nh_q_product_count_devices, NH_PARAMS(nh_p_int(1), nh_p_int(product.id)), NULL, err));
+	int64_t counted = 0;
+	NH_TRY(nh_sql_exec(ctx->tx, &nh_q_product_count_devices, NH_PARAMS(nh_p_int(1), nh_p_int(product.id)), &counted, err));
+	if (!counted)
+		return NH_FAIL(err, NH_ENOTFOUND, "no such product");
 	nh_effect_add(ctx, NH_EFFECT_DEVICE_CLOSE, device->id, NH_LIT("device moved"), NH_SLICE_EMPTY);
 	const struct {
 		int64_t org_id;

@@ -159,13 +159,16 @@ nh_rc nh_product_update(struct nh_ctx *ctx, const struct nh_actor *actor, const 
 	return nh_product_by_id(ctx, product->id, out, err);
 }
 
-nh_rc nh_product_delete(struct nh_ctx *ctx, const struct nh_actor *actor, const struct nh_product *product, struct nh_err *err)
+nh_rc nh_product_delete(struct nh_ctx *ctx, const struct nh_actor *actor, const struct nh_product *product, json_t **errors, struct nh_err *err)
 {
 	NH_TRY(nh_org_require(ctx, actor, product->org_id, NH_ROLE_ADMIN, err));
 	int64_t changed = 0;
+	struct nh_product now;
+	NH_TRY(nh_product_by_id(ctx, product->id, &now, err));
 	NH_TRY(nh_sql_exec(ctx->tx, &nh_q_product_delete, NH_PARAMS(nh_p_int(nh_ctx_now(ctx)), nh_p_int(product->id)), &changed, err));
 	if (!changed)
-		return NH_FAIL(err, NH_ENOTFOUND, "no such product");
+		return nh_refuse(errors, err, NH_ECONFLICT, "devices", "The product still has devices (%lld). Delete or move them first.",
+		                 (long long)now.device_count);
 	return nh_audit_add(ctx, actor, product->org_id, NH_AUDIT_PRODUCT, product->id, err, "%.*s deleted product %.*s", NH_ARG(actor->name),
 	                    NH_ARG(product->name));
 }

@@ -68,7 +68,7 @@ STMT(product_by_id, PRODUCT "AND p.id = $1");
 STMT(product_list, PRODUCT "AND p.org_id = $1 ORDER BY p.name");
 STMT(product_update, "UPDATE products SET require_unique_firmware_version = $1, allowed_update_tools = $2, "
                      "allow_unsigned_esp_idf_firmware = $3, updated_at = $4 WHERE id = $5 AND deleted_at IS NULL");
-STMT(product_delete, "UPDATE products SET deleted_at = $1, updated_at = $1 WHERE id = $2 AND deleted_at IS NULL");
+STMT(product_delete, "UPDATE products SET deleted_at = $1, updated_at = $1 WHERE id = $2 AND deleted_at IS NULL AND device_count = 0");
 STMT(product_count_devices, "UPDATE products SET device_count = device_count + $1 WHERE id = $2 AND deleted_at IS NULL");
 STMT(product_count_firmwares, "UPDATE products SET firmware_count = firmware_count + $1 WHERE id = $2 AND deleted_at IS NULL");
 

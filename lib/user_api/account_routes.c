@@ -37,13 +37,24 @@ static nh_rc make_token(struct call *call, struct nh_err *err)
 	return NH_OK;
 }
 
+/* Letter case is no other account. */
+static nh_slice attempt_key(struct call *call, nh_slice email)
+{
+	char *key = nh_arena_printf(call->arena, "%.*s %.*s", NH_ARG(call->req->remote), NH_ARG(nh_slice_sub(email, 0, 256)));
+	for (char *c = key; *c; c++) {
+		if (*c >= 'A' && *c <= 'Z')
+			*c = (char)(*c + 32);
+	}
+	return nh_slice_str(key);
+}
+
 static nh_rc log_in(struct login_call *l, struct nh_err *err)
 {
 	struct call *call = &l->call;
 	struct nh_user_api *api = call->api;
 	/* Per account and address, so that a guesser shuts out neither the account's owner nor everybody behind one proxy. */
 	nh_slice email = text_of(call, "email");
-	nh_slice key = nh_slice_str(nh_arena_printf(call->arena, "%.*s %.*s", NH_ARG(call->req->remote), NH_ARG(nh_slice_sub(email, 0, 256))));
+	nh_slice key = attempt_key(call, email);
 	if (!limiter_allow(api->logins, key, nh_clock_now(api->config.clock))) {
 		call->status = 429;
 		call->errors = json_pack("{s:s}", "detail", "Too many attempts to sign in, please wait a minute.");

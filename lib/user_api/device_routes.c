@@ -143,6 +143,14 @@ static nh_rc device_auth(struct call *call, struct nh_err *err)
 }
 const struct endpoint ep_device_auth = {.run = device_auth, .scope = SCOPE_PRODUCT, .role = NH_ROLE_VIEW, .success = 200, .tag = "Devices"};
 
+/* The word is the action's also here, never a device called so. */
+static nh_rc device_import(struct call *call, struct nh_err *err)
+{
+	return NH_FAIL(err, NH_EUNSUPPORTED, "This server does not import manifests; create the devices one by one.");
+}
+const struct endpoint ep_device_import = {
+	.run = device_import, .scope = SCOPE_PRODUCT, .role = NH_ROLE_MANAGE, .write = true, .success = 201, .tag = "Devices"};
+
 /* ---- actions: each on the long and on the short path -------------------------------------------------------------------- */
 
 #define ACTION(name, function, status)                                                                                            \

@@ -140,7 +140,7 @@ const struct endpoint ep_product_update = {
 
 static nh_rc product_delete(struct call *call, struct nh_err *err)
 {
-	return nh_product_delete(&call->ctx, &call->actor, &call->product, err);
+	return nh_product_delete(&call->ctx, &call->actor, &call->product, &call->errors, err);
 }
 const struct endpoint ep_product_delete = {
 	.run = product_delete, .scope = SCOPE_PRODUCT, .role = NH_ROLE_ADMIN, .write = true, .success = 204, .tag = "Products"};

@@ -78,6 +78,7 @@ const struct nh_route nh_user_api_routes[] = {
 	ROUTE(GET, PRODUCT "/devices", ep_devices, "List devices"),
 	ROUTE(POST, PRODUCT "/devices", ep_device_create, "Create a device"),
 	ROUTE(POST, PRODUCT "/devices/auth", ep_device_auth, "Which device has this certificate?"),
+	ROUTE(POST, PRODUCT "/devices/import", ep_device_import, "Import devices of a manifest (not available)"),
 	ROUTE(GET, DEVICE, ep_device, "Show a device"),
 	ROUTE(POST, DEVICE, ep_device_create_named, "Create a device"),
 	ROUTE(PUT, DEVICE, ep_device_update, "Change a device"),

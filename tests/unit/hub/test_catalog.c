@@ -3,6 +3,7 @@
  */
 #include "hub_world.h"
 
+#include "hub/devices.h"
 #include "hub/keys.h"
 #include "hub/secrets.h"
 
@@ -22,7 +23,7 @@ static nh_rc products(struct world *w, struct nh_err *err)
 	CHECK_RC(NH_ENOTFOUND, nh_product_create(&w->ctx, &w->as_eve, w->acme.id, NH_LIT("x"), &p, NO_ERRORS(w), E(w)));
 	CHECK_RC(NH_ENOTFOUND, nh_product_open(&w->ctx, &w->as_eve, w->acme.id, NH_LIT("Thermo Widget"), NH_ROLE_VIEW, &p, E(w)));
 	CHECK_RC(NH_ENOTFOUND, nh_product_list(&w->ctx, &w->as_eve, w->acme.id, &list, &count, E(w)));
-	CHECK_RC(NH_ENOTFOUND, nh_product_delete(&w->ctx, &w->as_eve, &w->widget, E(w)));
+	CHECK_RC(NH_ENOTFOUND, nh_product_delete(&w->ctx, &w->as_eve, &w->widget, NO_ERRORS(w), E(w)));
 
 	NH_AUTO_JSON json_t *good = json_pack("{s:b, s:[s]}", "require_unique_firmware_version", 0, "allowed_update_tools", "fwup");
 	OK(nh_product_update(&w->ctx, &w->as_ada, &w->widget, good, &p, NULL, E(w)));
@@ -38,8 +39,15 @@ static nh_rc products(struct world *w, struct nh_err *err)
 	CHECK(refused_with(w, "allowed_update_tools", "not enabled on this NervesHub instance: esp-idf"));
 
 	/* a deleted product's name can be used again */
-	OK(nh_product_delete(&w->ctx, &w->as_ada, &w->widget, E(w)));
-	CHECK_RC(NH_ENOTFOUND, nh_product_delete(&w->ctx, &w->as_ada, &w->widget, E(w)));
+	struct nh_device d;
+	NH_AUTO_JSON json_t *none = json_object();
+	OK(nh_device_create(&w->ctx, &w->as_ada, &w->widget, NH_LIT("d"), none, &d, NULL, E(w)));
+	CHECK_RC(NH_ECONFLICT, nh_product_delete(&w->ctx, &w->as_ada, &w->widget, NO_ERRORS(w), E(w)));
+	CHECK(refused_with(w, "devices", "still has devices (1)"));
+	OK(nh_device_delete(&w->ctx, &w->as_ada, &d, E(w)));
+	OK(nh_product_delete(&w->ctx, &w->as_ada, &w->widget, NULL, E(w)));
+	CHECK_RC(NH_ENOTFOUND, nh_product_delete(&w->ctx, &w->as_ada, &w->widget, NO_ERRORS(w), E(w)));
+	CHECK_RC(NH_ENOTFOUND, nh_device_create(&w->ctx, &w->as_ada, &w->widget, NH_LIT("e"), none, &d, NO_ERRORS(w), E(w)));
 	CHECK_RC(NH_ENOTFOUND, nh_product_by_id(&w->ctx, w->widget.id, &p, E(w)));
 	OK(nh_product_create(&w->ctx, &w->as_ada, w->acme.id, NH_LIT("Thermo Widget"), &p, NULL, E(w)));
 	CHECK(p.id != w->widget.id && p.device_count == 0);

@@ -237,6 +237,9 @@ static void journey(struct place *p)
 	assert_true(api_server_effects(s, NH_EFFECT_DEVICE_PUSH) >= 1);
 	AUTO_ANSWER scripts = expect(s, 200, "GET", P "/devices/d1/scripts", p->ada, NULL);
 	IS(scripts, "data", "[]");
+	status(s, 422, "POST", P "/devices/import", p->ada, "[]");
+	status(s, 404, "GET", P "/devices/import", p->ada, NULL);
+	status(s, 409, "DELETE", P, p->ada, NULL);
 	status(s, 400, "POST", P "/devices/d1/move", p->ada, NULL);
 	status(s, 404, "POST", P "/devices/d1/move?new_org_name=nothing&new_product_name=x", p->ada, NULL);
 
@@ -458,7 +461,8 @@ static void signing_in(struct place *p)
 	/* a guesser of one account is stopped; the account's owner elsewhere and other accounts are not */
 	unsigned stopped = 0; /* of so many attempts that one of the minutes they fall into has had too many */
 	for (int i = 0; i < 50; i++) {
-		AUTO_ANSWER a = ask(s, &(struct ask){.method = "POST", .path = "/users/login", .json = refused[0]});
+		static const char other_case[] = "{\"email\":\"ADA@example.com\",\"password\":\"wrong\"}";
+		AUTO_ANSWER a = ask(s, &(struct ask){.method = "POST", .path = "/users/login", .json = i % 2 ? other_case : refused[0]});
 		stopped += a.status == 429;
 	}
 	assert_true(stopped > 0);

@@ -28,5 +28,5 @@ nh_rc nh_product_create(struct nh_ctx *ctx, const struct nh_actor *actor, int64_
 /* nh_product_update - fields: object with any of the three settings; another key is refused with the reference's sentence. */
 nh_rc nh_product_update(struct nh_ctx *ctx, const struct nh_actor *actor, const struct nh_product *product, const json_t *fields,
                         struct nh_product *out, json_t **errors, struct nh_err *err);
-/* Its devices stay but are no longer reachable. Effects: DEVICE_CLOSE of up to 500 connected ones are left to their next event. */
-nh_rc nh_product_delete(struct nh_ctx *ctx, const struct nh_actor *actor, const struct nh_product *product, struct nh_err *err);
+/* NH_ECONFLICT with *errors while it has devices: nobody could reach them any more, yet they would keep their identifiers and their updates. */
+nh_rc nh_product_delete(struct nh_ctx *ctx, const struct nh_actor *actor, const struct nh_product *product, json_t **errors, struct nh_err *err);

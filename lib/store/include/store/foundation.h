@@ -51,7 +51,7 @@ extern const struct nh_stmt nh_q_product_by_name;  /* org, name */
 extern const struct nh_stmt nh_q_product_by_id;    /* id */
 extern const struct nh_stmt nh_q_product_list;     /* org */
 extern const struct nh_stmt nh_q_product_update;   /* unique version, tools, allow unsigned esp, at, id */
-extern const struct nh_stmt nh_q_product_delete;   /* at, id */
+extern const struct nh_stmt nh_q_product_delete;   /* at, id → changed 0: gone, or has devices */
 extern const struct nh_stmt nh_q_product_count_devices;   /* difference, id */
 extern const struct nh_stmt nh_q_product_count_firmwares; /* difference, id */
 
