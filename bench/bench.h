@@ -68,6 +68,7 @@ struct load_task {
 	size_t connections;
 	size_t at_once;    /* handshakes in progress */
 	size_t heartbeats; /* after the first go: messages in all, paced */
+	size_t rounds;     /* of heartbeats, one go each */
 	size_t broadcasts; /* after that: messages to be received by every connection, one go each */
 	const char *url;   /* download instead: this many bytes over `connections` streams */
 	uint64_t bytes;

@@ -98,18 +98,23 @@ static void run_storms(void)
 
 static double heartbeat_us(size_t connections)
 {
-	enum { BEATS = 12000 };
+	enum { BEATS = 12000, ROUNDS = 5 };
+	double best = 0;
 	struct server s = server_start();
-	struct load l = load_start(&s, (struct load_task){.connections = connections, .at_once = 64, .heartbeats = BEATS});
+	struct load l = load_start(&s, (struct load_task){.connections = connections, .at_once = 64, .heartbeats = BEATS, .rounds = ROUNDS});
 	load_wait(&l);
 	rest_ms(500);
-	int64_t before = cpu_ns(s.pid);
-	load_go(&l);
-	load_wait(&l);
-	double each = (double)(cpu_ns(s.pid) - before) / 1e3 / BEATS;
+	/* The best round: other programs only ever add. */
+	for (unsigned i = 0; i < ROUNDS; i++) {
+		int64_t before = cpu_ns(s.pid);
+		load_go(&l);
+		load_wait(&l);
+		double each = (double)(cpu_ns(s.pid) - before) / 1e3 / BEATS;
+		best = i ? min_of(best, each) : each;
+	}
 	load_end(&l);
 	server_stop(&s);
-	return each;
+	return best;
 }
 
 static void run_heartbeat(void)

@@ -58,9 +58,10 @@ static void next_phase(void)
 	point((double)(nh_mono_us() - load.began_us) / 1e6);
 	load.began_us = nh_mono_us();
 	load.received = 0;
-	if (load.task.heartbeats) {
+	load.sent = 0;
+	if (load.task.rounds) {
+		load.task.rounds--;
 		load.wanted = load.beats = load.task.heartbeats;
-		load.task.heartbeats = 0;
 		nh_timer_start(load.pace, 1, 1);
 	} else if (load.task.broadcasts) {
 		load.task.broadcasts--;
