@@ -120,13 +120,13 @@ static nh_rc detect(struct nh_cli *c, const char **path, struct nh_err *err)
 	glob_t found = {0};
 	nh_rc rc = NH_OK;
 	glob(pattern, 0, NULL, &found);
-	if (found.gl_pathc == 1)
+	if (found.gl_pathc == 1) {
 		*path = nh_arena_str(&c->arena, nh_slice_str(found.gl_pathv[0]));
-	else
+		cli_note(c, "Detected firmware: %s\n", found.gl_pathv[0]);
+	} else {
 		rc = NH_FAIL(err, NH_EINVAL, "%zu firmware files match %s: pass the path", found.gl_pathc, pattern);
+	}
 	globfree(&found);
-	if (rc == NH_OK)
-		cli_note(c, "Detected firmware: %s\n", *path);
 	return rc;
 }
 
