@@ -14,6 +14,9 @@
 
 #define CLAIM_TTL_US (3600 * NH_US_PER_S) /* between writing a claim down and the row: far longer than renaming a file takes */
 
+/* A claim this near its end is left to the sweep, which may have read it already and be about to delete the object. */
+#define CLAIM_MARGIN_US (60 * NH_US_PER_S)
+
 /* ---- order of versions ------------------------------------------------------------------------------------------------- */
 
 static void put_u64be(struct nh_buf *out, uint64_t v)
@@ -178,7 +181,7 @@ nh_rc nh_firmware_publish(struct nh_ctx *ctx, const struct nh_actor *actor, cons
 	if (rc == NH_ECONFLICT)
 		return nh_refuse(errors, err, NH_EINVAL, "uuid", "has already been taken");
 	NH_TRY(rc);
-	NH_TRY(nh_sql_exec(ctx->tx, &nh_q_loose_delete, NH_PARAMS(nh_p_text(object_key)), &claimed, err));
+	NH_TRY(nh_sql_exec(ctx->tx, &nh_q_loose_settle, NH_PARAMS(nh_p_text(object_key), nh_p_int(nh_ctx_now(ctx) + CLAIM_MARGIN_US)), &claimed, err));
 	if (!claimed)
 		return NH_FAIL(err, NH_ETIMEOUT, "the upload took too long to be filed; upload it again");
 	NH_TRY(nh_sql_exec(ctx->tx, &nh_q_product_count_firmwares, NH_PARAMS(nh_p_int(1), nh_p_int(p->id)), NULL, err));

@@ -219,6 +219,27 @@ static void put_body(struct nh_buf *out, nh_slice body, bool chunked)
 	nh_buf_put_str(out, "0\r\n\r\n");
 }
 
+static int connect_to(struct api_server *s)
+{
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(s->listener.port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof(to)), 0);
+	return fd;
+}
+
+void abandon_upload(struct api_server *s, const char *path, const char *token)
+{
+	NH_AUTO_BUF struct nh_buf request = NH_BUF_INIT;
+	nh_buf_printf(&request,
+	              "POST /api%s HTTP/1.1\r\nHost: hub.test\r\nAuthorization: Bearer %s\r\nContent-Type: multipart/form-data; boundary=b\r\n"
+	              "Content-Length: 100000\r\n\r\n--b\r\nContent-Disposition: form-data; name=\"firmware\"; filename=\"x\"\r\n\r\nPK\003\004",
+	              path, token);
+	nh_buf_fill(&request, 'x', 50000);
+	int fd = connect_to(s);
+	send_all(fd, nh_buf_slice(&request));
+	close(fd);
+}
+
 struct answer ask(struct api_server *s, const struct ask *a)
 {
 	struct answer out = {0};
@@ -233,9 +254,7 @@ struct answer ask(struct api_server *s, const struct ask *a)
 		nh_buf_put_str(&request, a->headers);
 	put_body(&request, a->json ? nh_slice_str(a->json) : a->body, a->chunked);
 
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(s->listener.port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-	assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof(to)), 0);
+	int fd = connect_to(s);
 	send_all(fd, nh_buf_slice(&request));
 	NH_AUTO_BUF struct nh_buf all = NH_BUF_INIT;
 	uint8_t block[4096];

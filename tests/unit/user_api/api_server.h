@@ -48,5 +48,7 @@ struct answer ask(struct api_server *s, const struct ask *a);
 /* Shorthands: asserts the status. */
 struct answer expect(struct api_server *s, unsigned status, const char *method, const char *path, const char *token, const char *json);
 struct answer upload(struct api_server *s, const char *path, const char *token, nh_slice file, bool chunked);
+/* Sends half an upload and goes away. */
+void abandon_upload(struct api_server *s, const char *path, const char *token);
 /* "data.tags.0" of the body as text: strings as they are, others as JSON; "" where absent. Lives until the next call but four. */
 const char *at(const struct answer *a, const char *where);

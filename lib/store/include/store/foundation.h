@@ -73,6 +73,7 @@ extern const struct nh_stmt nh_q_firmware_version_taken; /* product, version, pl
 extern const struct nh_stmt nh_q_firmware_delete;  /* product, id: NH_ECONFLICT where a release uses it */
 extern const struct nh_stmt nh_q_loose_put;        /* key, due at */
 extern const struct nh_stmt nh_q_loose_delete;     /* key → changed 0: was not there */
+extern const struct nh_stmt nh_q_loose_settle;     /* key, least due at → changed 0: was not there, or falls due before */
 extern const struct nh_stmt nh_q_loose_due;        /* now, limit → key */
 
 /* ---- devices ----------------------------------------------------------------------------------------------------------------- */

@@ -41,7 +41,7 @@ extern const struct nh_route nh_user_api_routes[];
 void nh_user_api_fault(struct nh_request *req, struct nh_response *res, unsigned status, const char *text);
 
 /*
- * nh_user_api_sweep - deletes objects that no row names: of uploads that a crash cut off, of deleted firmware whose deletion failed. At most 100;
- * call it at start and every hour. *deleted (NULL legal). Blocks. NH_EIO.
+ * nh_user_api_sweep - deletes objects that no row names: of uploads that a crash cut off, of deleted firmware whose deletion failed. At most 100.
+ * Uploads call it, at most once an hour; a program may at other times. *deleted (NULL legal). Blocks. NH_EIO.
  */
 nh_rc nh_user_api_sweep(struct nh_user_api *api, size_t *deleted, struct nh_err *err);
