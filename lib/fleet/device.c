@@ -47,6 +47,16 @@ static void set_note(struct device *d, nh_slice note)
 	pthread_mutex_unlock(&d->lock);
 }
 
+/* Nothing more will happen to it: whoever waits for the fleet must not wait for this one. */
+static void set_faulty(struct device *d, const struct nh_err *err)
+{
+	set_phase(d, NH_FLEET_FAULTY, 0);
+	set_note(d, nh_slice_str(err->msg));
+	pthread_mutex_lock(&d->lock);
+	settle(d, NH_FLEET_FAILED);
+	pthread_mutex_unlock(&d->lock);
+}
+
 /* ---- the platform: nh_machine, with the script's faults in front ---------------------------------------------------------- */
 
 static nh_rc on_read_state(void *ctx, struct nh_arena *arena, struct nh_link_state *out, struct nh_err *err)
@@ -250,8 +260,7 @@ static void connect_device(struct device *d)
 	struct nh_link_config config = link_config(d, &the_platform);
 	set_phase(d, NH_FLEET_CONNECTING, 0);
 	if (nh_link_open(d->loop, d->fleet->config.pool, &config, &d->link, &err) != NH_OK) {
-		set_phase(d, NH_FLEET_FAULTY, 0);
-		set_note(d, nh_slice_str(err.msg));
+		set_faulty(d, &err);
 		return;
 	}
 	if (!d->bad.duplicate || d->ghost)
@@ -314,8 +323,7 @@ static void boot_done(struct nh_work *work)
 		return;
 	}
 	if (d->boot_rc != NH_OK) {
-		set_phase(d, NH_FLEET_FAULTY, 0);
-		set_note(d, nh_slice_str(d->boot_err.msg));
+		set_faulty(d, &d->boot_err);
 		return;
 	}
 	pthread_mutex_lock(&d->lock);
@@ -397,8 +405,7 @@ void device_start(void *device)
 					   .validate = selftest, .reboot = machine_reboot, .ctx = d};
 	d->reboot_timer = nh_timer_new(d->loop, on_boot_timer, d);
 	if (nh_machine_new(&config, &d->machine, &err) != NH_OK) {
-		set_phase(d, NH_FLEET_FAULTY, 0);
-		set_note(d, nh_slice_str(err.msg));
+		set_faulty(d, &err);
 		return;
 	}
 	boot(d);

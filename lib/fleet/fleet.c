@@ -122,6 +122,8 @@ void nh_fleet_stop(struct nh_fleet *fleet)
 	while (fleet->open)
 		pthread_cond_wait(&fleet->all_closed, &fleet->lock);
 	pthread_mutex_unlock(&fleet->lock);
+	/* The last device may have told so from within its job's done, and clones are not counted: their jobs still know devices and pool. */
+	nh_pool_drain(fleet->config.pool);
 }
 
 size_t nh_fleet_count(const struct nh_fleet *fleet) { return fleet->count; }

@@ -50,7 +50,7 @@ struct nh_fleet_config {
 /* nh_fleet_new - makes identities that are missing. NH_EINVAL, NH_EIO, NH_EFORMAT with one clear line. */
 nh_rc nh_fleet_new(const struct nh_fleet_config *config, struct nh_fleet **out, struct nh_err *err);
 void nh_fleet_start(struct nh_fleet *fleet);
-void nh_fleet_stop(struct nh_fleet *fleet); /* returns when every link is closed; blocks */
+void nh_fleet_stop(struct nh_fleet *fleet); /* returns when every link is closed and the pool is idle; blocks */
 void nh_fleet_free(struct nh_fleet *fleet);
 
 typedef enum nh_fleet_phase {
