@@ -165,8 +165,12 @@ static void joined(struct nh_conn *conn, struct session *s, struct job *job)
 {
 	if (job->rc != NH_OK) {
 		NH_LOG(NH_LOG_WARN, "device.join_failed", NH_I("device_id", s->hub.device_id), NH_STR("why", job->err.msg));
-		if (conn)
-			reply(conn, s, &job->message, nh_phoenix_join_ref_of(&job->message), "error", json_pack("{s:s}", "error", "could not connect"));
+		if (!conn)
+			return;
+		reply(conn, s, &job->message, nh_phoenix_join_ref_of(&job->message), "error", json_pack("{s:s}", "error", "could not connect"));
+		/* A newer connection of the device owns its row: this one can never join, and its client would try for ever. */
+		if (job->rc == NH_ECLOSED)
+			nh_ws_close(conn, NH_WS_CLOSE_GOING_AWAY, NH_SLICE_EMPTY);
 		return;
 	}
 	s->hub = job->hub;
