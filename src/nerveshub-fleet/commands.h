@@ -21,4 +21,5 @@ struct view;
 struct view *view_new(struct nh_fleet *fleet);
 void view_free(struct view *v);
 void view_draw(struct view *v);       /* on a terminal: all lines anew; else a line for each change */
+void view_end(struct view *v);        /* the last picture; of a large fleet also each device that was not updated, and why */
 nh_rc view_write_json(struct nh_fleet *fleet, const char *path, struct nh_err *err);

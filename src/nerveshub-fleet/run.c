@@ -14,7 +14,7 @@
 
 struct run {
 	struct nh_fleet_config config;
-	const char *ca, *device_ca, *device_ca_key, *public_key_file, *script, *json;
+	const char *ca, *device_ca, *device_ca_key, *public_key_file, *script, *json, *expect_version;
 	uint64_t certificates, secrets, loops, workers, timeout_ms, seed, rate;
 	bool until_settled, quiet, help;
 	struct nh_buf ca_pem, device_ca_pem, device_ca_key_pem, public_key;
@@ -100,7 +100,7 @@ static nh_rc watch(struct run *r, struct nh_err *err)
 	nh_fleet_start(r->fleet);
 	nh_loop_run(r->main_loop);
 	if (!r->quiet)
-		view_draw(r->view);
+		view_end(r->view);
 	nh_rc rc = r->json ? view_write_json(r->fleet, r->json, err) : NH_OK;
 	nh_fleet_stop(r->fleet);
 	nh_timer_close(r->timer);
@@ -108,6 +108,22 @@ static nh_rc watch(struct run *r, struct nh_err *err)
 	nh_signal_close(signals[1]);
 	view_free(r->view);
 	return rc;
+}
+
+/* Devices that the script or their firmware made go back are elsewhere on purpose. */
+static nh_rc check_versions(struct run *r, struct nh_err *err)
+{
+	size_t wrong = 0;
+	struct nh_fleet_view d, first = {0};
+	for (size_t i = 0; r->expect_version && i < nh_fleet_count(r->fleet); i++) {
+		nh_fleet_view(r->fleet, i, &d);
+		if (strcmp(d.version, r->expect_version) != 0 && d.outcome != NH_FLEET_ROLLED_BACK && wrong++ == 0)
+			first = d;
+	}
+	if (wrong == 0)
+		return NH_OK;
+	return NH_FAIL(err, NH_ECONFLICT, "%zu of %zu devices do not run %s: %s runs %s%s%s", wrong, nh_fleet_count(r->fleet), r->expect_version, first.name,
+		       first.version[0] ? first.version : "nothing", first.note[0] ? ", " : "", first.note);
 }
 
 static void finish(struct run *r)
@@ -138,6 +154,8 @@ static int run_fleet(struct run *r)
 		rc = watch(r, &err);
 	if (rc == NH_OK && r->timed_out)
 		rc = NH_FAIL(&err, NH_ETIMEOUT, "%zu of %zu devices settled before the time was over", nh_fleet_settled(r->fleet), nh_fleet_count(r->fleet));
+	if (rc == NH_OK)
+		rc = check_versions(r, &err);
 	finish(r);
 	return rc == NH_OK ? 0 : command_fail(&err);
 }
@@ -168,6 +186,7 @@ int run_main(int argc, char **argv)
 		{.name = "workers", .kind = NH_OPT_U64, .target = &r.workers, .value = "N", .help = "threads that write disks (4)", .min = 1, .max = 256},
 		{.name = "until-settled", .kind = NH_OPT_FLAG, .target = &r.until_settled, .help = "end once every device was updated, rolled back or failed"},
 		{.name = "timeout", .kind = NH_OPT_DURATION, .target = &r.timeout_ms, .value = "TIME", .help = "end after this time, with status 1 where devices are not settled", .max = UINT64_C(86400000)},
+		{.name = "expect-version", .kind = NH_OPT_TEXT, .target = &r.expect_version, .value = "VERSION", .help = "status 1 where a device that was not rolled back runs another one at the end"},
 		{.name = "json", .kind = NH_OPT_TEXT, .target = &r.json, .value = "FILE", .help = "write the final state of every device"},
 		{.name = "quiet", .letter = 'q', .kind = NH_OPT_FLAG, .target = &r.quiet, .help = "show nothing while it runs"},
 		{.name = "help", .letter = 'h', .kind = NH_OPT_FLAG, .target = &r.help, .help = "this text"},

@@ -124,6 +124,25 @@ void view_draw(struct view *v)
 		draw_changes(v);
 }
 
+void view_end(struct view *v)
+{
+	view_draw(v);
+	if (nh_fleet_count(v->fleet) <= LINES_MAX)
+		return; /* every device has its line already */
+	if (v->terminal)
+		puts("");
+	for (size_t i = 0; i < nh_fleet_count(v->fleet); i++) {
+		struct nh_fleet_view d;
+		NH_AUTO_BUF struct nh_buf out = NH_BUF_INIT;
+		nh_fleet_view(v->fleet, i, &d);
+		if (d.outcome == NH_FLEET_UPDATED)
+			continue;
+		put_line(&out, &d);
+		puts(nh_buf_cstr(&out));
+	}
+	fflush(stdout);
+}
+
 nh_rc view_write_json(struct nh_fleet *fleet, const char *path, struct nh_err *err)
 {
 	json_t *list = json_array();
