@@ -135,8 +135,8 @@ void view_end(struct view *v)
 		struct nh_fleet_view d;
 		NH_AUTO_BUF struct nh_buf out = NH_BUF_INIT;
 		nh_fleet_view(v->fleet, i, &d);
-		if (d.outcome == NH_FLEET_UPDATED)
-			continue;
+		if (d.outcome == NH_FLEET_UPDATED || (d.outcome == NH_FLEET_PENDING && d.phase == NH_FLEET_ONLINE && !*d.note))
+			continue; /* as it should be */
 		put_line(&out, &d);
 		puts(nh_buf_cstr(&out));
 	}
