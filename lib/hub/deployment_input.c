@@ -317,7 +317,7 @@ static struct form form_default(void)
 		.rate_amount = 5,
 		.rate_seconds = 180,
 		.group_failure_threshold = 50,
-		.penalty_minutes = 1440,
+		.penalty_minutes = NH_PENALTY_DEFAULT_MINUTES,
 	};
 }
 

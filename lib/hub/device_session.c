@@ -138,10 +138,12 @@ static nh_rc firmware_changed(struct nh_ctx *ctx, const struct nh_device_facts *
 		return nh_update_succeeded(ctx, d, r->uuid, r->version, err);
 	if (d->inflight)
 		return nh_update_abandoned(ctx, d, true, err);
-	if (d->group_id) {
-		int64_t until = nh_ctx_now(ctx) + group.penalty_minutes * 60 * NH_US_PER_S;
-		NH_TRY(nh_device_write(ctx, &nh_q_device_set_blocked, nh_p_int(until), d->id, err));
-	}
+	/*
+	 * The new version may have taken it out of its group (a condition such as "< 1.1.0"). Without the penalty it would match again, be sent the same
+	 * firmware at once, and so for ever.
+	 */
+	int64_t minutes = d->group_id ? group.penalty_minutes : NH_PENALTY_DEFAULT_MINUTES;
+	NH_TRY(nh_device_write(ctx, &nh_q_device_set_blocked, nh_p_int(nh_ctx_now(ctx) + minutes * 60 * NH_US_PER_S), d->id, err));
 	NH_TRY(nh_sql_exec(ctx->tx, &nh_q_device_set_failure, NH_PARAMS(nh_p_str(text), nh_p_int(nh_ctx_now(ctx)), nh_p_int(d->id)), NULL, err));
 	return nh_audit_add(ctx, &actor, d->org_id, NH_AUDIT_DEVICE, d->id, err, "Device %.*s reverted from firmware %.*s to %.*s (%.*s)",
 	                    NH_ARG(d->identifier), NH_ARG(d->firmware_version), NH_ARG(r->version), NH_ARG(r->uuid));

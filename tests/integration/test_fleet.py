@@ -74,7 +74,7 @@ class Sixty(ServerCase):
         # One attempt a device: whoever failed goes into the penalty box, so that its first outcome is its last in this test.
         cls.server.api("POST", f"{cls.product_path}/deployments",
                        {"name": "all", "firmware": firmware[1]["uuid"], "concurrent_updates": 60, "device_failure_threshold": 1,
-                        "conditions": {"version": "", "tags": []}}, expect=201)
+                        "conditions": {"version": "< 1.1.0", "tags": []}}, expect=201)
         cls.server.api("PUT", f"{cls.product_path}/deployments/all", {"deployment": {"state": "on"}})
 
     @classmethod

@@ -13,6 +13,7 @@
 
 typedef enum nh_validation { NH_VALIDATION_UNKNOWN, NH_VALIDATION_VALIDATED, NH_VALIDATION_NOT_VALIDATED } nh_validation;
 
+#define NH_PENALTY_DEFAULT_MINUTES 1440 /* where no group says how long */
 #define NH_UPDATE_ATTEMPTS_MAX 64 /* attempts kept per device; rules never look further back */
 
 /* What rules know about a device. Slices in the arena that loaded them. */
