@@ -94,6 +94,7 @@ static nh_rc open_server(struct hubd *h, struct nh_err *err)
 	NH_TRY(nh_server_open(&config, &h->server, err));
 	set_urls(h);
 	NH_TRY(nh_device_api_start(h->device_api, h->server, err));
+	NH_TRY(nh_user_api_sweep(h->user_api, NULL, err)); /* what an upload left when the last run was cut off */
 	return nh_server_start(h->server, err);
 }
 

@@ -60,6 +60,9 @@ class Server:
         self.extra, self.env = list(extra), dict(env or {})
         self.process = None
         self.token = None
+        # NH_SERVER_ENGINE=postgres: the same tests on a database of their own in the cluster of scripts/pg-test.
+        if os.environ.get("NH_SERVER_ENGINE") == "postgres" and "DATABASE_URL" not in self.env:
+            self.env["DATABASE_URL"] = new_postgres_database()
 
     def start(self):
         ready = self.home / "ready"
@@ -127,6 +130,12 @@ class Server:
                 f"Content-Type: application/octet-stream\r\n\r\n").encode() + content + f"\r\n--{boundary}--\r\n".encode()
         return self.api("POST", f"/orgs/{org}/products/{product}/firmwares", body, token=token, expect=expect,
                         headers={"Content-Type": f"multipart/form-data; boundary={boundary}"})
+
+
+def new_postgres_database():
+    base, name = os.environ["NH_TEST_PG_URL"], "nhtest_" + uuid.uuid4().hex
+    run("psql", base, "-q", "-c", f"CREATE DATABASE {name}")
+    return base.rsplit("/", 1)[0] + "/" + name
 
 
 def select_tick():
