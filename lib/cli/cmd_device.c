@@ -26,6 +26,8 @@ static const struct cli_shape device_shape[] = {
 	{"updates_blocked_until", SHAPE_TIME, true},
 	/* Never left out: "never" prints as the zero time. */
 	{"last_communication", SHAPE_TIME},
+	{"last_failure", SHAPE_TEXT, true},
+	{"last_failure_at", SHAPE_TIME, true},
 	{"firmware_metadata", SHAPE_OBJECT, true, metadata_shape},
 	{"deployment_group", SHAPE_OBJECT, true, group_shape},
 	{NULL},
@@ -132,6 +134,8 @@ static void print_device(struct nh_cli *c, const json_t *d)
 	cli_table_detail(&t, "Last communication", never ? "never" : cli_time_cell(c, last, false));
 	if (firmware)
 		cli_table_detail(&t, "Firmware", nh_arena_printf(&c->arena, "%s (%s)", cli_get(firmware, "version"), cli_get(firmware, "uuid")));
+	cli_table_detail(&t, "Last update failure", cli_get(d, "last_failure"));
+	cli_table_detail(&t, "Failed at", cli_time_cell(c, json_object_get(d, "last_failure_at"), false));
 	cli_table_detail(&t, "Deployment group", cli_get(json_object_get(d, "deployment_group"), "name"));
 	cli_table_print(c, &t);
 }

@@ -130,7 +130,7 @@ static nh_rc detect(struct nh_cli *c, const char **path, struct nh_err *err)
 	return rc;
 }
 
-/* Reads up to the metadata, whatever the signature: the server judges. */
+/* Reads up to the metadata, whatever the signature and whatever follows: the server judges. */
 static nh_rc read_manifest(int fd, struct nh_fw_reader *r, struct nh_err *err)
 {
 	uint8_t block[65536];
@@ -140,7 +140,9 @@ static nh_rc read_manifest(int fd, struct nh_fw_reader *r, struct nh_err *err)
 			return NH_FAIL(err, NH_EIO, "%s", strerrordesc_np(errno));
 		if (n == 0)
 			return nh_fw_reader_finish(r, err);
-		NH_TRY(nh_fw_reader_feed(r, nh_slice_of(block, (size_t)n), err));
+		nh_rc rc = nh_fw_reader_feed(r, nh_slice_of(block, (size_t)n), err);
+		if (rc != NH_OK && !nh_fw_reader_manifest(r))
+			return rc;
 	}
 	return NH_OK;
 }

@@ -98,6 +98,15 @@ static nh_rc secret_list(struct nh_cli *c, struct nh_err *err)
 	return NH_OK;
 }
 
+/* Devices that were created with it stay; they cannot sign in with it any more. */
+static nh_rc secret_delete(struct nh_cli *c, struct nh_err *err)
+{
+	NH_TRY(cli_confirm(c, "delete", cli_on(c, "yes"), err, nh_arena_printf(&c->arena, "Switch off shared secret %s?", c->args[0])));
+	NH_TRY(cli_act(c, "DELETE", cli_product_route(c, "shared_secrets", c->args[0], NULL), NULL, err));
+	cli_out(c, "Switched off shared secret %s\n", c->args[0]);
+	return NH_OK;
+}
+
 static const struct cli_flag yes_flags[] = {{"yes", 'y', CLI_FLAG, NULL, "do not ask"}, {NULL}};
 
 extern const struct cli_command cli_product_commands[];
@@ -108,5 +117,6 @@ const struct cli_command cli_product_commands[] = {
 	{"product delete", "<name>", 1, 1, CLI_IN_ORG, yes_flags, delete, "delete a product"},
 	{"product secret create", "", 0, 0, CLI_IN_PRODUCT, NULL, secret_create, "create a shared secret for devices"},
 	{"product secret list", "", 0, 0, CLI_IN_PRODUCT, NULL, secret_list, "list shared secrets"},
+	{"product secret delete", "<key>", 1, 1, CLI_IN_PRODUCT, yes_flags, secret_delete, "switch a shared secret off"},
 	{NULL},
 };

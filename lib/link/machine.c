@@ -244,7 +244,10 @@ static char *fwup_version(const struct nh_machine *m)
 	int status = 0;
 	if (nh_process_run(&p, &status, &out, &errout, NULL) != NH_OK || status != 0)
 		return NULL;
-	return nh_xstrdup(nh_slice_trim(nh_buf_slice(&out)));
+	/* One line: nh-fwup, standing in, says its own version on a second one, and servers want a version and nothing else. */
+	nh_slice line, rest;
+	nh_slice_cut(nh_slice_trim(nh_buf_slice(&out)), '\n', &line, &rest);
+	return nh_xstrdup(nh_slice_trim(line));
 }
 
 nh_rc nh_machine_new(const struct nh_machine_config *config, struct nh_machine **out, struct nh_err *err)

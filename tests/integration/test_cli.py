@@ -124,6 +124,17 @@ class Journey(unittest.TestCase):
         self.assertIn("Uploaded certificate ", shown)
         self.assertEqual(len(self.json("device", "certificates", "list", "c-2")), 1)
 
+    def test_shared_secret_is_switched_off(self):
+        """Keys are plain base64: one with a slash must survive the path."""
+        for _ in range(200):
+            made = self.json("product", "secret", "create")
+            if "/" in made["key"]:
+                break
+        self.assertIn("/", made["key"])
+        self.nh("product", "secret", "delete", made["key"], "--yes")
+        line = [row for row in self.nh("product", "secret", "list").stdout.splitlines() if row.startswith(made["key"])]
+        self.assertEqual([row.split()[-1] for row in line], ["no"])
+
     def test_device_with_shared_secret(self):
         made = self.json("product", "secret", "create")
         self.assertIn(made["key"], self.nh("product", "secret", "list").stdout)
