@@ -128,6 +128,9 @@ struct cli_table {
 void cli_table_row(struct cli_table *t, ...);                                       /* t->columns texts; control characters are made visible */
 void cli_table_detail(struct cli_table *t, const char *label, const char *value); /* left out where value is NULL or empty */
 void cli_table_print(const struct nh_cli *c, const struct cli_table *t);
+/* How a command answers: the value for programs, the table for people. A list without rows (t holds its heading only) says the sentence instead; LF is added. */
+nh_rc cli_print_one(const struct nh_cli *c, const json_t *value, const struct cli_table *t);
+[[gnu::format(printf, 4, 5)]] nh_rc cli_print_list(const struct nh_cli *c, const json_t *value, const struct cli_table *t, const char *empty, ...);
 const char *cli_dash(const char *text); /* "-" for nothing */
 
 /* prompt.c */

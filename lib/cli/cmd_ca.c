@@ -20,13 +20,7 @@ static nh_rc list(struct nh_cli *c, struct nh_err *err)
 	json_array_foreach(all, i, k)
 		cli_table_row(&t, cli_serial_hex(c, nh_json_text(k, "serial")), cli_dash(cli_get(k, "description")),
 			      cli_time_cell(c, json_object_get(k, "not_before"), true), cli_time_cell(c, json_object_get(k, "not_after"), true));
-	if (c->json)
-		cli_out_json(c, all);
-	else if (t.rows == 1)
-		cli_out(c, "No CA certificates found for %s.\n", c->org);
-	else
-		cli_table_print(c, &t);
-	return NH_OK;
+	return cli_print_list(c, all, &t, "No CA certificates found for %s.", c->org);
 }
 
 static nh_rc show(struct nh_cli *c, struct nh_err *err)
@@ -38,11 +32,7 @@ static nh_rc show(struct nh_cli *c, struct nh_err *err)
 	cli_table_detail(&t, "Description", cli_get(k, "description"));
 	cli_table_detail(&t, "Not before", cli_time_cell(c, json_object_get(k, "not_before"), true));
 	cli_table_detail(&t, "Not after", cli_time_cell(c, json_object_get(k, "not_after"), true));
-	if (c->json)
-		cli_out_json(c, k);
-	else
-		cli_table_print(c, &t);
-	return NH_OK;
+	return cli_print_one(c, k, &t);
 }
 
 static nh_rc delete(struct nh_cli *c, struct nh_err *err)

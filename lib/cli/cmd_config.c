@@ -118,13 +118,7 @@ static nh_rc profiles(struct nh_cli *c, struct nh_err *err)
 		cli_table_row(&t, name, cli_dash(cli_get(value, "uri")), cli_dash(cli_get(value, "org")), cli_dash(cli_get(value, "product")),
 			      has_token ? "yes" : "no");
 	}
-	if (c->json)
-		cli_out_json(c, out);
-	else if (t.rows == 1)
-		cli_out(c, "No profiles saved.\n");
-	else
-		cli_table_print(c, &t);
-	return NH_OK;
+	return cli_print_list(c, out, &t, "No profiles saved.");
 }
 
 extern const struct cli_command cli_config_commands[];

@@ -37,13 +37,7 @@ static nh_rc list(struct nh_cli *c, struct nh_err *err)
 	json_array_foreach(all, i, d)
 		cli_table_row(&t, cli_get(d, "name"), cli_dash(cli_get(d, "state")), nh_json_bool(d, "is_active", false) ? "yes" : "no",
 			      count_of(c, d, "device_count"), cli_dash(version_of(d)), cli_dash(cli_get(d, "firmware_uuid")));
-	if (c->json)
-		cli_out_json(c, all);
-	else if (t.rows == 1)
-		cli_out(c, "No deployment groups found in %s/%s.\n", c->org, c->product);
-	else
-		cli_table_print(c, &t);
-	return NH_OK;
+	return cli_print_list(c, all, &t, "No deployment groups found in %s/%s.", c->org, c->product);
 }
 
 static void print_deployment(struct nh_cli *c, const json_t *d)

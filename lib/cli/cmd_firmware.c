@@ -35,13 +35,7 @@ static nh_rc list(struct nh_cli *c, struct nh_err *err)
 	cli_table_row(&t, "VERSION", "PLATFORM", "ARCHITECTURE", "UUID");
 	json_array_foreach(all, i, f)
 		cli_table_row(&t, cli_get(f, "version"), cli_dash(cli_get(f, "platform")), cli_dash(cli_get(f, "architecture")), cli_get(f, "uuid"));
-	if (c->json)
-		cli_out_json(c, all);
-	else if (t.rows == 1)
-		cli_out(c, "No firmware found in %s/%s.\n", c->org, c->product);
-	else
-		cli_table_print(c, &t);
-	return NH_OK;
+	return cli_print_list(c, all, &t, "No firmware found in %s/%s.", c->org, c->product);
 }
 
 static nh_rc show(struct nh_cli *c, struct nh_err *err)
@@ -56,11 +50,7 @@ static nh_rc show(struct nh_cli *c, struct nh_err *err)
 	for (size_t i = 0; i < NH_ARRAY_LEN(rows); i++)
 		cli_table_detail(&t, rows[i].label, cli_get(f, rows[i].key));
 	cli_table_detail(&t, "Created", cli_time_cell(c, json_object_get(f, "inserted_at"), false));
-	if (c->json)
-		cli_out_json(c, f);
-	else
-		cli_table_print(c, &t);
-	return NH_OK;
+	return cli_print_one(c, f, &t);
 }
 
 static nh_rc delete(struct nh_cli *c, struct nh_err *err)

@@ -28,13 +28,7 @@ static nh_rc list(struct nh_cli *c, struct nh_err *err)
 	NH_TRY(cli_call(c, "GET", cli_org_route(c, "keys", NULL), NULL, key_shape, true, &all, err));
 	cli_table_row(&t, "NAME", "PUBLIC KEY");
 	json_array_foreach(all, i, k) cli_table_row(&t, cli_get(k, "name"), cli_get(k, "key"));
-	if (c->json)
-		cli_out_json(c, all);
-	else if (t.rows == 1)
-		cli_out(c, "No signing keys found in %s.\n", c->org);
-	else
-		cli_table_print(c, &t);
-	return NH_OK;
+	return cli_print_list(c, all, &t, "No signing keys found in %s.", c->org);
 }
 
 static nh_rc show(struct nh_cli *c, struct nh_err *err)
@@ -44,11 +38,7 @@ static nh_rc show(struct nh_cli *c, struct nh_err *err)
 	NH_TRY(cli_call(c, "GET", cli_org_route(c, "keys", c->args[0], NULL), NULL, key_shape, false, &k, err));
 	cli_table_detail(&t, "Name", cli_get(k, "name"));
 	cli_table_detail(&t, "Public key", cli_get(k, "key"));
-	if (c->json)
-		cli_out_json(c, k);
-	else
-		cli_table_print(c, &t);
-	return NH_OK;
+	return cli_print_one(c, k, &t);
 }
 
 /* From the flag, two prompts on a terminal, or none. */

@@ -20,13 +20,7 @@ static nh_rc list(struct nh_cli *c, struct nh_err *err)
 	NH_TRY(cli_call(c, "GET", "orgs", NULL, org_shape, true, &orgs, err));
 	cli_table_row(&t, "NAME", "CREATED");
 	json_array_foreach(orgs, i, org) cli_table_row(&t, cli_get(org, "name"), cli_dash(cli_time_cell(c, json_object_get(org, "inserted_at"), true)));
-	if (c->json)
-		cli_out_json(c, orgs);
-	else if (t.rows == 1)
-		cli_out(c, "No organizations found.\n");
-	else
-		cli_table_print(c, &t);
-	return NH_OK;
+	return cli_print_list(c, orgs, &t, "No organizations found.");
 }
 
 static void print_org(struct nh_cli *c, const json_t *org)
@@ -91,13 +85,7 @@ static nh_rc members(struct nh_cli *c, struct nh_err *err)
 	NH_TRY(cli_call(c, "GET", cli_org_route(c, "users", NULL), NULL, member_shape, true, &all, err));
 	cli_table_row(&t, "NAME", "EMAIL", "ROLE");
 	json_array_foreach(all, i, m) cli_table_row(&t, cli_dash(cli_get(m, "name")), cli_get(m, "email"), cli_get(m, "role"));
-	if (c->json)
-		cli_out_json(c, all);
-	else if (t.rows == 1)
-		cli_out(c, "No members found in %s.\n", c->org);
-	else
-		cli_table_print(c, &t);
-	return NH_OK;
+	return cli_print_list(c, all, &t, "No members found in %s.", c->org);
 }
 
 static nh_rc member(struct nh_cli *c, struct nh_err *err)
@@ -108,11 +96,7 @@ static nh_rc member(struct nh_cli *c, struct nh_err *err)
 	cli_table_detail(&t, "Name", cli_get(m, "name"));
 	cli_table_detail(&t, "Email", cli_get(m, "email"));
 	cli_table_detail(&t, "Role", cli_get(m, "role"));
-	if (c->json)
-		cli_out_json(c, m);
-	else
-		cli_table_print(c, &t);
-	return NH_OK;
+	return cli_print_one(c, m, &t);
 }
 
 static nh_rc check_role(const char *role, struct nh_err *err)

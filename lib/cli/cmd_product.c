@@ -18,13 +18,7 @@ static nh_rc list(struct nh_cli *c, struct nh_err *err)
 	NH_TRY(cli_call(c, "GET", cli_org_route(c, "products", NULL), NULL, short_shape, true, &all, err));
 	cli_table_row(&t, "NAME");
 	json_array_foreach(all, i, p) cli_table_row(&t, cli_get(p, "name"));
-	if (c->json)
-		cli_out_json(c, all);
-	else if (t.rows == 1)
-		cli_out(c, "No products found in %s.\n", c->org);
-	else
-		cli_table_print(c, &t);
-	return NH_OK;
+	return cli_print_list(c, all, &t, "No products found in %s.", c->org);
 }
 
 static nh_rc show(struct nh_cli *c, struct nh_err *err)
@@ -37,11 +31,7 @@ static nh_rc show(struct nh_cli *c, struct nh_err *err)
 	cli_table_detail(&t, "ID", id ? nh_arena_printf(&c->arena, "%lld", (long long)id) : NULL);
 	cli_table_detail(&t, "Created", cli_time_cell(c, json_object_get(p, "inserted_at"), false));
 	cli_table_detail(&t, "Updated", cli_time_cell(c, json_object_get(p, "updated_at"), false));
-	if (c->json)
-		cli_out_json(c, p);
-	else
-		cli_table_print(c, &t);
-	return NH_OK;
+	return cli_print_one(c, p, &t);
 }
 
 static nh_rc create(struct nh_cli *c, struct nh_err *err)
@@ -89,13 +79,7 @@ static nh_rc secret_list(struct nh_cli *c, struct nh_err *err)
 	NH_TRY(cli_call(c, "GET", cli_product_route(c, "shared_secrets", NULL), NULL, secret_shape, true, &all, err));
 	cli_table_row(&t, "KEY", "ACTIVE");
 	json_array_foreach(all, i, s) cli_table_row(&t, cli_get(s, "key"), json_object_get(s, "deactivated_at") ? "no" : "yes");
-	if (c->json)
-		cli_out_json(c, all);
-	else if (t.rows == 1)
-		cli_out(c, "No shared secrets found in %s/%s.\n", c->org, c->product);
-	else
-		cli_table_print(c, &t);
-	return NH_OK;
+	return cli_print_list(c, all, &t, "No shared secrets found in %s/%s.", c->org, c->product);
 }
 
 /* Devices that were created with it stay; they cannot sign in with it any more. */

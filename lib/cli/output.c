@@ -125,3 +125,24 @@ void cli_table_print(const struct nh_cli *c, const struct cli_table *t)
 	}
 	fwrite(nh_buf_cstr(&b), 1, b.len, c->io->out);
 }
+
+nh_rc cli_print_one(const struct nh_cli *c, const json_t *value, const struct cli_table *t)
+{
+	if (c->json)
+		cli_out_json(c, value);
+	else
+		cli_table_print(c, t);
+	return NH_OK;
+}
+
+nh_rc cli_print_list(const struct nh_cli *c, const json_t *value, const struct cli_table *t, const char *empty, ...)
+{
+	if (c->json || t->rows > 1)
+		return cli_print_one(c, value, t);
+	va_list ap;
+	va_start(ap, empty);
+	put(c->io->out, empty, ap);
+	va_end(ap);
+	cli_out(c, "\n");
+	return NH_OK;
+}
