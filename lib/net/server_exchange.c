@@ -194,7 +194,6 @@ static void begin_then(struct exchange *ex)
 		respond(ex);
 		return;
 	}
-	ex->begun = true;
 	send_continue(ex);
 	read_body(ex);
 	conn_resume(ex->conn);

@@ -48,8 +48,6 @@ struct nh_conn {
 	uint8_t state;
 	uint8_t class;
 	bool keep_alive;
-	bool close_after;            /* end once the output is written */
-	bool eof;
 	bool work_open;              /* a job of this connection is out: memory stays until it is back */
 	bool in_handshake_count;
 	bool tls_open;               /* the handshake is over: a goodbye makes sense */
@@ -159,9 +157,8 @@ struct exchange {
 	void (*run)(struct exchange *ex);  /* the job: on a worker */
 	void (*then)(struct exchange *ex); /* afterwards, on the loop */
 	struct nh_buf piece;    /* STREAM: bytes for the sink */
-	bool sink_open, body_done, begun;
+	bool sink_open, body_done;
 	nh_rc sink_rc;
-	bool responded;         /* the head of the response is in the output */
 	char remote[64];
 };
 

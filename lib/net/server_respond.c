@@ -207,7 +207,6 @@ void respond(struct exchange *ex)
 	write_head(ex, nh_buf_slice(&extra), length);
 	if (c->broken)
 		return;
-	ex->responded = true;
 	respond_more(c);
 }
 
