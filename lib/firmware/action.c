@@ -33,6 +33,11 @@ static uint64_t units_trim(const struct nh_fw_run *run, const struct nh_fw_call 
 	return nh_fw_call_number(call, 1) / 256;
 }
 
+static uint64_t units_gpt(const struct nh_fw_run *run, const struct nh_fw_call *call)
+{
+	return 66 * NH_FW_BLOCK; /* what both tables write, block 0 not counted */
+}
+
 static uint64_t units_uboot(const struct nh_fw_run *run, const struct nh_fw_call *call)
 {
 	const struct nh_fw_uboot_area *area = nh_fw_manifest_uboot_area(run->manifest, call->args[0]);
@@ -64,6 +69,7 @@ static const struct nh_fw_action actions[] = {
 	{"raw_memset", "ocb", units_memset, nh_fw_act_raw_memset},
 	{"trim", "oc", units_trim, nh_fw_act_trim},
 	{"mbr_write", "m", NULL, nh_fw_act_mbr_write},
+	{"gpt_write", "g", units_gpt, nh_fw_act_gpt_write},
 	{"fat_mkfs", "oc", NULL, nh_fw_act_fat_mkfs},
 	{"fat_write", "ot", units_size, nh_fw_act_fat_write, nh_fw_act_fat_data, nh_fw_act_fat_end},
 	{"fat_mv", "ott", NULL, nh_fw_act_fat_other},
@@ -82,7 +88,6 @@ static const struct nh_fw_action actions[] = {
 	{"error", "t", units_none, act_error},
 	{"info", "t", units_none, act_info},
 	{"reboot_param", "t", NULL, act_reboot_param},
-	{"gpt_write"},
 	{"path_write"},
 	{"pipe_write"},
 	{"ubi_volume_write"},
@@ -108,6 +113,8 @@ static bool argument_ok(const struct nh_fw_run *run, char kind, nh_slice text)
 		return nh_fw_parse_u64(text, &n) == NH_OK && n <= 255;
 	case 'm':
 		return nh_fw_manifest_mbr(run->manifest, text) != NULL;
+	case 'g':
+		return nh_fw_manifest_gpt(run->manifest, text) != NULL;
 	case 'u':
 		return nh_fw_manifest_uboot_area(run->manifest, text) != NULL;
 	case 'x':

@@ -1,5 +1,5 @@
 /*
- * Functions on plain blocks: raw_write (sparse), raw_memset, trim, mbr_write.  source: reference/fwup-format "7.2", "9", "11.3"
+ * Functions on plain blocks: raw_write (sparse), raw_memset, trim, mbr_write, gpt_write.  source: reference/fwup-format "7.2", "9", "11.3"
  */
 #include "apply_int.h"
 
@@ -84,4 +84,9 @@ nh_rc nh_fw_act_trim(struct nh_fw_run *run, const struct nh_fw_call *call, struc
 nh_rc nh_fw_act_mbr_write(struct nh_fw_run *run, const struct nh_fw_call *call, struct nh_err *err)
 {
 	return nh_fw_mbr_write(run->cache, nh_fw_manifest_mbr(run->manifest, call->args[0]), err);
+}
+
+nh_rc nh_fw_act_gpt_write(struct nh_fw_run *run, const struct nh_fw_call *call, struct nh_err *err)
+{
+	return nh_fw_gpt_write(run->cache, nh_fw_manifest_gpt(run->manifest, call->args[0]), err);
 }

@@ -45,7 +45,7 @@ struct nh_fw_run {
 	struct nh_fw_fat_file fat;
 };
 
-/* One function. args: a letter for each argument, behind '|' optional: o block offset, c block count (at least 1), b byte, t text, m mbr, u environment,
+/* One function. args: a letter for each argument, behind '|' optional: o block offset, c block count (at least 1), b byte, t text, m mbr, g gpt, u environment,
  * x attribute letters, k raw_write option. */
 struct nh_fw_action {
 	const char *name;
@@ -72,6 +72,7 @@ nh_rc nh_fw_act_raw_end(struct nh_fw_run *run, uint64_t size, struct nh_err *err
 nh_rc nh_fw_act_raw_memset(struct nh_fw_run *run, const struct nh_fw_call *call, struct nh_err *err);
 nh_rc nh_fw_act_trim(struct nh_fw_run *run, const struct nh_fw_call *call, struct nh_err *err);
 nh_rc nh_fw_act_mbr_write(struct nh_fw_run *run, const struct nh_fw_call *call, struct nh_err *err);
+nh_rc nh_fw_act_gpt_write(struct nh_fw_run *run, const struct nh_fw_call *call, struct nh_err *err);
 nh_rc nh_fw_act_fat_mkfs(struct nh_fw_run *run, const struct nh_fw_call *call, struct nh_err *err);
 nh_rc nh_fw_act_fat_write(struct nh_fw_run *run, const struct nh_fw_call *call, struct nh_err *err);
 nh_rc nh_fw_act_fat_data(struct nh_fw_run *run, uint64_t position, nh_slice bytes, struct nh_err *err);
@@ -87,6 +88,8 @@ nh_rc nh_fw_run_env_load(struct nh_fw_run *run, const struct nh_fw_uboot_area *a
 
 /* apply_mbr.c */
 nh_rc nh_fw_mbr_write(struct nh_fw_cache *cache, const struct nh_fw_mbr *mbr, struct nh_err *err);
+/* apply_gpt.c: protective MBR and both tables. NH_EFORMAT: no partitions, or one that cannot be said in a table. */
+nh_rc nh_fw_gpt_write(struct nh_fw_cache *cache, const struct nh_fw_gpt *gpt, struct nh_err *err);
 /* Start of primary partition 0..3 as block 0 has it. NH_EFORMAT: no MBR. */
 nh_rc nh_fw_mbr_partition_offset(struct nh_fw_cache *cache, unsigned partition, uint32_t *offset, struct nh_err *err);
 

@@ -5,65 +5,12 @@ Usage: test_nh_fwup.py NH_FWUP VECTORS        Prints TAP.
 """
 import csv
 import os
-import shutil
-import struct
 import subprocess
 import sys
-import tempfile
 
-FWUP, VECTORS = os.path.abspath(sys.argv[1]), os.path.join(os.path.abspath(sys.argv[2]), "firmware")
+from tool import FWUP, Folder, expect, frames, main, packets, path, read, run, test
+
 LIBRARY_TEXTS = ("Unrecognized archive format", "ZIP decompression failed", "Truncated ZIP", "ZIP bad CRC")
-tests = []
-
-
-def test(f):
-    tests.append(f)
-    return f
-
-
-def path(*names):
-    return os.path.join(VECTORS, *names)
-
-
-def read(*names):
-    with open(path(*names), "rb") as f:
-        return f.read()
-
-
-def run(*args, stdin=b"", env=None, cwd=None):
-    """(status, stdout, stderr)"""
-    e = {k: v for k, v in os.environ.items() if k not in ("SOURCE_DATE_EPOCH", "NOW")}
-    e.update({"TZ": "UTC", "LC_ALL": "C"}, **(env or {}))
-    p = subprocess.run([FWUP, *args], input=stdin, capture_output=True, env=e, cwd=cwd, timeout=120)
-    assert p.returncode in (0, 1), (args, p.returncode, p.stderr.decode(errors="replace"))
-    return p.returncode, p.stdout, p.stderr
-
-
-def expect(args, status, stdout, stderr=b"", **kw):
-    got = run(*args, **kw)
-    assert got == (status, stdout, stderr), "%r\n  got      %r\n  expected %r" % (args, got, (status, stdout, stderr))
-
-
-def frames(data, size):
-    return b"".join(struct.pack(">I", len(data[i:i + size])) + data[i:i + size] for i in range(0, len(data), size))
-
-
-def packets(data):
-    out = []
-    while len(data) >= 8:
-        (n,) = struct.unpack(">I", data[:4])
-        out.append((data[4:6].decode(), struct.unpack(">H", data[6:8])[0], data[8:4 + n]))
-        data = data[4 + n:]
-    return out, data
-
-
-class Folder:
-    def __enter__(self):
-        self.name = tempfile.mkdtemp(prefix="nh-fwup-")
-        return lambda *n: os.path.join(self.name, *n)
-
-    def __exit__(self, *_):
-        shutil.rmtree(self.name)
 
 
 @test
@@ -302,23 +249,6 @@ def apply_and_progress():
         expect(("-a", "-q", "-d", at("w"), "-i", file, "-t", "complete", "-p", path("keys/key2.pub")), 1,
                b"fwup: Firmware archive's meta.conf fails digital signature verification.\n")
         assert not os.path.exists(at("w")) or os.path.getsize(at("w")) == 0
-
-
-def main():
-    print("1..%d" % len(tests))
-    failed = 0
-    for n, f in enumerate(tests, 1):
-        try:
-            f()
-            print("ok %d - %s" % (n, f.__name__))
-        except Exception as e:  # noqa: BLE001 - every failure is a TAP line
-            import traceback
-            failed += 1
-            print("not ok %d - %s" % (n, f.__name__))
-            print("\n".join("# " + line for line in traceback.format_exc().splitlines()))
-            del e
-        sys.stdout.flush()
-    return 1 if failed else 0
 
 
 sys.exit(main())
