@@ -95,14 +95,15 @@ static nh_rc list_statements(struct nh_db *db, const struct nh_stmt *const *cons
 /* ---- open and close ---------------------------------------------------------------------------------------------------- */
 
 #define SQLITE_SCHEME "sqlite:"
+#define STATEMENT_TIMEOUT_MS 15000
 
-static nh_rc open_driver(const char *url, unsigned connections, struct nh_db **out, struct nh_err *err)
+static nh_rc open_driver(const char *url, unsigned connections, uint64_t timeout_ms, struct nh_db **out, struct nh_err *err)
 {
 	nh_slice text = nh_slice_str(url);
 	if (nh_slice_starts(text, NH_LIT(SQLITE_SCHEME)) && text.len > strlen(SQLITE_SCHEME))
 		return nh_sqlite_open(url + strlen(SQLITE_SCHEME), connections, out, err);
 	if (nh_slice_starts(text, NH_LIT("postgres://")) || nh_slice_starts(text, NH_LIT("postgresql://")))
-		return nh_postgres_open(url, connections, out, err);
+		return nh_postgres_open(url, connections, timeout_ms, out, err);
 	/* not repeated: it may hold a password */
 	return NH_FAIL(err, NH_EINVAL, "the database URL begins neither with sqlite:PATH nor with postgres:// or postgresql://");
 }
@@ -111,7 +112,10 @@ nh_rc nh_db_open(const struct nh_db_config *config, struct nh_db **out, struct n
 {
 	struct nh_db *db = NULL;
 	*out = NULL;
-	NH_TRY(open_driver(config->url ? config->url : "", config->connections ? config->connections : 8, &db, err));
+	NH_TRY(open_driver(config->url ? config->url : "", config->connections ? config->connections : 8,
+			   config->timeout_ms ? config->timeout_ms : STATEMENT_TIMEOUT_MS, &db, err));
+	db->reading.event = "database.read";
+	db->writing.event = "database.write";
 	nh_rc rc = list_statements(db, config->statements, err);
 	if (rc == NH_OK)
 		rc = nh_migrate(db, err);
@@ -140,8 +144,51 @@ bool nh_db_is_postgres(const struct nh_db *db) { return db->driver->postgres; }
 
 /* ---- transactions ------------------------------------------------------------------------------------------------------ */
 
-nh_rc nh_db_read(struct nh_db *db, nh_tx_fn fn, void *arg, struct nh_err *err) { return db->driver->read(db, fn, arg, err); }
-nh_rc nh_db_write(struct nh_db *db, nh_tx_fn fn, void *arg, struct nh_err *err) { return db->driver->write(db, fn, arg, err); }
+/* Notes how a call ended. A rule's refusal says that the database works as well as a success does. */
+static nh_rc ended(struct nh_db *db, struct nh_episode *episode, nh_rc rc, const struct nh_err *err)
+{
+	if (rc == NH_EAGAIN)
+		return rc;
+	if (rc != NH_EIO && rc != NH_ENOSPC && rc != NH_ENOMEM) {
+		nh_episode_fine(episode);
+		return rc;
+	}
+	NH_DB_TALLY(db, errors);
+	if (rc == NH_ENOSPC)
+		NH_DB_TALLY(db, full);
+	nh_episode_failed(episode, rc, err->msg);
+	return rc;
+}
+
+nh_rc nh_db_read(struct nh_db *db, nh_tx_fn fn, void *arg, struct nh_err *err)
+{
+	struct nh_err own = NH_ERR_INIT;
+	err = err ? err : &own;
+	NH_DB_TALLY(db, reads);
+	return ended(db, &db->reading, db->driver->read(db, fn, arg, err), err);
+}
+
+nh_rc nh_db_write(struct nh_db *db, nh_tx_fn fn, void *arg, struct nh_err *err)
+{
+	struct nh_err own = NH_ERR_INIT;
+	err = err ? err : &own;
+	NH_DB_TALLY(db, writes);
+	return ended(db, &db->writing, db->driver->write(db, fn, arg, err), err);
+}
+
+void nh_db_stats(const struct nh_db *db, struct nh_db_stats *out)
+{
+	*out = (struct nh_db_stats){
+		.available = !nh_episode_going(&db->reading) && !nh_episode_going(&db->writing),
+		.reads = __atomic_load_n(&db->stats.reads, __ATOMIC_RELAXED),
+		.writes = __atomic_load_n(&db->stats.writes, __ATOMIC_RELAXED),
+		.commits = __atomic_load_n(&db->stats.commits, __ATOMIC_RELAXED),
+		.errors = __atomic_load_n(&db->stats.errors, __ATOMIC_RELAXED),
+		.full = __atomic_load_n(&db->stats.full, __ATOMIC_RELAXED),
+		.retries = __atomic_load_n(&db->stats.retries, __ATOMIC_RELAXED),
+		.reopened = __atomic_load_n(&db->stats.reopened, __ATOMIC_RELAXED),
+	};
+}
 
 nh_rc nh_tx_notify(struct nh_tx *tx, const char *channel, nh_slice payload, struct nh_err *err)
 {

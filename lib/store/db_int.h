@@ -6,6 +6,7 @@
  */
 #pragma once
 
+#include "base/episode.h"
 #include "store/db.h"
 
 /* A listed statement, or one of sql_text (index -1). */
@@ -44,7 +45,11 @@ struct nh_db {
 	size_t stmt_count;
 	uint32_t *slots; /* hash from the statement's address to its index + 1 */
 	size_t slot_mask;
+	struct nh_episode reading, writing;
+	struct nh_db_stats stats; /* relaxed atomics; available and errors come from the episodes */
 };
+
+#define NH_DB_TALLY(db, field) __atomic_fetch_add(&(db)->stats.field, 1, __ATOMIC_RELAXED)
 
 struct nh_tx {
 	struct nh_db *db;
@@ -70,5 +75,5 @@ nh_rc nh_sql_text_exec(struct nh_tx *tx, const char *sql, const struct nh_param 
 nh_rc nh_sql_text_query(struct nh_tx *tx, const char *sql, const struct nh_param *params, size_t count, struct nh_rows **out, struct nh_err *err);
 
 nh_rc nh_sqlite_open(const char *path, unsigned connections, struct nh_db **out, struct nh_err *err);
-nh_rc nh_postgres_open(const char *url, unsigned connections, struct nh_db **out, struct nh_err *err);
+nh_rc nh_postgres_open(const char *url, unsigned connections, uint64_t timeout_ms, struct nh_db **out, struct nh_err *err);
 nh_rc nh_migrate(struct nh_db *db, struct nh_err *err);

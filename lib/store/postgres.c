@@ -4,111 +4,18 @@
  *
  * source: design/architecture "5. Data"
  */
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-#include "base/log.h"
 #include "base/rng.h"
 #include "postgres_int.h"
 
 #define ATTEMPTS_MAX 40
+#define MIGRATION_LIMIT_MS 660000
 #define MIGRATION_LOCK "7381640517290311" /* any number that only this program uses */
 
-/* ---- errors ---------------------------------------------------------------------------------------------------------------- */
-
-/* SQLSTATE, or its first characters, to code; the first that fits. source: PostgreSQL 15, Appendix A */
-static const struct {
-	const char *state;
-	nh_rc rc;
-} states[] = {
-	{"23505", NH_ECONFLICT}, {"23503", NH_ECONFLICT}, {"23", NH_EINVAL}, {"22", NH_EINVAL}, {"40", NH_EAGAIN}, {"53100", NH_ENOSPC}, {"53200", NH_ENOMEM},
-	{"54", NH_ETOOBIG}, {"57014", NH_ETIMEOUT}, {"28", NH_EPERM}, {"42501", NH_EPERM}, {"3D000", NH_EPERM}, {"25006", NH_EINTERNAL}, {"42", NH_EINTERNAL},
-	{"08P01", NH_EINTERNAL},
-};
-
-static nh_rc code_of(const PGresult *res)
-{
-	const char *state = res ? PQresultErrorField(res, PG_DIAG_SQLSTATE) : NULL;
-	for (size_t i = 0; state && i < NH_ARRAY_LEN(states); i++) {
-		if (strncmp(state, states[i].state, strlen(states[i].state)) == 0)
-			return states[i].rc;
-	}
-	return NH_EIO;
-}
-
-nh_rc nh_pg_fail(PGconn *handle, const PGresult *res, const char *what, struct nh_err *err)
-{
-	nh_rc rc = code_of(res);
-	const char *text = res ? PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY) : NULL;
-	const char *table = res ? PQresultErrorField(res, PG_DIAG_TABLE_NAME) : NULL;
-	nh_slice message = nh_slice_trim(nh_slice_str(text ? text : PQerrorMessage(handle)));
-	if (rc == NH_ENOSPC)
-		return NH_FAIL(err, rc, "the database server's disk is full: free some space there (%s)", what);
-	return NH_FAIL(err, rc, "%s: %.*s%s%s", what, NH_ARG(message), table ? ", table " : "", table ? table : "");
-}
-
-nh_rc nh_pg_run(PGconn *handle, const char *sql, struct nh_err *err)
-{
-	PGresult *res = PQexec(handle, sql);
-	ExecStatusType status = PQresultStatus(res);
-	nh_rc rc = status == PGRES_COMMAND_OK || status == PGRES_TUPLES_OK ? NH_OK : nh_pg_fail(handle, res, sql, err);
-	PQclear(res);
-	return rc;
-}
-
-static void on_notice(void *arg, const PGresult *res)
-{
-	const char *text = PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY);
-	NH_LOG(NH_LOG_DEBUG, "store.notice", NH_STR("text", text ? text : ""));
-}
-
-/* ---- connections ------------------------------------------------------------------------------------------------------------- */
-
-static const char session_settings[] =
-	"SET client_encoding = 'UTF8'; SET TIME ZONE 'UTC'; SET statement_timeout = '30s'; SET idle_in_transaction_session_timeout = '60s'; "
-	"SET lock_timeout = '20s'; SET extra_float_digits = 1; SET bytea_output = 'hex'; SET default_transaction_isolation = 'serializable'";
-
-static nh_rc connect_url(const struct pg_db *db, PGconn **out, struct nh_err *err)
-{
-	const char *const keys[] = {"dbname", "fallback_application_name", "connect_timeout", "keepalives_idle", NULL};
-	const char *const values[] = {db->url, "nerveshub", "10", "30", NULL};
-	PGconn *handle = PQconnectdbParams(keys, values, 1);
-	if (PQstatus(handle) != CONNECTION_OK) {
-		/* libpq's text names host, port, user and database, never the password */
-		nh_slice text = nh_slice_trim(nh_slice_str(PQerrorMessage(handle)));
-		nh_rc rc = NH_FAIL(err, NH_EIO, "cannot connect to PostgreSQL: %.*s", NH_ARG(text));
-		PQfinish(handle);
-		return rc;
-	}
-	PQsetNoticeReceiver(handle, on_notice, NULL);
-	nh_rc rc = PQserverVersion(handle) >= 150000 ? nh_pg_run(handle, session_settings, err)
-						     : NH_FAIL(err, NH_EUNSUPPORTED, "PostgreSQL %d is too old: version 15 or newer is needed", PQserverVersion(handle) / 10000);
-	if (rc != NH_OK)
-		PQfinish(handle);
-	else
-		*out = handle;
-	return rc;
-}
-
-static void disconnect(struct pg_conn *conn)
-{
-	PQfinish(conn->handle);
-	conn->handle = NULL;
-}
-
-static nh_rc ensure_connected(struct pg_db *db, struct pg_conn *conn, struct nh_err *err)
-{
-	if (conn->handle)
-		return NH_OK;
-	NH_TRY(connect_url(db, &conn->handle, err));
-	if (!conn->prepared)
-		conn->prepared = nh_xcalloc(db->base.stmt_count + 1, sizeof(*conn->prepared));
-	for (size_t i = 0; i < db->base.stmt_count; i++)
-		conn->prepared[i] = false;
-	return NH_OK;
-}
+/* ---- the pool ---------------------------------------------------------------------------------------------------------------- */
 
 static struct pg_conn *take(struct pg_db *db)
 {
@@ -139,14 +46,19 @@ static void give(struct pg_db *db, struct pg_conn *conn)
 
 /* ---- transactions -------------------------------------------------------------------------------------------------------------- */
 
-/* COMMIT of a transaction that an error has ended answers ROLLBACK, successfully. */
+/*
+ * COMMIT of a transaction that an error has ended answers ROLLBACK, successfully. Where the connection is lost before the answer came, nobody knows here
+ * whether it was carried out, and the message says so; fn is not run again.
+ */
 static nh_rc commit(struct pg_tx *tx, struct nh_err *err)
 {
-	PGconn *handle = tx->conn->handle;
-	PGresult *res = PQexec(handle, "COMMIT");
+	PGresult *res = nh_pg_command(tx->conn, "COMMIT");
 	nh_rc rc = NH_OK;
-	if (PQresultStatus(res) != PGRES_COMMAND_OK) {
-		rc = nh_pg_fail(handle, res, "COMMIT", err);
+	if (PQstatus(tx->conn->handle) != CONNECTION_OK) {
+		NH_IGNORE(nh_pg_fail(tx->conn, res, "COMMIT", err)); /* the code is this, whatever the server's last words were */
+		rc = NH_FAIL(err, NH_EIO, "the database's answer to COMMIT was lost, so that the change may have been made or not (%.300s)", err->msg);
+	} else if (PQresultStatus(res) != PGRES_COMMAND_OK) {
+		rc = nh_pg_fail(tx->conn, res, "COMMIT", err);
 		tx->retry = rc == NH_EAGAIN;
 	} else if (strcmp(PQcmdStatus(res), "COMMIT") != 0) {
 		rc = NH_FAIL(err, NH_EIO, "the database rolled the transaction back");
@@ -156,43 +68,46 @@ static nh_rc commit(struct pg_tx *tx, struct nh_err *err)
 }
 
 /* One run of fn in the transaction that has begun. */
-static nh_rc attempt(struct pg_tx *tx, nh_tx_fn fn, void *arg, struct nh_err *err)
+static nh_rc attempt(struct pg_db *db, struct pg_tx *tx, nh_tx_fn fn, void *arg, struct nh_err *err)
 {
-	PGconn *handle = tx->conn->handle;
+	struct pg_conn *conn = tx->conn;
 	nh_rc rc = fn(&tx->base, arg, err);
 	nh_tx_end_rows(&tx->base);
 	if (rc == NH_OK && tx->broken != NH_OK)
 		rc = nh_err_set(err, tx->broken, tx->why.file, tx->why.line, "%s", tx->why.msg);
 	if (rc == NH_OK)
 		rc = commit(tx, err);
-	if (PQstatus(handle) == CONNECTION_OK && PQtransactionStatus(handle) != PQTRANS_IDLE && nh_pg_run(handle, "ROLLBACK", NULL) != NH_OK)
-		disconnect(tx->conn);
-	else if (PQstatus(handle) != CONNECTION_OK)
-		disconnect(tx->conn);
+	if (PQstatus(conn->handle) == CONNECTION_OK && PQtransactionStatus(conn->handle) != PQTRANS_IDLE && nh_pg_run(conn, "ROLLBACK", NULL) != NH_OK)
+		nh_pg_lost(db, conn, tx->broken != NH_OK ? &tx->why : err);
+	else if (PQstatus(conn->handle) != CONNECTION_OK)
+		nh_pg_lost(db, conn, tx->broken != NH_OK ? &tx->why : err);
 	return rc;
 }
 
 /* A connection that the server closed while it was idle (restart, failover) is noticed only by BEGIN: once more on a fresh one. */
 static nh_rc begin(struct pg_db *db, struct pg_conn *conn, const char *sql, struct nh_err *err)
 {
-	bool fresh = conn->handle == NULL;
-	NH_TRY(ensure_connected(db, conn, err));
-	nh_rc rc = nh_pg_run(conn->handle, sql, err);
-	if (rc == NH_OK)
-		return NH_OK;
-	bool lost = PQstatus(conn->handle) != CONNECTION_OK;
-	disconnect(conn);
-	if (fresh || !lost)
-		return rc;
-	NH_TRY(ensure_connected(db, conn, err));
-	return nh_pg_run(conn->handle, sql, err);
+	for (bool again = true;; again = false) {
+		bool fresh = conn->handle == NULL || conn->epoch != __atomic_load_n(&db->epoch, __ATOMIC_RELAXED);
+		NH_TRY(nh_pg_ensure(db, conn, err));
+		nh_rc rc = nh_pg_run(conn, sql, err);
+		if (rc == NH_OK)
+			return NH_OK;
+		bool lost = PQstatus(conn->handle) != CONNECTION_OK, silent = conn->timed_out;
+		if (lost)
+			nh_pg_lost(db, conn, err);
+		else
+			nh_pg_disconnect(conn);
+		if (fresh || !lost || silent || !again)
+			return rc;
+	}
 }
 
 static nh_rc transact(struct pg_db *db, struct pg_conn *conn, const char *sql, nh_tx_fn fn, void *arg, bool *retry, struct nh_err *err)
 {
 	NH_TRY(begin(db, conn, sql, err));
 	struct pg_tx tx = {.base = {.db = &db->base}, .conn = conn};
-	nh_rc rc = attempt(&tx, fn, arg, err);
+	nh_rc rc = attempt(db, &tx, fn, arg, err);
 	*retry = tx.retry;
 	if (!tx.retry && rc != NH_OK && tx.broken == NH_EIO) /* lost in its middle: not fn's own code */
 		rc = nh_err_set(err, NH_EIO, tx.why.file, tx.why.line, "%s", tx.why.msg);
@@ -213,20 +128,24 @@ static nh_rc pg_write(struct nh_db *base, nh_tx_fn fn, void *arg, struct nh_err 
 	bool retry = true;
 	nh_rc rc = NH_EAGAIN;
 	for (unsigned i = 0; retry && i < ATTEMPTS_MAX; i++) {
-		if (i > 0)
+		if (i > 0) {
 			back_off(i);
+			NH_DB_TALLY(base, retries);
+		}
 		retry = false;
 		rc = transact(db, conn, "BEGIN", fn, arg, &retry, err);
 	}
 	give(db, conn);
-	return retry ? NH_FAIL(err, NH_EIO, "the transaction collided with others %d times in a row", ATTEMPTS_MAX) : rc;
+	if (rc == NH_OK)
+		NH_DB_TALLY(base, commits);
+	return retry ? NH_FAIL(err, NH_EAGAIN, "the transaction collided with others %d times in a row", ATTEMPTS_MAX) : rc;
 }
 
 static nh_rc pg_read(struct nh_db *base, nh_tx_fn fn, void *arg, struct nh_err *err)
 {
 	struct pg_db *db = (struct pg_db *)base;
 	struct pg_conn *conn = take(db);
-	bool retry;
+	bool retry = false;
 	nh_rc rc = transact(db, conn, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", fn, arg, &retry, err);
 	give(db, conn);
 	return rc;
@@ -234,10 +153,10 @@ static nh_rc pg_read(struct nh_db *base, nh_tx_fn fn, void *arg, struct nh_err *
 
 static nh_rc pg_script(struct nh_tx *tx, const char *sql, struct nh_err *err)
 {
-	PGconn *handle = ((struct pg_tx *)tx)->conn->handle;
-	PGresult *res = PQexec(handle, sql);
+	struct pg_conn *conn = ((struct pg_tx *)tx)->conn;
+	PGresult *res = nh_pg_command(conn, sql);
 	ExecStatusType status = PQresultStatus(res);
-	nh_rc rc = status == PGRES_COMMAND_OK || status == PGRES_TUPLES_OK || status == PGRES_EMPTY_QUERY ? NH_OK : nh_pg_fail(handle, res, "script", err);
+	nh_rc rc = status == PGRES_COMMAND_OK || status == PGRES_TUPLES_OK || status == PGRES_EMPTY_QUERY ? NH_OK : nh_pg_fail(conn, res, "script", err);
 	PQclear(res);
 	return rc;
 }
@@ -270,21 +189,14 @@ static nh_rc pg_prepare_all(struct nh_db *db, struct nh_err *err)
 static nh_rc pg_migration_lock(struct nh_db *base, struct nh_err *err)
 {
 	struct pg_db *db = (struct pg_db *)base;
-	NH_TRY(connect_url(db, &db->migration, err));
-	nh_rc rc = nh_pg_run(db->migration, "SET statement_timeout = '10min'; SET lock_timeout = '10min'; SELECT pg_advisory_lock(" MIGRATION_LOCK ")", err);
-	if (rc != NH_OK) {
-		PQfinish(db->migration);
-		db->migration = NULL;
-	}
+	NH_TRY(nh_pg_connect(db, &db->migration, MIGRATION_LIMIT_MS, err));
+	nh_rc rc = nh_pg_run(&db->migration, "SET statement_timeout = '10min'; SET lock_timeout = '10min'; SELECT pg_advisory_lock(" MIGRATION_LOCK ")", err);
+	if (rc != NH_OK)
+		nh_pg_disconnect(&db->migration);
 	return rc;
 }
 
-static void pg_migration_unlock(struct nh_db *base)
-{
-	struct pg_db *db = (struct pg_db *)base;
-	PQfinish(db->migration);
-	db->migration = NULL;
-}
+static void pg_migration_unlock(struct nh_db *base) { nh_pg_disconnect(&((struct pg_db *)base)->migration); }
 
 static void pg_close(struct nh_db *base)
 {
@@ -295,7 +207,7 @@ static void pg_close(struct nh_db *base)
 	pthread_mutex_unlock(&db->mutex);
 	for (struct pg_conn *conn = db->idle, *next; conn; conn = next) {
 		next = conn->next;
-		PQfinish(conn->handle);
+		nh_pg_disconnect(conn);
 		free(conn->prepared);
 		free(conn);
 	}
@@ -323,12 +235,13 @@ static const struct nh_driver driver = {
 	.column = nh_pg_column,
 };
 
-nh_rc nh_postgres_open(const char *url, unsigned connections, struct nh_db **out, struct nh_err *err)
+nh_rc nh_postgres_open(const char *url, unsigned connections, uint64_t timeout_ms, struct nh_db **out, struct nh_err *err)
 {
 	struct pg_db *db = nh_xcalloc(1, sizeof(*db));
 	db->base.driver = &driver;
 	db->url = nh_xstrdup(nh_slice_str(url));
 	db->conns_max = connections;
+	db->timeout_ms = timeout_ms;
 	pthread_mutex_init(&db->mutex, NULL);
 	pthread_cond_init(&db->conn_free, NULL);
 	*out = &db->base;

@@ -23,14 +23,22 @@ struct pg_rows {
 
 static void name_of(const struct nh_stmt_info *s, char out[32]) { snprintf(out, 32, "nh_%td", s->index); }
 
+static PGresult *only_result(struct pg_conn *conn)
+{
+	PGresult *res = nh_pg_result(conn);
+	for (PGresult *more; res && (more = nh_pg_result(conn)) != NULL;)
+		PQclear(more);
+	return res;
+}
+
 nh_rc nh_pg_prepare(struct pg_conn *conn, const struct nh_stmt_info *s, struct nh_err *err)
 {
 	if (conn->prepared[s->index])
 		return NH_OK;
 	char name[32];
 	name_of(s, name);
-	PGresult *res = PQprepare(conn->handle, name, (const char *)s->sql.ptr, 0, NULL);
-	nh_rc rc = PQresultStatus(res) == PGRES_COMMAND_OK ? NH_OK : nh_pg_fail(conn->handle, res, s->name, err);
+	PGresult *res = PQsendPrepare(conn->handle, name, (const char *)s->sql.ptr, 0, NULL) == 1 ? only_result(conn) : NULL;
+	nh_rc rc = PQresultStatus(res) == PGRES_COMMAND_OK ? NH_OK : nh_pg_fail(conn, res, s->name, err);
 	PQclear(res);
 	conn->prepared[s->index] = rc == NH_OK;
 	return rc;
@@ -84,12 +92,12 @@ static bool send_statement(PGconn *handle, const struct nh_stmt_info *s, const c
 }
 
 /* Next result of the pipeline, and the NULL that ends its statement. */
-static PGresult *pipeline_result(PGconn *handle)
+static PGresult *pipeline_result(struct pg_conn *conn)
 {
-	PGresult *res = PQgetResult(handle);
+	PGresult *res = nh_pg_result(conn);
 	if (!res || PQresultStatus(res) == PGRES_PIPELINE_SYNC)
 		return res;
-	for (PGresult *more; (more = PQgetResult(handle)) != NULL;)
+	for (PGresult *more; PQstatus(conn->handle) == CONNECTION_OK && (more = nh_pg_result(conn)) != NULL;)
 		PQclear(more);
 	return res;
 }
@@ -108,32 +116,27 @@ static PGresult *run_guarded(struct pg_tx *tx, const struct nh_stmt_info *s, con
 		    send_statement(handle, s, text, b, count) && PQpipelineSync(handle) == 1;
 	bool guarded = sent;
 	for (unsigned i = 0; sent && i < commands; i++) {
-		PGresult *done = pipeline_result(handle);
+		PGresult *done = pipeline_result(tx->conn);
 		guarded = guarded && PQresultStatus(done) == PGRES_COMMAND_OK;
 		PQclear(done);
 	}
 	if (sent)
-		res = pipeline_result(handle);
-	PGresult *sync = sent ? pipeline_result(handle) : NULL;
+		res = pipeline_result(tx->conn);
+	PGresult *sync = sent ? pipeline_result(tx->conn) : NULL;
 	PQclear(sync);
 	if (PQexitPipelineMode(handle) != 1) {
 		PQclear(res);
 		return NULL;
 	}
 	tx->savepoint = guarded;
-	if (guarded && PQtransactionStatus(handle) == PQTRANS_INERROR && nh_pg_run(handle, "ROLLBACK TO SAVEPOINT stmt", NULL) != NH_OK)
+	if (guarded && PQtransactionStatus(handle) == PQTRANS_INERROR && nh_pg_run(tx->conn, "ROLLBACK TO SAVEPOINT stmt", NULL) != NH_OK)
 		tx->savepoint = false;
 	return res;
 }
 
 static PGresult *run_plain(struct pg_tx *tx, const struct nh_stmt_info *s, const char *text, const struct binding *b, size_t count)
 {
-	PGconn *handle = tx->conn->handle;
-	if (s->index < 0)
-		return PQexecParams(handle, text, (int)count, NULL, b->values, b->lengths, b->formats, 0);
-	char name[32];
-	name_of(s, name);
-	return PQexecPrepared(handle, name, (int)count, b->values, b->lengths, b->formats, 0);
+	return send_statement(tx->conn->handle, s, text, b, count) ? only_result(tx->conn) : NULL;
 }
 
 /* What a failure means for the transaction. */
@@ -141,7 +144,7 @@ static nh_rc failed(struct pg_tx *tx, const PGresult *res, const struct nh_stmt_
 {
 	struct nh_err why = NH_ERR_INIT;
 	PGconn *handle = tx->conn->handle;
-	nh_rc rc = nh_pg_fail(handle, res, s->name, &why);
+	nh_rc rc = nh_pg_fail(tx->conn, res, s->name, &why);
 	if (rc == NH_EAGAIN)
 		tx->retry = true;
 	if (rc == NH_EAGAIN || PQstatus(handle) != CONNECTION_OK || PQtransactionStatus(handle) != PQTRANS_INTRANS) {

@@ -32,7 +32,6 @@ static nh_rc code_of(sqlite3 *handle)
 		{SQLITE_CONSTRAINT_UNIQUE, NH_ECONFLICT}, {SQLITE_CONSTRAINT_PRIMARYKEY, NH_ECONFLICT}, {SQLITE_CONSTRAINT_ROWID, NH_ECONFLICT},
 		{SQLITE_CONSTRAINT_FOREIGNKEY, NH_ECONFLICT},
 		{SQLITE_CONSTRAINT, NH_EINVAL}, {SQLITE_FULL, NH_ENOSPC}, {SQLITE_NOMEM, NH_ENOMEM}, {SQLITE_TOOBIG, NH_ETOOBIG},
-		{SQLITE_PERM, NH_EPERM}, {SQLITE_CANTOPEN, NH_EPERM}, {SQLITE_AUTH, NH_EPERM}, {SQLITE_READONLY, NH_EPERM},
 		{SQLITE_ERROR, NH_EINTERNAL}, {SQLITE_MISUSE, NH_EINTERNAL}, {SQLITE_RANGE, NH_EINTERNAL}, {SQLITE_MISMATCH, NH_EINVAL},
 	};
 	int extended = sqlite3_extended_errcode(handle), number = sqlite3_system_errno(handle);
@@ -45,38 +44,53 @@ static nh_rc code_of(sqlite3 *handle)
 	return NH_EIO;
 }
 
-nh_rc nh_sqlite_fail(sqlite3 *handle, const char *what, struct nh_err *err)
+/* Input or output failed for another reason than room: what the file holds is not known. ENOSPC from a sync is one of them: data was given up. */
+static bool is_broken(sqlite3 *handle)
 {
+	int extended = sqlite3_extended_errcode(handle);
+	bool sync = extended == SQLITE_IOERR_FSYNC || extended == SQLITE_IOERR_DIR_FSYNC;
+	return (extended & 0xff) == SQLITE_IOERR && (sync || code_of(handle) != NH_ENOSPC);
+}
+
+nh_rc nh_sqlite_fail(struct sqlite_conn *conn, const char *what, struct nh_err *err)
+{
+	sqlite3 *handle = conn->handle;
 	nh_rc rc = code_of(handle);
+	int number = sqlite3_system_errno(handle);
+	conn->broken = conn->broken || is_broken(handle);
 	if (rc == NH_ENOSPC)
 		return NH_FAIL(err, rc, "the database's disk is full: free some space (%s)", what);
 	if ((sqlite3_extended_errcode(handle) & 0xff) == SQLITE_BUSY)
 		return NH_FAIL(err, rc, "another program holds the database locked: stop it (%s)", what);
+	if (rc == NH_EIO && number != 0)
+		return NH_FAIL(err, rc, "%s: %s (%s)", what, sqlite3_errmsg(handle), strerrordesc_np(number));
 	return NH_FAIL(err, rc, "%s: %s", what, sqlite3_errmsg(handle));
 }
 
 nh_rc nh_sqlite_run(struct sqlite_conn *conn, const char *sql, struct nh_err *err)
 {
-	return sqlite3_exec(conn->handle, sql, NULL, NULL, NULL) == SQLITE_OK ? NH_OK : nh_sqlite_fail(conn->handle, sql, err);
+	return sqlite3_exec(conn->handle, sql, NULL, NULL, NULL) == SQLITE_OK ? NH_OK : nh_sqlite_fail(conn, sql, err);
 }
 
 /* ---- connections --------------------------------------------------------------------------------------------------------- */
 
-static void conn_fini(struct sqlite_conn *conn)
+void nh_sqlite_conn_fini(struct sqlite_conn *conn, bool checkpoint)
 {
 	for (size_t i = 0; i < conn->stmt_count; i++)
 		sqlite3_finalize(conn->stmts[i]);
 	free(conn->stmts);
+	if (conn->handle && !checkpoint)
+		sqlite3_db_config(conn->handle, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, (int *)NULL);
 	sqlite3_close(conn->handle);
 	*conn = (struct sqlite_conn){0};
 }
 
-static nh_rc conn_open(struct sqlite_conn *conn, const char *path, bool readonly, struct nh_err *err)
+nh_rc nh_sqlite_conn_open(struct sqlite_conn *conn, const char *path, bool readonly, struct nh_err *err)
 {
 	int flags = SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_READWRITE;
 	if (sqlite3_open_v2(path, &conn->handle, flags, NULL) != SQLITE_OK) {
-		nh_rc rc = conn->handle ? nh_sqlite_fail(conn->handle, path, err) : NH_FAIL(err, NH_ENOMEM, "no memory to open %s", path);
-		conn_fini(conn);
+		nh_rc rc = conn->handle ? nh_sqlite_fail(conn, path, err) : NH_FAIL(err, NH_ENOMEM, "no memory to open %s", path);
+		nh_sqlite_conn_fini(conn, false);
 		return rc;
 	}
 	sqlite3_extended_result_codes(conn->handle, 1);
@@ -90,7 +104,7 @@ static nh_rc conn_open(struct sqlite_conn *conn, const char *path, bool readonly
 	if (rc == NH_OK && readonly)
 		rc = nh_sqlite_run(conn, "PRAGMA query_only = ON", err);
 	if (rc != NH_OK) {
-		conn_fini(conn);
+		nh_sqlite_conn_fini(conn, false);
 		return nh_err_prefix(err, rc, "%s: ", path);
 	}
 	return NH_OK;
@@ -102,7 +116,7 @@ static nh_rc prepare(struct sqlite_conn *conn, const struct nh_stmt_info *s, uns
 	if (s->sql.len > INT32_MAX / 2)
 		return NH_FAIL(err, NH_ETOOBIG, "a statement of %zu bytes", s->sql.len);
 	if (sqlite3_prepare_v3(conn->handle, (const char *)s->sql.ptr, (int)s->sql.len, flags, out, &tail) != SQLITE_OK)
-		return nh_sqlite_fail(conn->handle, s->name, err);
+		return nh_sqlite_fail(conn, s->name, err);
 	if (!*out || tail != (const char *)s->sql.ptr + s->sql.len) {
 		sqlite3_finalize(*out);
 		*out = NULL;
@@ -168,19 +182,18 @@ static nh_rc start(struct sqlite_tx *tx, const struct nh_stmt_info *s, const str
 		   int *step, struct nh_err *err)
 {
 	sqlite3_stmt *stmt = NULL;
-	sqlite3 *handle = tx->conn->handle;
 	NH_TRY(acquire(tx, s, &stmt, temporary, err));
 	nh_rc rc = NH_OK;
 	if (tx->conn != &((struct sqlite_db *)tx->base.db)->writer && !sqlite3_stmt_readonly(stmt))
 		rc = NH_FAIL(err, NH_EINTERNAL, "statement %s writes inside a read transaction", s->name);
 	for (size_t i = 0; rc == NH_OK && i < count; i++) {
 		if (bind_one(stmt, (int)i + 1, &params[i]) != SQLITE_OK)
-			rc = nh_sqlite_fail(handle, s->name, err);
+			rc = nh_sqlite_fail(tx->conn, s->name, err);
 	}
 	if (rc == NH_OK) {
 		*step = sqlite3_step(stmt);
 		if (*step != SQLITE_ROW && *step != SQLITE_DONE)
-			rc = nh_sqlite_fail(handle, s->name, err);
+			rc = nh_sqlite_fail(tx->conn, s->name, err);
 	}
 	if (rc != NH_OK) {
 		release(stmt, *temporary);
@@ -199,7 +212,7 @@ static nh_rc sqlite_exec(struct nh_tx *base, const struct nh_stmt_info *s, const
 	NH_TRY(start(tx, s, params, count, &stmt, &temporary, &step, err));
 	while (step == SQLITE_ROW)
 		step = sqlite3_step(stmt);
-	nh_rc rc = step == SQLITE_DONE ? NH_OK : nh_sqlite_fail(tx->conn->handle, s->name, err);
+	nh_rc rc = step == SQLITE_DONE ? NH_OK : nh_sqlite_fail(tx->conn, s->name, err);
 	*changed = sqlite3_stmt_readonly(stmt) ? 0 : sqlite3_changes64(tx->conn->handle);
 	release(stmt, temporary);
 	return rc;
@@ -225,7 +238,7 @@ static nh_rc sqlite_next(struct nh_rows *base, struct nh_err *err)
 	rows->stepped = true;
 	if (rows->step == SQLITE_ROW)
 		return NH_OK;
-	return rows->step == SQLITE_DONE ? NH_ENOTFOUND : nh_sqlite_fail(sqlite3_db_handle(rows->stmt), "reading rows", err);
+	return rows->step == SQLITE_DONE ? NH_ENOTFOUND : nh_sqlite_fail(((struct sqlite_tx *)base->tx)->conn, "reading rows", err);
 }
 
 static void sqlite_end(struct nh_rows *base)
@@ -265,7 +278,7 @@ static struct nh_param sqlite_column(const struct nh_rows *base, int c, struct n
 static nh_rc sqlite_script(struct nh_tx *tx, const char *sql, struct nh_err *err)
 {
 	struct sqlite_conn *conn = ((struct sqlite_tx *)tx)->conn;
-	return sqlite3_exec(conn->handle, sql, NULL, NULL, NULL) == SQLITE_OK ? NH_OK : nh_sqlite_fail(conn->handle, "script", err);
+	return sqlite3_exec(conn->handle, sql, NULL, NULL, NULL) == SQLITE_OK ? NH_OK : nh_sqlite_fail(conn, "script", err);
 }
 
 static nh_rc sqlite_notify(struct nh_tx *tx, const char *channel, nh_slice payload, struct nh_err *err) { return NH_OK; }
@@ -275,7 +288,7 @@ static nh_rc sqlite_notify(struct nh_tx *tx, const char *channel, nh_slice paylo
 static nh_rc take_reader(struct sqlite_db *db, struct sqlite_conn **out, struct nh_err *err)
 {
 	pthread_mutex_lock(&db->mutex);
-	while (!db->idle && db->readers == db->readers_max)
+	while (db->mending || (!db->idle && db->readers == db->readers_max))
 		pthread_cond_wait(&db->reader_free, &db->mutex);
 	struct sqlite_conn *conn = db->idle;
 	if (conn)
@@ -289,7 +302,7 @@ static nh_rc take_reader(struct sqlite_db *db, struct sqlite_conn **out, struct 
 		return NH_OK;
 	}
 	conn = nh_xcalloc(1, sizeof(*conn));
-	nh_rc rc = conn_open(conn, db->path, true, err);
+	nh_rc rc = nh_sqlite_conn_open(conn, db->path, true, err);
 	if (rc == NH_OK) {
 		*out = conn;
 		return NH_OK;
@@ -305,10 +318,48 @@ static nh_rc take_reader(struct sqlite_db *db, struct sqlite_conn **out, struct 
 
 static void give_reader(struct sqlite_db *db, struct sqlite_conn *conn)
 {
+	bool broken = conn->broken;
+	if (broken) {
+		nh_sqlite_conn_fini(conn, false);
+		free(conn);
+	}
 	pthread_mutex_lock(&db->mutex);
-	conn->next = db->idle;
-	db->idle = conn;
+	if (broken) {
+		db->readers--;
+	} else {
+		conn->next = db->idle;
+		db->idle = conn;
+	}
 	db->reading--;
+	pthread_cond_broadcast(&db->reader_free);
+	pthread_mutex_unlock(&db->mutex);
+}
+
+static void close_idle(struct sqlite_db *db)
+{
+	for (struct sqlite_conn *conn = db->idle, *next; conn; conn = next) {
+		next = conn->next;
+		nh_sqlite_conn_fini(conn, false);
+		free(conn);
+		db->readers--;
+	}
+	db->idle = NULL;
+}
+
+void nh_sqlite_readers_halt(struct sqlite_db *db)
+{
+	pthread_mutex_lock(&db->mutex);
+	db->mending = true;
+	while (db->reading > 0)
+		pthread_cond_wait(&db->reader_free, &db->mutex);
+	close_idle(db);
+	pthread_mutex_unlock(&db->mutex);
+}
+
+void nh_sqlite_readers_resume(struct sqlite_db *db)
+{
+	pthread_mutex_lock(&db->mutex);
+	db->mending = false;
 	pthread_cond_broadcast(&db->reader_free);
 	pthread_mutex_unlock(&db->mutex);
 }
@@ -338,13 +389,9 @@ static void sqlite_close(struct nh_db *base)
 	pthread_mutex_lock(&db->mutex);
 	while (db->reading > 0)
 		pthread_cond_wait(&db->reader_free, &db->mutex);
+	close_idle(db);
 	pthread_mutex_unlock(&db->mutex);
-	for (struct sqlite_conn *conn = db->idle, *next; conn; conn = next) {
-		next = conn->next;
-		conn_fini(conn);
-		free(conn);
-	}
-	conn_fini(&db->writer); /* last, so that it folds the WAL into the file */
+	nh_sqlite_conn_fini(&db->writer, !db->suspect); /* last, so that it folds the WAL into the file */
 	pthread_cond_destroy(&db->reader_free);
 	pthread_cond_destroy(&db->job_ready);
 	pthread_mutex_destroy(&db->mutex);
@@ -407,8 +454,12 @@ nh_rc nh_sqlite_open(const char *path, unsigned connections, struct nh_db **out,
 	db->readers_max = connections;
 	pthread_mutex_init(&db->mutex, NULL);
 	pthread_cond_init(&db->reader_free, NULL);
-	pthread_cond_init(&db->job_ready, NULL);
-	nh_rc rc = conn_open(&db->writer, path, false, err);
+	pthread_condattr_t monotonic;
+	pthread_condattr_init(&monotonic);
+	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+	pthread_cond_init(&db->job_ready, &monotonic);
+	pthread_condattr_destroy(&monotonic);
+	nh_rc rc = nh_sqlite_conn_open(&db->writer, path, false, err);
 	if (rc == NH_OK)
 		rc = nh_sqlite_writer_start(db, err);
 	if (rc != NH_OK) {

@@ -22,7 +22,7 @@ struct nh_arena {
 
 void nh_arena_fini(struct nh_arena *a);   /* frees all; legal on a zeroed struct */
 void nh_arena_reset(struct nh_arena *a);  /* as fini, but keeps one block for reuse */
-[[gnu::malloc]] void *nh_arena_alloc(struct nh_arena *a, size_t size_bytes);
+[[gnu::malloc]] void *nh_arena_alloc(struct nh_arena *a, size_t size_bytes); /* zeroed, never NULL; 0 bytes are legal */
 /* checked multiplication: aborts on overflow */
 [[gnu::malloc]] void *nh_arena_array(struct nh_arena *a, size_t count, size_t size_bytes);
 nh_slice nh_arena_copy(struct nh_arena *a, nh_slice s); /* copy followed by a NUL that is not counted */

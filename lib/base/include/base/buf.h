@@ -27,6 +27,7 @@ void nh_buf_fini(struct nh_buf *b);                  /* frees; legal on a zeroed
 void nh_buf_clear(struct nh_buf *b);                 /* len = 0, failed = false, memory kept */
 void nh_buf_wipe(struct nh_buf *b);                  /* overwrites all memory, then fini: for secrets */
 void nh_buf_reserve(struct nh_buf *b, size_t more);  /* room for `more` further bytes */
+/* Appending; the source must not lie in the buffer itself. */
 void nh_buf_put(struct nh_buf *b, const void *ptr, size_t len);
 void nh_buf_put_slice(struct nh_buf *b, nh_slice s);
 void nh_buf_put_str(struct nh_buf *b, const char *s);
@@ -39,6 +40,7 @@ void nh_buf_truncate(struct nh_buf *b, size_t len);  /* cuts to len (clamped) */
 struct nh_buf nh_steal_buf(struct nh_buf *b);        /* moves it out; *b is empty again */
 const char *nh_buf_cstr(const struct nh_buf *b);     /* borrowed, "" when empty */
 
+/* Whether every append so far took; what is in it, borrowed until the next change. */
 static inline bool nh_buf_ok(const struct nh_buf *b) { return !b->failed; }
 static inline nh_slice nh_buf_slice(const struct nh_buf *b) { return (nh_slice){b->ptr, b->len}; }
 /* nh_buf_check - NH_OK; NH_ETOOBIG or NH_ENOMEM where an append failed. `what` names the content in the message. */

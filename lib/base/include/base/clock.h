@@ -12,8 +12,10 @@ struct nh_clock {
 };
 
 extern const struct nh_clock nh_clock_system;
+/* The clock's time, µs since 1970 UTC. */
 static inline int64_t nh_clock_now(const struct nh_clock *c) { return c->now_us(c->ctx); }
 
+/* The system's clocks. Wall time may jump; the other two only go forward, count from boot, and measure spans and deadlines. */
 int64_t nh_now_us(void);
 uint64_t nh_mono_ms(void);
 uint64_t nh_mono_us(void);
@@ -23,8 +25,9 @@ void nh_time_put_iso(struct nh_buf *out, int64_t at_us);
 void nh_time_put_iso_us(struct nh_buf *out, int64_t at_us);
 /* "Fri, 02 Jan 2026 03:04:05 GMT" (RFC 9110 5.6.7) */
 void nh_time_put_http(struct nh_buf *out, int64_t at_us);
-/* RFC 3339 with optional fraction and Z or offset; a missing zone means UTC. NH_EFORMAT. */
+/* RFC 3339 with optional fraction and Z or offset; a missing zone means UTC. NH_EFORMAT, *out_us untouched. */
 nh_rc nh_time_parse_iso(nh_slice text, int64_t *out_us);
+/* The form nh_time_put_http writes, and no other of RFC 9110's. NH_EFORMAT, *out_us untouched. */
 nh_rc nh_time_parse_http(nh_slice text, int64_t *out_us);
 
 #define NH_US_PER_S INT64_C(1000000)

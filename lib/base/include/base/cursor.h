@@ -13,10 +13,12 @@ struct nh_rd {
 	bool failed;
 };
 
+/* A cursor at the begin of s (borrowed); bytes not read yet, 0 after a failure; whether every read so far was within bounds. */
 static inline struct nh_rd nh_rd_of(nh_slice s) { return (struct nh_rd){s.ptr, s.len, 0, false}; }
 static inline size_t nh_rd_left(const struct nh_rd *r) { return r->failed ? 0 : r->len - r->pos; }
 static inline bool nh_rd_ok(const struct nh_rd *r) { return !r->failed; }
 
+/* The next integer, least (le) or most (be) significant byte first. */
 uint8_t nh_rd_u8(struct nh_rd *r);
 uint16_t nh_rd_u16le(struct nh_rd *r);
 uint32_t nh_rd_u32le(struct nh_rd *r);
@@ -25,8 +27,8 @@ uint16_t nh_rd_u16be(struct nh_rd *r);
 uint32_t nh_rd_u32be(struct nh_rd *r);
 uint64_t nh_rd_u64be(struct nh_rd *r);
 nh_slice nh_rd_bytes(struct nh_rd *r, size_t len); /* borrowed view */
-void nh_rd_skip(struct nh_rd *r, size_t len);
-uint8_t nh_rd_peek(struct nh_rd *r);               /* next byte, not consumed */
+void nh_rd_skip(struct nh_rd *r, size_t len);      /* as nh_rd_bytes, nothing returned */
+uint8_t nh_rd_peek(struct nh_rd *r);               /* next byte, not consumed; 0 and failed at the end */
 
 /* Writers append to a buffer (whose own max and failed flag apply). */
 void nh_wr_u16le(struct nh_buf *b, uint16_t v);

@@ -9,9 +9,10 @@
 void nh_hex_put(struct nh_buf *out, nh_slice bytes);        /* lower case */
 void nh_hex_put_upper(struct nh_buf *out, nh_slice bytes);
 nh_rc nh_hex_decode(nh_slice text, struct nh_buf *out);     /* either case; NH_EFORMAT */
-nh_rc nh_hex_decode_fixed(nh_slice text, uint8_t *out, size_t out_len); /* text must hold exactly out_len bytes */
+nh_rc nh_hex_decode_fixed(nh_slice text, uint8_t *out, size_t out_len); /* 2 * out_len digits; NH_EFORMAT, out undefined */
 
 typedef enum nh_b64 { NH_B64_STD, NH_B64_STD_NOPAD, NH_B64_URL, NH_B64_URL_NOPAD } nh_b64;
+/* Appends; RFC 4648 4 (STD) or 5 (URL), with padding unless NOPAD. */
 void nh_b64_put(struct nh_buf *out, nh_slice bytes, nh_b64 form);
 nh_rc nh_b64_decode(nh_slice text, nh_b64 form, struct nh_buf *out); /* NOPAD forms refuse padding, others require it */
 

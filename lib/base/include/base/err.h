@@ -42,6 +42,15 @@ struct nh_err {
 
 #define NH_ERR_INIT ((struct nh_err){0})
 
+/*
+ * nh_rc_outage - does the code say that the environment failed (disk, database, memory, queues), so that the same call may succeed later? Edges answer such
+ * with "try again" and leave the log to the one who noticed: base/episode.h.
+ */
+static inline bool nh_rc_outage(nh_rc rc)
+{
+	return rc == NH_EIO || rc == NH_ENOSPC || rc == NH_EAGAIN || rc == NH_ENOMEM;
+}
+
 /* nh_rc_name - the code's name without the prefix, for logs ("ENOTFOUND"). Returns a literal, never NULL. */
 const char *nh_rc_name(nh_rc rc);
 

@@ -23,6 +23,7 @@ struct nh_etf {
 nh_rc nh_etf_parse(struct nh_arena *arena, nh_slice bytes, struct nh_etf **out, struct nh_err *err);
 const struct nh_etf *nh_etf_map_get(const struct nh_etf *map, const char *atom_key); /* NULL if absent */
 
+/* Writing, in the order of the bytes: the version once, then one term. Atoms at most 255 bytes of ASCII. */
 void nh_etf_put_version(struct nh_buf *b);
 void nh_etf_put_int(struct nh_buf *b, int64_t v);
 void nh_etf_put_binary(struct nh_buf *b, nh_slice bytes);

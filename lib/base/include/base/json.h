@@ -1,5 +1,5 @@
 /*
- * JSON: jansson behind two doors. Reading is bounded (size, depth 64, UTF-8, no duplicate keys... the last wins as in Elixir) and writing
+ * JSON: jansson behind two doors. Reading is bounded (size, depth 64, strict UTF-8; of duplicate keys the last wins, as in Elixir) and writing
  * is compact UTF-8. `json_t` values are used directly by the rooms that build or read documents.
  * thread: any; a document belongs to one thread at a time.
  */
@@ -23,5 +23,6 @@ bool nh_json_bool(const json_t *object, const char *key, bool fallback);
 /* New string value from a slice (NULL pointer → JSON null). Invalid UTF-8 is replaced, never refused. */
 json_t *nh_json_new_text(nh_slice text);
 
+/* For NH_AUTO_JSON: gives the reference back at the end of the scope; NULL is legal. */
 static inline void nh_json_unref(json_t **v) { json_decref(*v); }
 #define NH_AUTO_JSON __attribute__((cleanup(nh_json_unref)))

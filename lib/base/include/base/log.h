@@ -24,9 +24,10 @@ struct nh_log_field {
 #define NH_LOG(level, event, ...)                                                                         \
 	(nh_log_enabled(level) ? nh_log_write((level), (event), (const struct nh_log_field[]){__VA_ARGS__ __VA_OPT__(, ) {0}}) : (void)0)
 
+/* Whether lines of that level are written. What NH_LOG calls: fields end with kind 0; everything is copied before it returns. The least level written. */
 bool nh_log_enabled(nh_log_level level);
 void nh_log_write(nh_log_level level, const char *event, const struct nh_log_field *fields);
 void nh_log_set_level(nh_log_level level);
-bool nh_log_level_parse(nh_slice text, nh_log_level *out); /* debug info warn(ing) error */
+bool nh_log_level_parse(nh_slice text, nh_log_level *out); /* debug info warn(ing) error; false otherwise */
 /* The sink gets a whole line with its LF; NULL restores stderr. Called under a lock. */
 void nh_log_set_sink(void (*sink)(void *ctx, nh_log_level level, nh_slice line), void *ctx);

@@ -7,8 +7,8 @@
 #include "base/slice.h"
 
 struct nh_map;
-struct nh_map *nh_map_new(void);
-void nh_map_free(struct nh_map *m);
+struct nh_map *nh_map_new(void);                                 /* empty, never NULL */
+void nh_map_free(struct nh_map *m);                              /* keys and table, not the values; NULL is legal */
 void *nh_map_get(const struct nh_map *m, nh_slice key);          /* NULL if absent */
 void *nh_map_put(struct nh_map *m, nh_slice key, void *value);   /* value != NULL; returns the value it replaced, or NULL */
 void *nh_map_del(struct nh_map *m, nh_slice key);                /* returns the removed value, or NULL */

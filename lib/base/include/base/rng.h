@@ -13,6 +13,7 @@ struct nh_rng {
 };
 
 extern const struct nh_rng nh_rng_system;
+/* Fills len bytes; never fails (the system's source aborts where the kernel has none). */
 static inline void nh_rng_fill(const struct nh_rng *r, void *out, size_t len) { r->fill(r->ctx, out, len); }
 uint64_t nh_rng_below(const struct nh_rng *r, uint64_t bound); /* uniform in [0, bound); bound > 0 */
 

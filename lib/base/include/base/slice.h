@@ -1,7 +1,7 @@
 /*
  * Views of bytes: a pointer and a length, never owned, never assumed NUL-terminated.
  *
- * All functions: thread any; never fail; never allocate. Text comparison is byte-wise and locale-free (ASCII where case matters).
+ * thread: any. No function fails, never allocate. Text comparison is byte-wise and locale-free (ASCII where case matters).
  */
 #pragma once
 
@@ -21,6 +21,7 @@ typedef struct nh_slice {
 /* printf("%.*s", NH_ARG(slice)) */
 #define NH_ARG(s) (int)((s).len > INT32_MAX ? INT32_MAX : (s).len), (const char *)((s).ptr ? (s).ptr : (const uint8_t *)"")
 
+/* A view of memory; of a C string without its NUL (NULL: empty); equal bytes. */
 static inline nh_slice nh_slice_of(const void *ptr, size_t len) { return (nh_slice){(const uint8_t *)ptr, len}; }
 static inline nh_slice nh_slice_str(const char *s) { return s ? (nh_slice){(const uint8_t *)s, strlen(s)} : NH_SLICE_EMPTY; }
 static inline bool nh_slice_eq(nh_slice a, nh_slice b) { return a.len == b.len && (a.len == 0 || memcmp(a.ptr, b.ptr, a.len) == 0); }

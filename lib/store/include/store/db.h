@@ -32,6 +32,7 @@ struct nh_stmt {
 struct nh_db_config {
 	const char *url;        /* "sqlite:/path/file.db" or "postgres://…" / "postgresql://…" */
 	unsigned connections;   /* how many threads may read (or, PostgreSQL, write) at once; further ones wait. 0 = 8 */
+	uint64_t timeout_ms;    /* PostgreSQL: how long one statement may take; 0 = 15 000. See "When the database fails". */
 	/* NULL-terminated list of NULL-terminated families of statements; normally nh_store_statements */
 	const struct nh_stmt *const *const *statements;
 };
@@ -45,6 +46,31 @@ nh_rc nh_db_open(const struct nh_db_config *config, struct nh_db **out, struct n
 void nh_db_close(struct nh_db *db); /* waits for running transactions; NULL legal */
 bool nh_db_is_postgres(const struct nh_db *db);
 
+/* ---- when the database fails ------------------------------------------------------------------------------------------- */
+
+/*
+ * Outages are NH_EIO (cannot be read, written or reached) and NH_ENOSPC (its disk is full): the call may succeed later, nobody has to restart anything.
+ * Each is logged once for its episode ("database.read", "database.write": base/episode.h), not by callers.
+ *
+ * SQLite: after a failed write or fsync what the file holds is not known, since the kernel forgets pages that it could not write and a later fsync says nothing
+ * of them. So the writer answers nothing until it has overwritten what was not answered, closed and reopened the database, copied the whole WAL into the file
+ * again, synced and checked it; it tries that every second, and meanwhile writes fail at once with NH_EIO. Reads go on. A full disk needs none of this.
+ *
+ * PostgreSQL: a statement may take timeout_ms; a server that says nothing for five seconds more is given up, its connection with it. After a failed
+ * connect one caller at a time tries again, after 250 ms up to 5 s; the others fail at once. A COMMIT whose answer was lost is NH_EIO with a message that
+ * says so: the change may have been made. Everything else that fails has changed nothing.
+ */
+struct nh_db_stats {
+	bool available;       /* the latest read and the latest write were no outages */
+	uint64_t reads, writes; /* asked for since the start */
+	uint64_t commits;     /* write transactions made durable; with SQLite one holds many writes */
+	uint64_t errors;      /* reads and writes that failed by an outage */
+	uint64_t full;        /* those of them that found the disk full */
+	uint64_t retries;     /* PostgreSQL: runs after a collision */
+	uint64_t reopened;    /* SQLite: repairs after a failed write; PostgreSQL: connections opened */
+};
+void nh_db_stats(const struct nh_db *db, struct nh_db_stats *out); /* any thread */
+
 /* ---- transactions ------------------------------------------------------------------------------------------------------ */
 
 typedef nh_rc (*nh_tx_fn)(struct nh_tx *tx, void *arg, struct nh_err *err);
@@ -53,7 +79,8 @@ typedef nh_rc (*nh_tx_fn)(struct nh_tx *tx, void *arg, struct nh_err *err);
 nh_rc nh_db_read(struct nh_db *db, nh_tx_fn fn, void *arg, struct nh_err *err);
 
 /* nh_db_write - runs fn in a write transaction: NH_OK from fn commits and returns once durable, any other code rolls fn's changes back and
- * is returned. Adds NH_EIO, NH_ENOSPC where the commit fails (then nothing of fn remains). */
+ * is returned. Adds NH_EIO, NH_ENOSPC where the commit fails (then nothing of fn remains, except as said above), and NH_EAGAIN where it collided with others
+ * again and again (PostgreSQL). */
 nh_rc nh_db_write(struct nh_db *db, nh_tx_fn fn, void *arg, struct nh_err *err);
 
 /* nh_tx_notify - queues a message for other nodes, sent with the commit (PostgreSQL NOTIFY; nothing on SQLite). payload < 8000 bytes, ids only. */
