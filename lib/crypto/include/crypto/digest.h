@@ -29,6 +29,7 @@ void nh_sha256(nh_slice bytes, uint8_t out[NH_SHA256_LEN]);
 void nh_digest_put_hex(struct nh_buf *out, nh_digest_alg alg, nh_slice bytes); /* appends the digest in lower-case hex */
 
 struct nh_digest_stream;
+/* The same piece by piece: new (never NULL), any number of updates, final once, free. */
 struct nh_digest_stream *nh_digest_stream_new(nh_digest_alg alg);
 void nh_digest_stream_update(struct nh_digest_stream *s, nh_slice bytes);
 /* Writes nh_digest_len bytes; afterwards only free is legal. */

@@ -22,4 +22,5 @@ nh_rc nh_password_hash(nh_slice password, const struct nh_password_cost *cost, c
 /* nh_password_verify - NH_OK, NH_EAUTH for a wrong password, NH_EFORMAT for a text that is no such hash (both cost the same to a caller that
  * maps them to one answer; hash some fixed text where no account exists, so that time does not tell). */
 nh_rc nh_password_verify(const char *hash, nh_slice password);
+/* true where the hash was made with another cost (or is none): hash the password anew at the next login */
 bool nh_password_needs_rehash(const char *hash, const struct nh_password_cost *cost);

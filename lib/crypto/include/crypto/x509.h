@@ -68,10 +68,11 @@ nh_rc nh_cert_parse_pem(nh_slice pem, struct nh_cert **out, struct nh_err *err);
  * Writes up to NH_CERT_CHAIN_MAX pointers; on failure none is left. NH_EFORMAT, NH_ETOOBIG. */
 nh_rc nh_cert_parse_pem_chain(nh_slice pem, struct nh_cert *out[NH_CERT_CHAIN_MAX], size_t *count, struct nh_err *err);
 void nh_cert_free(struct nh_cert *c); /* NULL is legal */
+/* NH_AUTO_CERT frees at the end of the scope. */
 static inline void nh_cert_freep(struct nh_cert **c) { nh_cert_free(*c); }
 #define NH_AUTO_CERT __attribute__((cleanup(nh_cert_freep)))
 
-void nh_cert_put_pem(struct nh_buf *out, const struct nh_cert *c);
+void nh_cert_put_pem(struct nh_buf *out, const struct nh_cert *c); /* appends a CERTIFICATE block */
 
 /*
  * nh_cert_signed_by - did issuer directly sign cert? Checks: cert's issuer name equals issuer's subject, issuer is a CA (basicConstraints) and may sign
