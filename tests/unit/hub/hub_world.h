@@ -64,7 +64,7 @@ static inline size_t effects_of(const struct world *w, nh_effect_kind kind)
 	return n;
 }
 
-static int64_t world_now(void *ctx) { return ((struct world *)ctx)->now_us; }
+static inline int64_t world_now(void *ctx) { return ((struct world *)ctx)->now_us; }
 
 static inline nh_rc world_user(struct world *w, const char *name, const char *email, struct nh_user *out, struct nh_err *err)
 {
@@ -91,7 +91,7 @@ struct scenario {
 	nh_rc (*run)(struct world *w, struct nh_err *err);
 };
 
-static nh_rc run_scenario(struct nh_tx *tx, void *arg, struct nh_err *err)
+static inline nh_rc run_scenario(struct nh_tx *tx, void *arg, struct nh_err *err)
 {
 	struct scenario *s = arg;
 	struct world *w = s->world;
