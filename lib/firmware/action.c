@@ -1,6 +1,6 @@
 /*
- * The table of functions that a task may call, and what all of them need: finding, checking arguments, progress. A row whose `args` is NULL is known
- * but not done here; it is refused before anything is written.  source: reference/fwup-format "9", "11.4"
+ * The table of functions that a task may call, and what all of them need: finding, checking arguments, progress.
+ * source: reference/fwup-format "9", "11.4"
  */
 #include "apply_int.h"
 #include "base/file.h"
@@ -88,10 +88,10 @@ static const struct nh_fw_action actions[] = {
 	{"error", "t", units_none, act_error},
 	{"info", "t", units_none, act_info},
 	{"reboot_param", "t", NULL, act_reboot_param},
-	{"path_write"},
-	{"pipe_write"},
-	{"ubi_volume_write"},
-	{"execute"},
+	{"execute", "t", NULL, nh_fw_act_execute, .host = true},
+	{"path_write", "t", units_stored, nh_fw_act_path_write, nh_fw_act_path_data, nh_fw_act_path_end, .host = true},
+	{"pipe_write", "t", units_size, nh_fw_act_pipe_write, nh_fw_act_pipe_data, nh_fw_act_pipe_end, .host = true},
+	{"ubi_volume_write", "t", units_size, nh_fw_act_ubi_write, nh_fw_act_stream_data, nh_fw_act_ubi_end, .host = true},
 };
 
 uint64_t nh_fw_call_number(const struct nh_fw_call *call, unsigned i)
@@ -158,9 +158,9 @@ nh_rc nh_fw_action_check(const struct nh_fw_run *run, const struct nh_fw_call *c
 		const struct nh_fw_action *a = &actions[i];
 		if (!nh_slice_eq_str(call->name, a->name))
 			continue;
-		if (!a->args)
-			return NH_FAIL(err, NH_EUNSUPPORTED, "%s isn't supported by this version", a->name);
 		NH_TRY(arguments_check(run, a, call, err));
+		if (a->host && !run->config->unsafe)
+			return NH_FAIL(err, NH_EPERM, "%s requires --unsafe", a->name);
 		if (a->data && !in_resource)
 			return NH_FAIL(err, NH_EFORMAT, "%s only works in an on-resource", a->name);
 		*out = a;

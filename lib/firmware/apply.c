@@ -103,6 +103,7 @@ static nh_rc fail(struct nh_fw_apply *a, nh_rc rc, struct nh_err *err)
 {
 	struct nh_err first = err && err->rc != NH_OK ? *err : (struct nh_err){.rc = rc};
 	a->failure = first;
+	nh_fw_run_host_forget(&a->run);
 	nh_fw_run_volumes_forget(&a->run);
 	nh_fw_cache_discard(a->run.cache);
 	a->run.on = NULL;
@@ -139,6 +140,7 @@ nh_rc nh_fw_apply_new(const struct nh_fw_apply_config *config, struct nh_fw_appl
 		a->config.progress_high = 100;
 	a->run.config = &a->config;
 	a->run.progress_last = -1;
+	a->run.host.fd = -1;
 	nh_fw_run_progress(&a->run, 0);
 	nh_rc rc = nh_fw_destination_open(&a->config, &a->destination, err);
 	if (rc != NH_OK) {
@@ -171,6 +173,7 @@ void nh_fw_apply_free(struct nh_fw_apply *a)
 {
 	if (!a)
 		return;
+	nh_fw_run_host_forget(&a->run);
 	nh_fw_cache_free(a->run.cache);
 	nh_fw_reader_free(a->reader);
 	nh_digest_stream_free(a->run.hash);

@@ -43,18 +43,25 @@ struct nh_fw_run {
 		uint8_t block[NH_FW_BLOCK];
 	} raw;
 	struct nh_fw_fat_file fat;
+	struct { /* where path_write, pipe_write and ubi_volume_write put it */
+		int fd;           /* -1: nothing open */
+		int pid;          /* of pipe_write's command; 0: none */
+		uint64_t written; /* position in the file */
+		nh_slice target;  /* for messages */
+	} host;
 };
 
 /* One function. args: a letter for each argument, behind '|' optional: o block offset, c block count (at least 1), b byte, t text, m mbr, g gpt, u environment,
  * x attribute letters, k raw_write option. */
 struct nh_fw_action {
 	const char *name;
-	const char *args; /* NULL: this version does not do it */
+	const char *args;
 	uint64_t (*units)(const struct nh_fw_run *run, const struct nh_fw_call *call); /* NULL: 512 */
 	nh_rc (*act)(struct nh_fw_run *run, const struct nh_fw_call *call, struct nh_err *err);
 	/* Functions that consume a resource: act begins, then data at rising positions (gaps are holes), then end with the file's size. */
 	nh_rc (*data)(struct nh_fw_run *run, uint64_t position, nh_slice bytes, struct nh_err *err);
 	nh_rc (*end)(struct nh_fw_run *run, uint64_t size, struct nh_err *err);
+	bool host; /* acts on the host: only where the caller allows it */
 };
 
 /* action.c */
@@ -79,6 +86,19 @@ nh_rc nh_fw_act_fat_data(struct nh_fw_run *run, uint64_t position, nh_slice byte
 nh_rc nh_fw_act_fat_end(struct nh_fw_run *run, uint64_t size, struct nh_err *err);
 nh_rc nh_fw_act_fat_other(struct nh_fw_run *run, const struct nh_fw_call *call, struct nh_err *err);
 nh_rc nh_fw_act_uboot(struct nh_fw_run *run, const struct nh_fw_call *call, struct nh_err *err);
+/* action_host.c */
+nh_rc nh_fw_act_execute(struct nh_fw_run *run, const struct nh_fw_call *call, struct nh_err *err);
+nh_rc nh_fw_act_path_write(struct nh_fw_run *run, const struct nh_fw_call *call, struct nh_err *err);
+nh_rc nh_fw_act_path_data(struct nh_fw_run *run, uint64_t position, nh_slice bytes, struct nh_err *err);
+nh_rc nh_fw_act_path_end(struct nh_fw_run *run, uint64_t size, struct nh_err *err);
+nh_rc nh_fw_act_pipe_write(struct nh_fw_run *run, const struct nh_fw_call *call, struct nh_err *err);
+nh_rc nh_fw_act_pipe_data(struct nh_fw_run *run, uint64_t position, nh_slice bytes, struct nh_err *err);
+nh_rc nh_fw_act_pipe_end(struct nh_fw_run *run, uint64_t size, struct nh_err *err);
+nh_rc nh_fw_act_ubi_write(struct nh_fw_run *run, const struct nh_fw_call *call, struct nh_err *err);
+nh_rc nh_fw_act_stream_data(struct nh_fw_run *run, uint64_t position, nh_slice bytes, struct nh_err *err);
+nh_rc nh_fw_act_ubi_end(struct nh_fw_run *run, uint64_t size, struct nh_err *err);
+bool nh_fw_host_command_succeeds(const struct nh_fw_run *run, nh_slice command); /* require-execute; false unless unsafe */
+void nh_fw_run_host_forget(struct nh_fw_run *run);                              /* gives up an output that is open */
 /* The mounted volume at a block. Borrowed until the next call. */
 nh_rc nh_fw_run_volume(struct nh_fw_run *run, uint64_t offset, struct nh_fw_fat **out, struct nh_err *err);
 nh_rc nh_fw_run_volumes_sync(struct nh_fw_run *run, struct nh_err *err);

@@ -112,7 +112,8 @@ static bool path_at_offset(struct nh_fw_run *run, const struct nh_fw_call *c)
 	return nh_file_read(path, 64, &text, NULL) == NH_OK && nh_fw_parse_u64(nh_slice_trim(nh_buf_slice(&text)), &is) == NH_OK && is == want;
 }
 
-/* require-execute is missing on purpose: nothing is executed here, so it is never met. */
+static bool command_succeeds(struct nh_fw_run *run, const struct nh_fw_call *c) { return nh_fw_host_command_succeeds(run, c->args[0]); }
+
 static const struct {
 	const char *name;
 	unsigned args;
@@ -124,6 +125,7 @@ static const struct {
 	{"require-uboot-variable", 3, uboot_variable},
 	{"require-path-on-device", 2, path_on_device},
 	{"require-path-at-offset", 2, path_at_offset},
+	{"require-execute", 1, command_succeeds},
 };
 
 static bool call_met(struct nh_fw_run *run, const struct nh_fw_call *call)

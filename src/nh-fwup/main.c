@@ -190,7 +190,7 @@ static nh_rc apply(struct run *r, struct nh_err *err)
 		.vars = r->vars, .local_time = true, .archive_path = archive_name(r), .progress_low = (unsigned)o->progress_low,
 		.progress_high = (unsigned)o->progress_high, .max_blocks = o->max_blocks, .minimize_writes = o->minimize_writes,
 		.verify_writes = o->no_verify_writes ? NH_FW_OFF : o->verify_writes ? NH_FW_ON : NH_FW_DEFAULT, .no_unmount = o->no_unmount,
-		.reboot_param_path = o->reboot_param_path, .handler = {.ctx = &r->out, .progress = output_progress, .message = output_message},
+		.unsafe = o->unsafe, .quiet_stdout = o->framing, .reboot_param_path = o->reboot_param_path, .handler = {.ctx = &r->out, .progress = output_progress, .message = output_message},
 	}, &a, err));
 	nh_rc rc = input_run(&(struct input){o->input, o->framing}, apply_feed, apply_done, a, err);
 	/* finish also reports what was wrong with an input that ended early */

@@ -65,7 +65,7 @@ static const struct row rows[] = {
 	{0, "verify-writes", NULL, FLAG, F(verify_writes), false, "read back what was written (default for devices)"},
 	{0, "no-verify-writes", NULL, FLAG, F(no_verify_writes), false, "do not"},
 	{0, "reboot-param-path", "PATH", TEXT, F(reboot_param_path), false, "file that reboot_param() writes"},
-	{0, "unsafe", NULL, FLAG, F(unsafe), false, "allow functions that act on the host"},
+	{0, "unsafe", NULL, FLAG, F(unsafe), false, "allow functions that act on the host (execute, path_write, pipe_write, ubi_volume_write)"},
 	{'y', NULL, NULL, FLAG, F(accept_found), false, "accept the memory card found (not supported)"},
 	{'v', "verbose", NULL, FLAG, F(verbose), false, "say more"},
 	{'1', NULL, NULL, LEVEL, 0, false, "-1 to -9: compression when creating (9)"},

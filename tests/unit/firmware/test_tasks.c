@@ -163,9 +163,9 @@ static void test_refusals(void **state)
 		nh_rc rc;
 		const char *text;
 	} rows[] = {
-		{"on-init { execute(\"true\") }", NH_EUNSUPPORTED, "execute isn't supported"},
-		{"on-resource r { path_write(\"/tmp/x\") }", NH_EUNSUPPORTED, "path_write isn't supported"},
-		{"on-resource r { pipe_write(\"cat\") }", NH_EUNSUPPORTED, "pipe_write isn't supported"},
+		{"on-init { execute(\"true\") }", NH_EPERM, "execute requires --unsafe"},
+		{"on-resource r { path_write(\"/tmp/x\") }", NH_EPERM, "path_write requires --unsafe"},
+		{"on-resource r { pipe_write(\"cat\") }", NH_EPERM, "pipe_write requires --unsafe"},
 		{"on-resource r { raw_write(0, \"cipher=aes-cbc-plain\", \"secret=00\") }", NH_EUNSUPPORTED, "raw_write: encryption"},
 		{"on-init { funlist={1,nothing} }", NH_EUNSUPPORTED, "Unknown function 'nothing'"},
 		{"on-init { funlist={2,raw_memset,1} }", NH_EFORMAT, "raw_memset: argument 2 is missing"},

@@ -1,8 +1,8 @@
 /*
  * Applying an archive to a disk image or device: push-fed, one pass, no temporary storage. The signature of meta.conf is checked, a task chosen and
  * its requirements met before the first byte is written; each resource is hashed while it is written; what switches slots (on-finish)
- * runs only after every resource verified, and reaches the medium last. Deltas, encryption and functions that act on the host
- * (execute, path_write, pipe_write, ubi_volume_write, gpt_write) are refused with NH_EUNSUPPORTED before anything is written.
+ * runs only after every resource verified, and reaches the medium last. Functions that act on the host
+ * (execute, path_write, pipe_write, ubi_volume_write) are refused before the first write unless the caller allows them. Deltas and encryption are refused.
  *
  * Blocks on disk I/O: call it on a worker or in a command-line program. Error messages are the reference tool's, without "fwup: ".
  * thread: one at a time.  source: reference/fwup-format "9", "10", "11", "15.3"
@@ -45,6 +45,8 @@ struct nh_fw_apply_config {
 	nh_fw_switch verify_writes;    /* read back and compare; default: devices yes, files no */
 	bool no_unmount;               /* devices: leave their file systems mounted */
 	bool no_sync;                  /* no fdatasync: simulations that need not survive a power cut */
+	bool unsafe;                   /* may the archive act on this host: execute, path_write, pipe_write, ubi_volume_write, require-execute? */
+	bool quiet_stdout;             /* what commands print on standard output goes to standard error */
 	const char *reboot_param_path; /* for reboot_param; NULL = /run/systemd/reboot-param, else /run/reboot-param */
 	struct nh_fw_apply_handler handler;
 };
@@ -59,8 +61,8 @@ nh_rc nh_fw_apply_new(const struct nh_fw_apply_config *config, struct nh_fw_appl
 void nh_fw_apply_free(struct nh_fw_apply *a);
 /*
  * nh_fw_apply_feed - takes all of bytes. A failure is final (later calls repeat it); unwritten data was discarded and on-error has run when it
- * returns. NH_EAUTH (signature, no key), NH_EFORMAT (archive), NH_ENOTFOUND (no applicable task), NH_EPERM (an error() of the task),
- * NH_EUNSUPPORTED (delta, functions not done here), NH_EIO, NH_ENOSPC (destination), NH_ETOOBIG.
+ * returns. NH_EAUTH (signature, no key), NH_EFORMAT (archive), NH_ENOTFOUND (no applicable task), NH_EPERM (an error() of the task, a function that needs `unsafe`),
+ * NH_EUNSUPPORTED (delta, encryption, unknown functions), NH_EIO, NH_ENOSPC (destination), NH_ETOOBIG.
  */
 nh_rc nh_fw_apply_feed(struct nh_fw_apply *a, nh_slice bytes, struct nh_err *err);
 bool nh_fw_apply_done(const struct nh_fw_apply *a); /* no further bytes are needed: call finish */
