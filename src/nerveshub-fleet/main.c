@@ -8,6 +8,7 @@
 #include <string.h>
 
 static const struct command commands[] = {
+	{"load", "very many devices without disks, to size a server", load_main},
 	{"make-firmware", "make firmware for virtual devices", make_firmware_main},
 	{"run", "run virtual devices against a server", run_main},
 };
