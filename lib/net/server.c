@@ -470,13 +470,18 @@ struct posted {
 	void *arg;
 };
 
+static struct nh_conn *find(const struct shard *shard, struct nh_conn_id id)
+{
+	if (id.slot >= shard->slot_count || shard->slots[id.slot].generation != id.generation)
+		return NULL;
+	struct nh_conn *c = shard->slots[id.slot].conn;
+	return c && c->state == CONN_WEBSOCKET ? c : NULL;
+}
+
 static void run_posted(void *arg)
 {
 	struct posted *p = arg;
-	struct nh_conn *c = NULL;
-	if (p->id.slot < p->shard->slot_count && p->shard->slots[p->id.slot].generation == p->id.generation)
-		c = p->shard->slots[p->id.slot].conn;
-	p->fn(c && c->state == CONN_WEBSOCKET ? c : NULL, p->arg);
+	p->fn(find(p->shard, p->id), p->arg);
 	free(p);
 }
 
@@ -489,6 +494,21 @@ nh_rc nh_server_post(struct nh_server *server, struct nh_conn_id id, void (*fn)(
 	if (rc != NH_OK)
 		free(p);
 	return rc;
+}
+
+static void run_sent(void *arg)
+{
+	struct nh_conn_message *m = arg;
+	m->fn(find(&m->server->shards[m->id.loop], m->id), m);
+}
+
+void nh_server_send(struct nh_server *server, struct nh_conn_id id, struct nh_conn_message *message)
+{
+	NH_ASSERT(id.loop < server->config.loops);
+	message->server = server;
+	message->id = id;
+	message->message = (struct nh_message){.fn = run_sent, .arg = message};
+	nh_loop_send(server->shards[id.loop].loop, &message->message);
 }
 
 void nh_server_stats(const struct nh_server *server, struct nh_server_stats *out)

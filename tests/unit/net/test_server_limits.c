@@ -536,6 +536,57 @@ static void test_one_frame_for_many(void **state)
 	end(1000);
 }
 
+/* ---- a full mailbox -------------------------------------------------------------------------------------------------------- */
+
+struct letter {
+	struct nh_conn_message message;
+	int number;
+};
+
+static int letters, out_of_order, lost_conns; /* atomic */
+
+static void hold_loop(struct nh_conn *conn, void *arg)
+{
+	sem_post(&entered);
+	wait_sem(&gate);
+}
+
+static void nothing(struct nh_conn *conn, void *arg) {}
+
+static void read_letter(struct nh_conn *conn, struct nh_conn_message *message)
+{
+	struct letter *l = (struct letter *)(void *)message;
+	if (l->number != get(&letters))
+		add(&out_of_order);
+	if (!conn)
+		add(&lost_conns);
+	add(&letters);
+}
+
+static void test_what_is_sent_arrives_though_the_mailbox_is_full(void **state)
+{
+	enum { COUNT = 100 };
+	struct client c;
+	struct letter list[COUNT];
+	letters = out_of_order = lost_conns = 0;
+	start((struct limits){0});
+	socket_open(&c, "/socket");
+	assert_int_equal(nh_server_post(server, ids[0], hold_loop, NULL), NH_OK);
+	wait_sem(&entered);
+	while (nh_server_post(server, ids[0], nothing, NULL) == NH_OK)
+		continue;
+	for (int i = 0; i < COUNT; i++) {
+		list[i] = (struct letter){.message = {.fn = read_letter}, .number = i};
+		nh_server_send(server, i == COUNT - 1 ? (struct nh_conn_id){0} : ids[0], &list[i].message);
+	}
+	sem_post(&gate);
+	wait_for(&letters, COUNT);
+	assert_int_equal(get(&out_of_order), 0);
+	assert_int_equal(get(&lost_conns), 1); /* the one for nobody */
+	client_close(&c);
+	end(1000);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -554,6 +605,7 @@ int main(void)
 		cmocka_unit_test(test_a_drain_finishes_requests),
 		cmocka_unit_test(test_a_drain_aborts_uploads),
 		cmocka_unit_test(test_one_frame_for_many),
+		cmocka_unit_test(test_what_is_sent_arrives_though_the_mailbox_is_full),
 	};
 	return cmocka_run_group_tests(tests, group_set_up, group_tear_down);
 }

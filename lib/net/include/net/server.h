@@ -178,6 +178,23 @@ struct nh_conn_id nh_conn_id_of(const struct nh_conn *conn);
 /* nh_server_post - runs fn on the connection's loop; conn is NULL where it is gone. NH_EAGAIN: mailbox full, fn does not run. Any thread. */
 nh_rc nh_server_post(struct nh_server *server, struct nh_conn_id id, void (*fn)(struct nh_conn *conn, void *arg), void *arg);
 
+/*
+ * The form of nh_server_post that cannot fail and does not allocate: for what must arrive (a push that is already written in the database). The caller
+ * embeds the message in what it carries and bounds their number by what it takes to make one.
+ */
+struct nh_conn_message {
+	void (*fn)(struct nh_conn *conn, struct nh_conn_message *message); /* [loop] exactly once; conn NULL where it is gone. May free the message, or send it again. */
+	/* the server's */
+	struct nh_server *server;
+	struct nh_conn_id id;
+	struct nh_message message;
+};
+/*
+ * nh_server_send - message: fn is set, the rest is filled in here; it belongs to the server until fn runs. In order with nh_server_post of the same thread
+ * to the same loop. id: of nh_conn_id_of; generation 0 finds nobody. Any thread, until nh_server_free: what is still under way then runs inside it, with conn NULL.
+ */
+void nh_server_send(struct nh_server *server, struct nh_conn_id id, struct nh_conn_message *message);
+
 /* [loop] WebSocket only. */
 void nh_ws_send(struct nh_conn *conn, nh_ws_opcode opcode, nh_slice data);
 void nh_ws_send_frame(struct nh_conn *conn, nh_slice frame); /* bytes already framed once for many */
