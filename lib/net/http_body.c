@@ -18,6 +18,7 @@ enum state {
 	ST_DATA_CR,
 	ST_DATA_LF,
 	ST_TRAILER,      /* at the start of a trailer line */
+	ST_TRAILER_NAME,
 	ST_TRAILER_LINE,
 	ST_TRAILER_LF,
 	ST_END_LF,
@@ -119,10 +120,17 @@ static nh_rc frame_byte(struct nh_http_body *b, uint8_t c, struct nh_err *err)
 		NH_TRY(count_byte(b, TRAILER_MAX, err));
 		if (c == '\r')
 			b->state = ST_END_LF;
-		else if (c <= 0x20 || c == ':' || c == 0x7f)
+		else if (!nh_http_is_token_char(c))
 			return NH_FAIL(err, NH_EFORMAT, "invalid trailer");
 		else
+			b->state = ST_TRAILER_NAME;
+		return NH_OK;
+	case ST_TRAILER_NAME:
+		NH_TRY(count_byte(b, TRAILER_MAX, err));
+		if (c == ':')
 			b->state = ST_TRAILER_LINE;
+		else if (!nh_http_is_token_char(c))
+			return NH_FAIL(err, NH_EFORMAT, "invalid trailer name");
 		return NH_OK;
 	case ST_TRAILER_LINE:
 		NH_TRY(count_byte(b, TRAILER_MAX, err));

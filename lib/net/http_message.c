@@ -101,6 +101,14 @@ size_t nh_http_header_count(const struct nh_http_headers *headers, const char *n
 	return n;
 }
 
+/* source: RFC 9110 5.6.2 */
+bool nh_http_is_token_char(uint8_t c)
+{
+	if ((c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'))
+		return true;
+	return c != 0 && strchr("!#$%&'*+-.^_`|~", c) != NULL;
+}
+
 static bool list_has(nh_slice list, nh_slice token)
 {
 	while (list.len > 0) {

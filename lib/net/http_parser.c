@@ -11,18 +11,10 @@
 #define DEFAULT_LINE_BYTES 8192
 #define DEFAULT_HEAD_BYTES 32768
 
-/* RFC 9110 5.6.2 tchar */
-static bool is_token_char(uint8_t c)
-{
-	if ((c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'))
-		return true;
-	return c != 0 && strchr("!#$%&'*+-.^_`|~", c) != NULL;
-}
-
 static bool is_token(nh_slice s)
 {
 	for (size_t i = 0; i < s.len; i++)
-		if (!is_token_char(s.ptr[i]))
+		if (!nh_http_is_token_char(s.ptr[i]))
 			return false;
 	return s.len > 0;
 }
@@ -219,12 +211,23 @@ static nh_rc parse_request_line(nh_slice line, struct nh_http_request_head *out,
 	return parse_target(out, scan, err);
 }
 
+/* uri-host [ ":" port ]; both may be empty. source: RFC 9110 7.2, RFC 3986 3.2 */
 static bool host_text_valid(nh_slice host)
 {
-	for (size_t i = 0; i < host.len; i++)
-		if (host.ptr[i] <= 0x20 || host.ptr[i] >= 0x7f || strchr("/?#@\\,", host.ptr[i]))
+	nh_slice name = host, port = NH_SLICE_EMPTY;
+	uint64_t number;
+	if (host.len > 0 && host.ptr[0] == '[') {
+		nh_slice after;
+		if (!nh_slice_cut(nh_slice_skip(host, 1), ']', &name, &after) || (after.len > 0 && after.ptr[0] != ':'))
 			return false;
-	return true;
+		port = nh_slice_skip(after, 1);
+	} else {
+		nh_slice_cut(host, ':', &name, &port);
+	}
+	for (size_t i = 0; i < name.len; i++)
+		if (name.ptr[i] <= 0x20 || name.ptr[i] >= 0x7f || strchr("/?#@\\,[]\"<>^`{|}", name.ptr[i]))
+			return false;
+	return port.len == 0 || nh_parse_u64(port, 0, 65535, &number) == NH_OK;
 }
 
 static nh_rc parse_host(struct nh_http_request_head *out, struct nh_http_scan *scan, struct nh_err *err)
@@ -238,6 +241,21 @@ static nh_rc parse_host(struct nh_http_request_head *out, struct nh_http_scan *s
 	if (out->host.len == 0)
 		out->host = host;
 	return NH_OK;
+}
+
+/* Anything beside 100-continue. source: RFC 9110 10.1.1 */
+static bool expects_more(const struct nh_http_headers *headers)
+{
+	for (size_t i = 0; i < headers->count; i++) {
+		nh_slice list = headers->items[i].value, item;
+		while (nh_slice_ieq(headers->items[i].name, NH_LIT("expect")) && list.len > 0) {
+			nh_slice_cut(list, ',', &item, &list);
+			item = nh_slice_trim(item);
+			if (item.len > 0 && !nh_slice_ieq(item, NH_LIT("100-continue")))
+				return true;
+		}
+	}
+	return false;
 }
 
 nh_rc nh_http_request_parse(const struct nh_http_limits *limits, nh_slice bytes, struct nh_http_scan *scan, struct nh_http_request_head *out, struct nh_err *err)
@@ -262,6 +280,7 @@ nh_rc nh_http_request_parse(const struct nh_http_limits *limits, nh_slice bytes,
 	out->framing = framing.chunked ? NH_HTTP_CHUNKED : framing.length > 0 ? NH_HTTP_LENGTH : NH_HTTP_NO_BODY;
 	out->keep_alive = keeps_alive(&out->headers, out->minor);
 	out->expect_continue = out->minor > 0 && out->framing != NH_HTTP_NO_BODY && nh_http_header_has_token(&out->headers, "expect", "100-continue");
+	out->expect_unknown = out->minor > 0 && expects_more(&out->headers);
 	out->upgrade = nh_http_header_has_token(&out->headers, "connection", "upgrade") && nh_http_header_count(&out->headers, "upgrade") > 0;
 	return NH_OK;
 }

@@ -73,26 +73,17 @@ static void job_done(struct nh_work *work)
 	ex->then(ex);
 }
 
-static void job_room(struct nh_pool_waiter *waiter)
-{
-	struct exchange *ex = (struct exchange *)(void *)((char *)waiter - offsetof(struct exchange, waiter));
-	struct nh_server *server = ex->conn->shard->server;
-	if (nh_work_submit(server->config.pool, ex->conn->shard->loop, &ex->work) != NH_OK)
-		nh_pool_wait(server->config.pool, ex->conn->shard->loop, &ex->waiter);
-}
-
 void exchange_submit(struct exchange *ex, void (*run)(struct exchange *), void (*then)(struct exchange *))
 {
 	ex->run = run;
 	ex->then = then;
 	ex->work = (struct nh_work){.run = job_run, .done = job_done};
-	ex->waiter = (struct nh_pool_waiter){.fn = job_room};
 	ex->conn->work_open = true;
 	if (ex->conn->state != CONN_CLOSED) {
 		conn_enter(ex->conn, CONN_WORKING, CLASS_WORKING);
 		conn_rewatch(ex->conn);
 	}
-	job_room(&ex->waiter);
+	nh_work_queue(ex->conn->shard->server->config.pool, ex->conn->shard->loop, &ex->work);
 }
 
 void exchange_gone(struct exchange *ex)
@@ -235,6 +226,21 @@ static nh_rc keep_head(struct exchange *ex, nh_slice bytes, struct nh_err *err)
 	return NH_OK;
 }
 
+/* 0: the request has its route. */
+static unsigned route_or_status(struct exchange *ex, struct nh_buf *allow)
+{
+	if (ex->parsed.expect_unknown)
+		return 417;
+	if (ex->parsed.method == NH_HTTP_OTHER)
+		return 501;
+	switch (route_find(ex->conn->listener, &ex->parsed, ex, allow)) {
+	case NH_OK: return 0;
+	case NH_EPERM: return 405;
+	case NH_EFORMAT: return 400;
+	default: return 404;
+	}
+}
+
 void exchange_head(struct nh_conn *c, nh_slice bytes, size_t *used)
 {
 	struct nh_http_request_head head;
@@ -264,17 +270,16 @@ void exchange_head(struct nh_conn *c, nh_slice bytes, size_t *used)
 		return;
 	}
 	NH_AUTO_BUF struct nh_buf allow = NH_BUF_INIT;
-	rc = route_find(c->listener, &ex->parsed, ex, &allow);
-	if (rc == NH_OK) {
+	status = route_or_status(ex, &allow);
+	if (status == 0) {
 		start_body(ex);
 		return;
 	}
 	/* Without a route the body is not wanted: say so and end, unless there is none. */
 	ex->response.close = ex->parsed.framing != NH_HTTP_NO_BODY;
-	if (rc == NH_EPERM)
+	if (status == 405)
 		nh_response_header(&ex->response, "Allow", nh_buf_slice(&allow));
-	exchange_fault(c, ex, rc == NH_EPERM ? 405 : rc == NH_EFORMAT ? 400 : 404,
-		       rc == NH_EPERM ? "Method Not Allowed" : rc == NH_EFORMAT ? "Bad Request" : "Not Found");
+	exchange_fault(c, ex, status, nh_http_reason(status));
 }
 
 /* ---- bodies ------------------------------------------------------------------------------------------------------------ */

@@ -136,6 +136,8 @@ static void write_head(struct exchange *ex, nh_slice extra, uint64_t content_len
 		nh_buf_printf(&head, "Content-Length: %llu\r\n", (unsigned long long)content_length);
 	if (close)
 		nh_buf_put_str(&head, "Connection: close\r\n");
+	else if (ex->head.len && ex->parsed.minor == 0)
+		nh_buf_put_str(&head, "Connection: keep-alive\r\n"); /* an old client closes unless it is told. source: RFC 9112 C.2.2 */
 	nh_buf_put_slice(&head, extra);
 	nh_buf_put_slice(&head, nh_buf_slice(&res->headers));
 	nh_buf_put_str(&head, "\r\n");

@@ -43,6 +43,18 @@ static bool match(const char *template, const nh_slice *segments, size_t count, 
 
 static bool method_fits(nh_http_method route, nh_http_method asked) { return route == asked || (route == NH_HTTP_GET && asked == NH_HTTP_HEAD); }
 
+/* Several mounts may have the path: each method is named once. */
+static void allow_method(struct nh_buf *allow, const char *name)
+{
+	nh_slice rest = nh_buf_slice(allow), item;
+	while (rest.len > 0) {
+		nh_slice_cut(rest, ',', &item, &rest);
+		if (nh_slice_eq_str(nh_slice_trim(item), name))
+			return;
+	}
+	nh_buf_printf(allow, "%s%s", allow->len ? ", " : "", name);
+}
+
 nh_rc route_find(const struct nh_listener *listener, const struct nh_http_request_head *head, struct exchange *ex, struct nh_buf *allow)
 {
 	nh_slice segments[SEGMENTS_MAX];
@@ -59,7 +71,9 @@ nh_rc route_find(const struct nh_listener *listener, const struct nh_http_reques
 				ex->request.app = mount->app;
 				return NH_OK;
 			}
-			nh_buf_printf(allow, "%s%s%s", allow->len ? ", " : "", nh_http_method_name(route->method), route->method == NH_HTTP_GET ? ", HEAD" : "");
+			allow_method(allow, nh_http_method_name(route->method));
+			if (route->method == NH_HTTP_GET)
+				allow_method(allow, "HEAD");
 		}
 	}
 	ex->request.param_count = 0;

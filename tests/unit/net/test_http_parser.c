@@ -55,6 +55,14 @@ static const struct {
 	{"GET / HTTP/1.1\r\n" H H "\r\n", NH_EFORMAT, 400},
 	{"GET / HTTP/1.1\r\nHost: a b\r\n\r\n", NH_EFORMAT, 400},
 	{"GET / HTTP/1.1\r\nHost: u@h\r\n\r\n", NH_EFORMAT, 400},
+	{"GET / HTTP/1.1\r\nHost: h:\r\n\r\n", NH_OK, 0},
+	{"GET / HTTP/1.1\r\nHost: [::1]:4000\r\n\r\n", NH_OK, 0},
+	{"GET / HTTP/1.1\r\nHost: h:http\r\n\r\n", NH_EFORMAT, 400},
+	{"GET / HTTP/1.1\r\nHost: h:1:2\r\n\r\n", NH_EFORMAT, 400},
+	{"GET / HTTP/1.1\r\nHost: h:65536\r\n\r\n", NH_EFORMAT, 400},
+	{"GET / HTTP/1.1\r\nHost: [::1\r\n\r\n", NH_EFORMAT, 400},
+	{"GET / HTTP/1.1\r\nHost: [::1]x\r\n\r\n", NH_EFORMAT, 400},
+	{"GET / HTTP/1.1\r\nHost: h]\r\n\r\n", NH_EFORMAT, 400},
 	{"GET  / HTTP/1.1\r\n" H "\r\n", NH_EFORMAT, 400},
 	{"GET / HTTP/1.1 \r\n" H "\r\n", NH_EFORMAT, 400},
 	{"GET /\r\n" H "\r\n", NH_EFORMAT, 400},
@@ -130,6 +138,33 @@ static void request_fields(void **state)
 	assert_int_equal(nh_http_request_parse(NULL, NH_LIT("GET / HTTP/1.1\r\nHost: h\r\nConnection: a, Close\r\n\r\n"), &scan, &h, NULL), NH_OK);
 	assert_false(h.keep_alive);
 	assert_null(h.query.ptr);
+}
+
+static void expectations(void **state)
+{
+	static const struct {
+		const char *lines;
+		bool known, unknown;
+	} rows[] = {
+		{"", false, false},
+		{"Expect: 100-Continue\r\n", true, false},
+		{"Expect:\r\n", false, false},
+		{"Expect: tea\r\n", false, true},
+		{"Expect: 100-continue, tea\r\n", true, true},
+		{"Expect: 100-continue\r\nEXPECT: tea\r\n", true, true},
+		{"Expect: 100-continue;q=1\r\n", false, true},
+	};
+	for (size_t i = 0; i < NH_ARRAY_LEN(rows); i++) {
+		for (int minor = 0; minor < 2; minor++) {
+			NH_AUTO_BUF struct nh_buf text = NH_BUF_INIT;
+			struct nh_http_scan scan = {0};
+			struct nh_http_request_head head;
+			nh_buf_printf(&text, "POST / HTTP/1.%d\r\n" H "Content-Length: 1\r\n%s\r\n", minor, rows[i].lines);
+			assert_int_equal(nh_http_request_parse(NULL, nh_buf_slice(&text), &scan, &head, NULL), NH_OK);
+			assert_int_equal(head.expect_continue, minor && rows[i].known);
+			assert_int_equal(head.expect_unknown, minor && rows[i].unknown);
+		}
+	}
 }
 
 static void request_limits(void **state)
@@ -276,6 +311,11 @@ static void bodies(void **state)
 		{NH_HTTP_CHUNKED, 0, 0, "FFFFFFFFFFFFFFFFF\r\n", NH_EFORMAT, "", ""},
 		{NH_HTTP_CHUNKED, 0, 0, "5;\x01\r\n", NH_EFORMAT, "", ""},
 		{NH_HTTP_CHUNKED, 0, 0, "0\r\n x\r\n\r\n", NH_EFORMAT, "", ""},
+		{NH_HTTP_CHUNKED, 0, 0, "0\r\n: y\r\n\r\n", NH_EFORMAT, "", ""},
+		{NH_HTTP_CHUNKED, 0, 0, "0\r\nx y: z\r\n\r\n", NH_EFORMAT, "", ""},
+		{NH_HTTP_CHUNKED, 0, 0, "0\r\nGET / HTTP/1.1\r\n\r\n", NH_EFORMAT, "", ""},
+		{NH_HTTP_CHUNKED, 0, 0, "0\r\nnocolon\r\n\r\n", NH_EFORMAT, "", ""},
+		{NH_HTTP_CHUNKED, 0, 0, "0\r\nx:\r\r\n", NH_EFORMAT, "", ""},
 		{NH_HTTP_CHUNKED, 0, 0, "0\r\nx\r\r\n", NH_EFORMAT, "", ""},
 		{NH_HTTP_CHUNKED, 0, 0, "0\r\nx\x01\r\n", NH_EFORMAT, "", ""},
 	};
@@ -323,6 +363,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(requests),  cmocka_unit_test(request_fields), cmocka_unit_test(request_limits),
 		cmocka_unit_test(responses), cmocka_unit_test(bodies),         cmocka_unit_test(body_caps),
+		cmocka_unit_test(expectations),
 	};
 	return cmocka_run_group_tests_name("http_parser", tests, NULL, NULL);
 }

@@ -37,6 +37,7 @@ struct nh_http_headers {
 	size_t count;
 };
 
+bool nh_http_is_token_char(uint8_t c); /* may stand in a method or a field name */
 /* nh_http_header_get - value of the first header of that name (ASCII case ignored); ptr NULL where there is none. */
 nh_slice nh_http_header_get(const struct nh_http_headers *headers, const char *name);
 size_t nh_http_header_count(const struct nh_http_headers *headers, const char *name);

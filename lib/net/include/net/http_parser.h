@@ -53,6 +53,7 @@ struct nh_http_request_head {
 	bool has_length;         /* a Content-Length header was present (may be 0) */
 	bool keep_alive;
 	bool expect_continue;    /* Expect: 100-continue with a body to come, HTTP/1.1 */
+	bool expect_unknown;     /* Expect with anything else, HTTP/1.1: 417 */
 	bool upgrade;            /* Connection: upgrade and an Upgrade header */
 	size_t head_len;         /* bytes of the input that were the head */
 };
