@@ -37,14 +37,6 @@ static void job_done(struct nh_work *work)
 		job_start(l);
 }
 
-static void on_room(struct nh_pool_waiter *waiter)
-{
-	struct nh_link *l = (struct nh_link *)((char *)waiter - offsetof(struct nh_link, waiter));
-	struct link_job *job = l->running;
-	if (nh_work_submit(l->pool, l->loop, &job->work) != NH_OK)
-		nh_pool_wait(l->pool, l->loop, &l->waiter);
-}
-
 static void job_start(struct nh_link *l)
 {
 	struct link_job *job = l->queue;
@@ -56,10 +48,7 @@ static void job_start(struct nh_link *l)
 	l->running = job;
 	job->work.run = job_run;
 	job->work.done = job_done;
-	if (nh_work_submit(l->pool, l->loop, &job->work) != NH_OK) {
-		l->waiter.fn = on_room;
-		nh_pool_wait(l->pool, l->loop, &l->waiter);
-	}
+	nh_work_queue(l->pool, l->loop, &job->work);
 }
 
 bool link_job_busy(const struct nh_link *l, const struct link_job *job) { return job->queued || l->running == job; }

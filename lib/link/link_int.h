@@ -62,7 +62,6 @@ struct nh_link {
 	/* jobs */
 	struct link_job *queue;
 	struct link_job *running;
-	struct nh_pool_waiter waiter;
 	struct link_job sign_job, state_job, validate_job, open_job, write_job, finish_job, abort_job;
 
 	/* connection */

@@ -1,6 +1,6 @@
 /*
- * The worker pool: one queue under one mutex. Jobs are milliseconds, so a lock-free queue would buy nothing. Waiters for room are woken one per freed
- * place, in order.
+ * The worker pool: one queue under one mutex. Jobs are milliseconds, so a lock-free queue would buy nothing. Each freed place goes to the first job that
+ * waits for one; only then waiters for room are woken, one per place, in order.
  */
 #include "loop/pool.h"
 
@@ -26,7 +26,8 @@ struct nh_pool {
 	pthread_cond_t wake; /* a job, or the end */
 	pthread_cond_t idle; /* nothing is outstanding any more */
 	struct nh_work *head, **tail;
-	size_t queued, running;
+	struct nh_work *waiting_head, **waiting_tail; /* jobs in front of a full queue; empty unless it is full */
+	size_t queued, running, waiting;
 	size_t outstanding; /* jobs until their done ran, waiters until their fn ran */
 	uint64_t submitted, refused;
 	struct nh_pool_waiter *waiters, **waiters_tail;
@@ -63,7 +64,30 @@ static void work_done(void *arg)
 	settle_from_loop(pool);
 }
 
-/* With the lock held: takes the next job, and tells the first producer that there is room. */
+/* With the lock held. */
+static void append(struct nh_pool *pool, struct nh_work *work)
+{
+	work->next = NULL;
+	*pool->tail = work;
+	pool->tail = &work->next;
+	pool->queued++;
+}
+
+/* With the lock held: the job that has waited longest gets the free place. */
+static bool move_in(struct nh_pool *pool)
+{
+	struct nh_work *work = pool->waiting_head;
+	if (!work)
+		return false;
+	pool->waiting_head = work->next;
+	if (!pool->waiting_head)
+		pool->waiting_tail = &pool->waiting_head;
+	pool->waiting--;
+	append(pool, work);
+	return true;
+}
+
+/* With the lock held: takes the next job, and gives its place away or tells the first producer of it. */
 static struct nh_work *take(struct nh_pool *pool)
 {
 	struct nh_work *work = pool->head;
@@ -72,6 +96,8 @@ static struct nh_work *take(struct nh_pool *pool)
 		pool->tail = &pool->head;
 	pool->queued--;
 	pool->running++;
+	if (move_in(pool))
+		return work;
 	struct nh_pool_waiter *waiter = pool->waiters;
 	if (waiter) {
 		pool->waiters = waiter->next;
@@ -143,6 +169,7 @@ nh_rc nh_pool_new(const struct nh_pool_config *config, struct nh_pool **out, str
 		pool->config.name = "work";
 	pool->threads = nh_xcalloc(pool->config.threads, sizeof *pool->threads);
 	pool->tail = &pool->head;
+	pool->waiting_tail = &pool->waiting_head;
 	pool->waiters_tail = &pool->waiters;
 	pthread_mutex_init(&pool->lock, NULL);
 	pthread_cond_init(&pool->wake, NULL);
@@ -184,6 +211,15 @@ void nh_pool_free(struct nh_pool *pool)
 	free(pool);
 }
 
+/* With the lock held: what submitting and queueing have in common. */
+static void prepare(struct nh_pool *pool, struct nh_loop *loop, struct nh_work *work)
+{
+	work->pool = pool;
+	work->loop = loop;
+	pool->outstanding++;
+	pool->submitted++;
+}
+
 nh_rc nh_work_submit(struct nh_pool *pool, struct nh_loop *loop, struct nh_work *work)
 {
 	NH_ASSERT(loop || !work->done);
@@ -193,18 +229,30 @@ nh_rc nh_work_submit(struct nh_pool *pool, struct nh_loop *loop, struct nh_work 
 		pool->refused++;
 		rc = NH_EAGAIN;
 	} else {
-		work->pool = pool;
-		work->loop = loop;
-		work->next = NULL;
-		*pool->tail = work;
-		pool->tail = &work->next;
-		pool->queued++;
-		pool->outstanding++;
-		pool->submitted++;
+		prepare(pool, loop, work);
+		append(pool, work);
 		pthread_cond_signal(&pool->wake);
 	}
 	pthread_mutex_unlock(&pool->lock);
 	return rc;
+}
+
+void nh_work_queue(struct nh_pool *pool, struct nh_loop *loop, struct nh_work *work)
+{
+	NH_ASSERT(loop || !work->done);
+	pthread_mutex_lock(&pool->lock);
+	prepare(pool, loop, work);
+	if (pool->queued < pool->config.queue_max) {
+		append(pool, work);
+		pthread_cond_signal(&pool->wake);
+	} else {
+		pool->refused++;
+		work->next = NULL;
+		*pool->waiting_tail = work;
+		pool->waiting_tail = &work->next;
+		pool->waiting++;
+	}
+	pthread_mutex_unlock(&pool->lock);
 }
 
 void nh_pool_wait(struct nh_pool *pool, struct nh_loop *loop, struct nh_pool_waiter *waiter)
@@ -228,7 +276,7 @@ void nh_pool_wait(struct nh_pool *pool, struct nh_loop *loop, struct nh_pool_wai
 void nh_pool_stats(struct nh_pool *pool, struct nh_pool_stats *out)
 {
 	pthread_mutex_lock(&pool->lock);
-	*out = (struct nh_pool_stats){.queued = pool->queued, .running = pool->running, .threads = pool->config.threads,
+	*out = (struct nh_pool_stats){.queued = pool->queued, .running = pool->running, .waiting = pool->waiting, .threads = pool->config.threads,
 				      .submitted = pool->submitted, .refused = pool->refused};
 	pthread_mutex_unlock(&pool->lock);
 }

@@ -218,7 +218,6 @@ struct verification {
 	uint8_t fingerprint[NH_TLS_FINGERPRINT_LEN];
 	nh_tls_verdict verdict;
 	int64_t tag;
-	struct nh_pool_waiter waiter;
 };
 
 static void handshake(struct nh_conn *c);
@@ -249,19 +248,6 @@ static void verification_done(struct nh_work *work)
 	handshake(c);
 }
 
-static void verification_room(struct nh_pool_waiter *waiter)
-{
-	struct verification *v = (struct verification *)(void *)((char *)waiter - offsetof(struct verification, waiter));
-	struct nh_conn *c = v->conn;
-	if (c->state == CONN_CLOSED) {
-		v->verdict = NH_TLS_REFUSE;
-		verification_done(&v->work);
-		return;
-	}
-	if (nh_work_submit(c->shard->server->config.pool, c->shard->loop, &v->work) != NH_OK)
-		nh_pool_wait(c->shard->server->config.pool, c->shard->loop, &v->waiter);
-}
-
 /* Inside the handshake: known certificates are decided at once, others suspend it until a worker has looked. */
 nh_tls_verdict nh_server_verify(void *conn, struct nh_tls_session *session, nh_slice leaf_der, const uint8_t fingerprint[NH_TLS_FINGERPRINT_LEN])
 {
@@ -274,14 +260,13 @@ nh_tls_verdict nh_server_verify(void *conn, struct nh_tls_session *session, nh_s
 		return verdict == NH_TLS_PENDING ? NH_TLS_REFUSE : verdict;
 	struct verification *v = nh_xcalloc(1, sizeof *v);
 	v->work = (struct nh_work){.run = verification_run, .done = verification_done};
-	v->waiter.fn = verification_room;
 	v->conn = c;
 	nh_buf_put_slice(&v->der, leaf_der);
 	for (size_t i = 0; i < sizeof v->fingerprint; i++)
 		v->fingerprint[i] = fingerprint[i];
 	c->work_open = true;
 	conn_enter(c, CONN_VERIFYING, CLASS_HANDSHAKE);
-	verification_room(&v->waiter);
+	nh_work_queue(c->shard->server->config.pool, c->shard->loop, &v->work);
 	return NH_TLS_PENDING;
 }
 

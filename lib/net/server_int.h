@@ -153,7 +153,6 @@ struct exchange {
 	const struct nh_mount *mount;
 	struct nh_http_request_head parsed;
 	struct nh_work work;
-	struct nh_pool_waiter waiter;
 	void (*run)(struct exchange *ex);  /* the job: on a worker */
 	void (*then)(struct exchange *ex); /* afterwards, on the loop */
 	struct nh_buf piece;    /* STREAM: bytes for the sink */

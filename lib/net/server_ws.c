@@ -128,7 +128,6 @@ void nh_ws_close(struct nh_conn *conn, uint16_t code, nh_slice reason)
 
 struct conn_job {
 	struct nh_work work;
-	struct nh_pool_waiter waiter;
 	struct nh_conn *conn;
 	void (*run)(void *worker, void *arg);
 	void (*done)(struct nh_conn *conn, void *arg);
@@ -157,22 +156,14 @@ static void job_done(struct nh_work *work)
 		conn_resume(c);
 }
 
-static void job_room(struct nh_pool_waiter *waiter)
-{
-	struct conn_job *job = (struct conn_job *)(void *)((char *)waiter - offsetof(struct conn_job, waiter));
-	struct shard *shard = job->conn->shard;
-	if (nh_work_submit(shard->server->config.pool, shard->loop, &job->work) != NH_OK)
-		nh_pool_wait(shard->server->config.pool, shard->loop, &job->waiter);
-}
-
 void nh_conn_work(struct nh_conn *conn, void (*run)(void *worker, void *arg), void (*done)(struct nh_conn *conn, void *arg), void *arg)
 {
 	NH_ASSERT(!conn->work_open && conn->state != CONN_CLOSED);
 	struct conn_job *job = nh_xcalloc(1, sizeof *job);
-	*job = (struct conn_job){.work = {.run = job_run, .done = job_done}, .waiter = {.fn = job_room}, .conn = conn, .run = run, .done = done, .arg = arg};
+	*job = (struct conn_job){.work = {.run = job_run, .done = job_done}, .conn = conn, .run = run, .done = done, .arg = arg};
 	conn->work_open = true;
 	conn_rewatch(conn);
-	job_room(&job->waiter);
+	nh_work_queue(conn->shard->server->config.pool, conn->shard->loop, &job->work);
 }
 
 bool nh_conn_working(const struct nh_conn *conn) { return conn->work_open; }

@@ -185,6 +185,90 @@ static void test_waiting_with_room_wakes_at_once(void **state)
 	nh_loop_free(sum.loop);
 }
 
+static void hold(struct nh_pool *pool, struct gate *gate)
+{
+	*gate = (struct gate){.work = {.run = gate_run}};
+	sem_init(&gate->started, 0, 0);
+	sem_init(&gate->open, 0, 0);
+	assert_int_equal(nh_work_submit(pool, NULL, &gate->work), NH_OK);
+	while (sem_wait(&gate->started) != 0)
+		continue;
+}
+
+static void let_go(struct gate *gate)
+{
+	sem_post(&gate->open);
+}
+
+struct numbered {
+	struct nh_work work;
+	int number;
+};
+
+static int run_order[64], run_count; /* one worker writes, read after the drain */
+
+static void numbered_run(void *worker, struct nh_work *work) { run_order[run_count++] = ((struct numbered *)(void *)work)->number; }
+
+/* Jobs wait before a queue of two; none is refused, all run in order of arrival, also those without a loop; a submit cannot overtake them. */
+static void test_queued_jobs_wait_in_order(void **state)
+{
+	enum { COUNT = 40 };
+	struct nh_pool *pool = pool_new(1, 2);
+	struct gate gate;
+	struct numbered list[COUNT], late = {.work = {.run = numbered_run}, .number = -1};
+	struct nh_pool_stats stats;
+	run_count = 0;
+	hold(pool, &gate);
+	for (int i = 0; i < COUNT; i++) {
+		list[i] = (struct numbered){.work = {.run = numbered_run}, .number = i};
+		nh_work_queue(pool, NULL, &list[i].work);
+	}
+	assert_int_equal(nh_work_submit(pool, NULL, &late.work), NH_EAGAIN);
+	nh_pool_stats(pool, &stats);
+	assert_int_equal(stats.queued, 2);
+	assert_int_equal(stats.waiting, COUNT - 2);
+	assert_int_equal(stats.refused, COUNT - 2 + 1);
+	let_go(&gate);
+	nh_pool_drain(pool);
+	assert_int_equal(run_count, COUNT);
+	for (int i = 0; i < COUNT; i++)
+		assert_int_equal(run_order[i], i);
+	nh_pool_stats(pool, &stats);
+	assert_int_equal(stats.waiting, 0);
+	assert_int_equal(nh_work_submit(pool, NULL, &late.work), NH_OK);
+	nh_pool_free(pool);
+	assert_int_equal(run_order[COUNT], -1);
+	sem_destroy(&gate.started);
+	sem_destroy(&gate.open);
+}
+
+/* A job that waited completes as any other. */
+static void test_waiting_jobs_come_back_to_their_loop(void **state)
+{
+	enum { COUNT = 12 };
+	struct sum sum = {.loop = loop_new(), .wanted = COUNT};
+	struct nh_pool *pool = pool_new(2, 1);
+	struct gate gates[2];
+	struct addend list[COUNT];
+	hold(pool, &gates[0]);
+	hold(pool, &gates[1]);
+	for (long i = 0; i < COUNT; i++) {
+		list[i] = (struct addend){.work = {.run = addend_run, .done = addend_done}, .sum = &sum, .value = i};
+		nh_work_queue(pool, sum.loop, &list[i].work);
+	}
+	let_go(&gates[0]);
+	let_go(&gates[1]);
+	nh_loop_run(sum.loop);
+	nh_pool_drain(pool);
+	nh_pool_free(pool);
+	assert_int_equal(sum.total, 11 * 12 * 23 / 6);
+	nh_loop_free(sum.loop);
+	for (size_t i = 0; i < 2; i++) {
+		sem_destroy(&gates[i].started);
+		sem_destroy(&gates[i].open);
+	}
+}
+
 /* ---- drain and the end --------------------------------------------------------------------------------------------------- */
 
 struct chain {
@@ -258,6 +342,8 @@ int main(void)
 		cmocka_unit_test(test_results_come_back_to_the_loop),
 		cmocka_unit_test(test_a_full_queue_refuses_and_tells_of_room),
 		cmocka_unit_test(test_waiting_with_room_wakes_at_once),
+		cmocka_unit_test(test_queued_jobs_wait_in_order),
+		cmocka_unit_test(test_waiting_jobs_come_back_to_their_loop),
 		cmocka_unit_test(test_drain_waits_for_what_done_submits),
 		cmocka_unit_test(test_free_runs_what_is_queued),
 		cmocka_unit_test(test_a_failing_context_fails_the_pool),

@@ -27,7 +27,7 @@ nh_rc nh_pool_new(const struct nh_pool_config *config, struct nh_pool **out, str
  * Blocks; not from a worker or a loop. nh_server_drain does it for its pool.
  */
 void nh_pool_drain(struct nh_pool *pool);
-/* Runs what is queued, then ends and joins the threads. Nobody may submit or wait any more. NULL legal. Not from a worker. */
+/* Runs what is queued, then ends and joins the threads. Nobody may submit or wait any more, and completions that have not run need the pool: nh_pool_drain first. NULL legal. Not from a worker. */
 void nh_pool_free(struct nh_pool *pool);
 
 /* One job. Owned by the caller, who embeds it; untouched by the caller from submit until done runs. */
@@ -44,7 +44,14 @@ struct nh_work {
 /* nh_work_submit - queues it. loop: where done runs; NULL only without done. Any thread. NH_EAGAIN: queue full, nothing was queued. */
 nh_rc nh_work_submit(struct nh_pool *pool, struct nh_loop *loop, struct nh_work *work);
 
-/* To be told when there is room again: after NH_EAGAIN a producer stops producing and waits here. One waiter waits once; fn runs on the loop. */
+/*
+ * nh_work_queue - as nh_work_submit, but never refuses: where the queue is full the job waits in front of it, in order of arrival, and moves in as places
+ * become free; nobody who asks later overtakes it. For callers who bound their jobs themselves (one a connection) and stop producing until done runs.
+ * nh_pool_drain and nh_pool_free see a waiting job as any other. Any thread.
+ */
+void nh_work_queue(struct nh_pool *pool, struct nh_loop *loop, struct nh_work *work);
+
+/* To be told when there is room again, for a producer that may have changed its mind until then (else nh_work_queue). One waiter waits once; fn runs on the loop. */
 struct nh_pool_waiter {
 	void (*fn)(struct nh_pool_waiter *waiter);
 	/* the pool's */
@@ -57,6 +64,7 @@ void nh_pool_wait(struct nh_pool *pool, struct nh_loop *loop, struct nh_pool_wai
 
 struct nh_pool_stats {
 	size_t queued, running, threads;
-	uint64_t submitted, refused;
+	size_t waiting;              /* jobs that nh_work_queue keeps until there is room */
+	uint64_t submitted, refused; /* refused: found the queue full, whether they then waited or not */
 };
 void nh_pool_stats(struct nh_pool *pool, struct nh_pool_stats *out); /* any thread */
