@@ -50,7 +50,11 @@ struct cli_command {
 	const char *help;
 };
 
-extern const struct cli_command *const cli_tables[]; /* one table per subject, NULL ends */
+/* One table per subject: cmd_SUBJECT.c. cli_tables lists them all, NULL ends. */
+extern const struct cli_command cli_config_commands[], cli_user_commands[], cli_org_commands[], cli_product_commands[], cli_key_commands[],
+	cli_firmware_commands[], cli_device_commands[], cli_certificate_commands[], cli_deployment_commands[], cli_ca_commands[];
+extern const struct cli_command *const cli_tables[];
+extern const struct cli_flag cli_yes_flags[]; /* of every command that asks before it removes something */
 
 struct cli_settings {
 	char *path; /* arena */

@@ -156,14 +156,12 @@ static const struct cli_flag generate_flags[] = {{"name", 0, CLI_TEXT, "CN", "co
 						 {NULL}};
 static const struct cli_flag upload_flags[] = {
 	{"cert", 0, CLI_TEXT, "FILE", "CA certificate"}, {"key", 0, CLI_TEXT, "FILE", "its private key"}, REGISTER_FLAGS, {NULL}};
-static const struct cli_flag yes_flags[] = {{"yes", 'y', CLI_FLAG, NULL, "do not ask"}, {NULL}};
 
-extern const struct cli_command cli_ca_commands[];
 const struct cli_command cli_ca_commands[] = {
 	{"ca generate", "", 0, 0, CLI_NEEDS_ORG, generate_flags, generate, "make a CA for device certificates"},
 	{"ca upload", "[name]", 0, 1, CLI_IN_ORG, upload_flags, upload, "register a CA, proving that you hold its key"},
 	{"ca list", "", 0, 0, CLI_IN_ORG, NULL, list, "list registered CAs"},
 	{"ca show", "<serial>", 1, 1, CLI_IN_ORG, NULL, show, "show a registered CA"},
-	{"ca delete", "<serial>", 1, 1, CLI_IN_ORG, yes_flags, delete, "remove a registered CA"},
+	{"ca delete", "<serial>", 1, 1, CLI_IN_ORG, cli_yes_flags, delete, "remove a registered CA"},
 	{NULL},
 };

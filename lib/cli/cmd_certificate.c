@@ -146,14 +146,12 @@ static const struct cli_flag generate_flags[] = {{"ca", 0, CLI_TEXT, "NAME", "si
 						 {"valid-for", 0, CLI_TEXT, "TIME", "31y, 90d, 12h (default 31y)"},
 						 {"upload", 0, CLI_FLAG, NULL, "register it with the device"},
 						 {NULL}};
-static const struct cli_flag yes_flags[] = {{"yes", 'y', CLI_FLAG, NULL, "do not ask"}, {NULL}};
 
-extern const struct cli_command cli_certificate_commands[];
 const struct cli_command cli_certificate_commands[] = {
 	{"device certificates list", "<id>", 1, 1, CLI_IN_PRODUCT, NULL, list, "list a device's certificates"},
 	{"device certificates show", "<id> <serial>", 2, 2, CLI_IN_PRODUCT, NULL, show, "show a certificate"},
 	{"device certificates generate", "<id>", 1, 1, CLI_NEEDS_ORG, generate_flags, generate, "make a key and a certificate or request"},
 	{"device certificates upload", "<id> <file>", 2, 2, CLI_IN_PRODUCT, NULL, upload, "register a certificate"},
-	{"device certificates delete", "<id> <serial>", 2, 2, CLI_IN_PRODUCT, yes_flags, delete, "remove a certificate"},
+	{"device certificates delete", "<id> <serial>", 2, 2, CLI_IN_PRODUCT, cli_yes_flags, delete, "remove a certificate"},
 	{NULL},
 };

@@ -121,7 +121,6 @@ static nh_rc profiles(struct nh_cli *c, struct nh_err *err)
 	return cli_print_list(c, out, &t, "No profiles saved.");
 }
 
-extern const struct cli_command cli_config_commands[];
 const struct cli_command cli_config_commands[] = {
 	{"config get", "[key]", 0, 1, 0, NULL, get, "show saved settings"},
 	{"config set", "<key> <value>", 2, 2, 0, NULL, set, "save a setting: uri, org, product"},

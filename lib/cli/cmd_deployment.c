@@ -159,14 +159,12 @@ static const struct cli_flag field_flags[] = {{"firmware", 0, CLI_TEXT, "UUID", 
 					      {"tag", 0, CLI_LIST, "TAG", "devices with this tag; repeatable"},
 					      {"delta-updatable", 0, CLI_BOOL, "BOOL", "send deltas where possible"},
 					      {NULL}};
-static const struct cli_flag yes_flags[] = {{"yes", 'y', CLI_FLAG, NULL, "do not ask"}, {NULL}};
 
-extern const struct cli_command cli_deployment_commands[];
 const struct cli_command cli_deployment_commands[] = {
 	{"deployment list", "", 0, 0, CLI_IN_PRODUCT, NULL, list, "list deployment groups"},
 	{"deployment show", "<name>", 1, 1, CLI_IN_PRODUCT, NULL, show, "show a deployment group"},
 	{"deployment create", "<name>", 1, 1, CLI_IN_PRODUCT, field_flags, create, "create a deployment group"},
 	{"deployment update", "<name>", 1, 1, CLI_IN_PRODUCT, field_flags, update, "change a deployment group, or release a firmware to it"},
-	{"deployment delete", "<name>", 1, 1, CLI_IN_PRODUCT, yes_flags, delete, "delete a deployment group"},
+	{"deployment delete", "<name>", 1, 1, CLI_IN_PRODUCT, cli_yes_flags, delete, "delete a deployment group"},
 	{NULL},
 };

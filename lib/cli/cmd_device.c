@@ -290,15 +290,13 @@ static const struct cli_flag field_flags[] = {{"description", 0, CLI_TEXT, "TEXT
 					      {NULL}};
 static const struct cli_flag move_flags[] = {
 	{"to-product", 0, CLI_TEXT, "NAME", "product to move to"}, {"to-org", 0, CLI_TEXT, "NAME", "its organization (default: the same)"}, {NULL}};
-static const struct cli_flag yes_flags[] = {{"yes", 'y', CLI_FLAG, NULL, "do not ask"}, {NULL}};
 
-extern const struct cli_command cli_device_commands[];
 const struct cli_command cli_device_commands[] = {
 	{"device list", "", 0, 0, CLI_IN_PRODUCT, list_flags, list, "list devices"},
 	{"device show", "<id>", 1, 1, CLI_IN_PRODUCT, NULL, show, "show a device"},
 	{"device create", "<id>", 1, 1, CLI_IN_PRODUCT, field_flags, create, "create a device"},
 	{"device update", "<id>", 1, 1, CLI_IN_PRODUCT, field_flags, update, "change a device"},
-	{"device delete", "<id>", 1, 1, CLI_IN_PRODUCT, yes_flags, delete, "delete a device"},
+	{"device delete", "<id>", 1, 1, CLI_IN_PRODUCT, cli_yes_flags, delete, "delete a device"},
 	{"device upgrade", "<id> <uuid>", 2, 2, CLI_IN_PRODUCT, NULL, upgrade, "send a firmware to a device now"},
 	{"device move", "<id>", 1, 1, CLI_IN_PRODUCT, move_flags, move, "move a device to another product"},
 	{"device reboot", "<id>", 1, 1, CLI_IN_PRODUCT, NULL, reboot, "ask a device to reboot"},

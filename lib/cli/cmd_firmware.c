@@ -281,7 +281,6 @@ static nh_rc upload(struct nh_cli *c, struct nh_err *err)
 	return rc;
 }
 
-static const struct cli_flag yes_flags[] = {{"yes", 'y', CLI_FLAG, NULL, "do not ask"}, {NULL}};
 static const struct cli_flag download_flags[] = {{"file", 'f', CLI_TEXT, "PATH", "where to write; - is standard output"}, {NULL}};
 static const struct cli_flag sign_flags[] = {{"key", 0, CLI_TEXT, "NAME", "signing key"},
 					     {"password", 0, CLI_TEXT, "PASSWORD", "of the signing key"},
@@ -294,13 +293,12 @@ static const struct cli_flag upload_flags[] = {{"key", 0, CLI_TEXT, "NAME", "sig
 					       {"yes", 'y', CLI_FLAG, NULL, "do not ask"},
 					       {NULL}};
 
-extern const struct cli_command cli_firmware_commands[];
 const struct cli_command cli_firmware_commands[] = {
 	{"firmware list", "", 0, 0, CLI_IN_PRODUCT, NULL, list, "list firmware"},
 	{"firmware show", "<uuid>", 1, 1, CLI_IN_PRODUCT, NULL, show, "show a firmware"},
 	{"firmware upload", "[path]", 0, 1, CLI_IN_PRODUCT, upload_flags, upload, "sign and upload a firmware (also: publish)"},
 	{"firmware download", "<uuid>", 1, 1, CLI_IN_PRODUCT, download_flags, download, "download a firmware"},
 	{"firmware sign", "<path>", 1, 1, CLI_NEEDS_ORG, sign_flags, sign, "sign a firmware file with a local key"},
-	{"firmware delete", "<uuid>", 1, 1, CLI_IN_PRODUCT, yes_flags, delete, "delete a firmware"},
+	{"firmware delete", "<uuid>", 1, 1, CLI_IN_PRODUCT, cli_yes_flags, delete, "delete a firmware"},
 	{NULL},
 };

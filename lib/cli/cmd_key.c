@@ -179,15 +179,13 @@ static nh_rc delete(struct nh_cli *c, struct nh_err *err)
 static const struct cli_flag password_flags[] = {{"password", 0, CLI_TEXT, "PASSWORD", "of the private key"}, {NULL}};
 static const struct cli_flag export_flags[] = {
 	{"password", 0, CLI_TEXT, "PASSWORD", "of the private key"}, {"dir", 0, CLI_TEXT, "DIR", "where to write (default: here)"}, {NULL}};
-static const struct cli_flag yes_flags[] = {{"yes", 'y', CLI_FLAG, NULL, "do not ask"}, {NULL}};
 
-extern const struct cli_command cli_key_commands[];
 const struct cli_command cli_key_commands[] = {
 	{"key list", "", 0, 0, CLI_IN_ORG, NULL, list, "list signing keys of the organization"},
 	{"key show", "<name>", 1, 1, CLI_IN_ORG, NULL, show, "show a public key"},
 	{"key create", "<name>", 1, 1, CLI_IN_ORG, password_flags, create, "make a key pair and register its public half"},
 	{"key import", "<name> <public-file> <private-file>", 3, 3, CLI_IN_ORG, password_flags, import, "take over a key pair that fwup made"},
 	{"key export", "<name>", 1, 1, CLI_NEEDS_ORG, export_flags, export, "write a key pair as fwup takes it"},
-	{"key delete", "<name>", 1, 1, CLI_IN_ORG, yes_flags, delete, "remove a key from the server; local files stay"},
+	{"key delete", "<name>", 1, 1, CLI_IN_ORG, cli_yes_flags, delete, "remove a key from the server; local files stay"},
 	{NULL},
 };

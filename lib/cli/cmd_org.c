@@ -145,9 +145,6 @@ static nh_rc remove_member(struct nh_cli *c, struct nh_err *err)
 	return NH_OK;
 }
 
-static const struct cli_flag yes_flags[] = {{"yes", 'y', CLI_FLAG, NULL, "do not ask"}, {NULL}};
-
-extern const struct cli_command cli_org_commands[];
 const struct cli_command cli_org_commands[] = {
 	{"org list", "", 0, 0, CLI_NEEDS_TOKEN, NULL, list, "list your organizations"},
 	{"org show", "[name]", 0, 1, CLI_NEEDS_TOKEN, NULL, show, "show an organization and its products"},
@@ -156,6 +153,6 @@ const struct cli_command cli_org_commands[] = {
 	{"org member", "<email>", 1, 1, CLI_IN_ORG, NULL, member, "show a member"},
 	{"org invite", "<email> <role>", 2, 2, CLI_IN_ORG, NULL, invite, "invite somebody as admin, manage or view"},
 	{"org set-role", "<email> <role>", 2, 2, CLI_IN_ORG, NULL, set_role, "change a member's role"},
-	{"org remove-member", "<email>", 1, 1, CLI_IN_ORG, yes_flags, remove_member, "remove a member"},
+	{"org remove-member", "<email>", 1, 1, CLI_IN_ORG, cli_yes_flags, remove_member, "remove a member"},
 	{NULL},
 };

@@ -91,16 +91,13 @@ static nh_rc secret_delete(struct nh_cli *c, struct nh_err *err)
 	return NH_OK;
 }
 
-static const struct cli_flag yes_flags[] = {{"yes", 'y', CLI_FLAG, NULL, "do not ask"}, {NULL}};
-
-extern const struct cli_command cli_product_commands[];
 const struct cli_command cli_product_commands[] = {
 	{"product list", "", 0, 0, CLI_IN_ORG, NULL, list, "list products"},
 	{"product show", "<name>", 1, 1, CLI_IN_ORG, NULL, show, "show a product"},
 	{"product create", "<name>", 1, 1, CLI_IN_ORG, NULL, create, "create a product"},
-	{"product delete", "<name>", 1, 1, CLI_IN_ORG, yes_flags, delete, "delete a product"},
+	{"product delete", "<name>", 1, 1, CLI_IN_ORG, cli_yes_flags, delete, "delete a product"},
 	{"product secret create", "", 0, 0, CLI_IN_PRODUCT, NULL, secret_create, "create a shared secret for devices"},
 	{"product secret list", "", 0, 0, CLI_IN_PRODUCT, NULL, secret_list, "list shared secrets"},
-	{"product secret delete", "<key>", 1, 1, CLI_IN_PRODUCT, yes_flags, secret_delete, "switch a shared secret off"},
+	{"product secret delete", "<key>", 1, 1, CLI_IN_PRODUCT, cli_yes_flags, secret_delete, "switch a shared secret off"},
 	{NULL},
 };

@@ -134,7 +134,6 @@ static nh_rc logout(struct nh_cli *c, struct nh_err *err)
 
 static const struct cli_flag auth_flags[] = {{"email", 0, CLI_TEXT, "EMAIL", "account; asked for otherwise"}, {NULL}};
 
-extern const struct cli_command cli_user_commands[];
 const struct cli_command cli_user_commands[] = {
 	{"user login", "", 0, 0, 0, NULL, login, "sign in with the browser"},
 	{"user auth", "", 0, 0, 0, auth_flags, auth, "sign in with email and password"},

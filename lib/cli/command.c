@@ -20,13 +20,14 @@ static const struct cli_flag global_flags[] = {
 	{NULL},
 };
 
-extern const struct cli_command cli_config_commands[], cli_user_commands[], cli_org_commands[], cli_product_commands[], cli_key_commands[],
-	cli_firmware_commands[], cli_device_commands[], cli_certificate_commands[], cli_deployment_commands[], cli_ca_commands[];
 static nh_rc run_version(struct nh_cli *c, struct nh_err *err)
 {
 	cli_out(c, "nh %s\n", NH_VERSION);
 	return NH_OK;
 }
+
+const struct cli_flag cli_yes_flags[] = {{"yes", 'y', CLI_FLAG, NULL, "do not ask"}, {NULL}};
+
 static const struct cli_command own_commands[] = {{"version", "", 0, 0, 0, NULL, run_version, "show the version"}, {NULL}};
 
 const struct cli_command *const cli_tables[] = {
