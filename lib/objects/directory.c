@@ -7,6 +7,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,8 +25,10 @@
 
 struct directory {
 	struct nh_objects base;
-	int root, uploads; /* descriptors */
+	int root, uploads; /* descriptors; their numbers stay, what they name may be opened anew (look_again) */
 	char *path;
+	pthread_mutex_t lock; /* of look_again */
+	bool opened;          /* whole: failures are outages from now on */
 	atomic_uint_fast64_t next;
 };
 
@@ -37,26 +40,70 @@ struct file_upload {
 
 static struct directory *dir_of(struct nh_objects *o) { return (struct directory *)o; }
 
-/* errno → code and one line that names the place and what to do. */
-static nh_rc fail(const struct directory *d, const char *what, const char *key, struct nh_err *err)
-{
-	int number = errno;
-	if (number == ENOSPC || number == EDQUOT || number == EFBIG)
-		return NH_FAIL(err, NH_ENOSPC, "the object store %s is full: free some space or move it to a larger disk", d->path);
-	return NH_FAIL(err, nh_rc_from_errno(number), "object store %s: cannot %s %s: %s", d->path, what, key, strerror(number));
-}
-
 static void close_fd(int fd)
 {
 	if (fd >= 0)
 		close(fd);
 }
 
+static bool same_folder(const struct directory *d)
+{
+	struct stat held, named;
+	return fstat(d->root, &held) == 0 && stat(d->path, &named) == 0 && held.st_dev == named.st_dev && held.st_ino == named.st_ino;
+}
+
+/*
+ * The folder under the store's path is not the one that is open: it was unmounted, mounted, moved or made anew. Opens what is there now in place of
+ * the old, so that nobody has to restart the server. False where it cannot: no such folder, or one that was never a store and so must not be taken for one.
+ */
+static bool look_again(struct directory *d)
+{
+	pthread_mutex_lock(&d->lock);
+	bool good = same_folder(d);
+	int root = good ? -1 : open(d->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int uploads = root < 0 ? -1 : openat(root, UPLOADS, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	if (uploads >= 0)
+		good = dup3(root, d->root, O_CLOEXEC) >= 0 && dup3(uploads, d->uploads, O_CLOEXEC) >= 0;
+	close_fd(uploads);
+	close_fd(root);
+	pthread_mutex_unlock(&d->lock);
+	return good;
+}
+
+/*
+ * errno → code and one line that names the place and what to do. Once the store is open, everything but a missing object and a full disk is its
+ * trouble and not the caller's: NH_EIO.
+ */
+static nh_rc fail(const struct directory *d, const char *what, const char *key, struct nh_err *err)
+{
+	int number = errno;
+	if (number == ENOSPC || number == EDQUOT || number == EFBIG)
+		return NH_FAIL(err, NH_ENOSPC, "the object store %s is full: free some space or move it to a larger disk", d->path);
+	nh_rc rc = nh_rc_from_errno(number);
+	if (d->opened && rc != NH_ENOTFOUND && rc != NH_ENOMEM)
+		rc = NH_EIO;
+	return NH_FAIL(err, rc, "object store %s: cannot %s %s: %s", d->path, what, key, strerror(number));
+}
+
+static nh_rc gone(const struct directory *d, struct nh_err *err)
+{
+	return NH_FAIL(err, NH_EIO, "the object store %s is not there: mount it, or put it back", d->path);
+}
+
+/* As fail, where nothing that may be missing was asked for. */
+static nh_rc fail_store(const struct directory *d, const char *what, const char *key, struct nh_err *err)
+{
+	nh_rc rc = fail(d, what, key, err);
+	return rc == NH_ENOTFOUND && err ? (err->rc = NH_EIO) : rc == NH_ENOTFOUND ? NH_EIO : rc;
+}
+
+
 static void dir_close(struct nh_objects *o)
 {
 	struct directory *d = dir_of(o);
 	close_fd(d->uploads);
 	close_fd(d->root);
+	pthread_mutex_destroy(&d->lock);
 	free(d->path);
 	free(d);
 }
@@ -69,9 +116,13 @@ static nh_rc dir_upload(struct nh_objects *o, struct nh_object_upload **out, str
 	struct file_upload *u = nh_xcalloc(1, sizeof(*u));
 	u->base.objects = o;
 	snprintf(u->name, sizeof(u->name), "%llu", (unsigned long long)atomic_fetch_add(&d->next, 1));
+	bool there = same_folder(d) || look_again(d);
 	u->fd = openat(d->uploads, u->name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (u->fd < 0) {
-		nh_rc rc = fail(d, "create", "an upload", err);
+	if (u->fd < 0 || !there) {
+		nh_rc rc = there ? fail_store(d, "create", "an upload", err) : gone(d, err);
+		if (u->fd >= 0)
+			unlinkat(d->uploads, u->name, 0);
+		close_fd(u->fd);
 		free(u);
 		return rc;
 	}
@@ -125,7 +176,7 @@ static nh_rc open_folder(const struct directory *d, const char *key, bool make, 
 		bool made = make && mkdirat(at, name, 0700) == 0;
 		int next = (made && fsync(at) != 0) ? -1 : openat(at, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
 		if (next < 0) {
-			nh_rc rc = fail(d, "open", name, err);
+			nh_rc rc = (make ? fail_store : fail)(d, "open", name, err);
 			close(at);
 			return rc;
 		}
@@ -147,7 +198,7 @@ static nh_rc file_commit(struct nh_object_upload *upload, const char *key, struc
 	if (rc == NH_OK)
 		rc = open_folder(d, key, true, &folder, &leaf, err);
 	if (rc == NH_OK && renameat(d->uploads, u->name, folder, leaf) != 0)
-		rc = fail(d, "name", key, err);
+		rc = fail_store(d, "name", key, err);
 	if (rc != NH_OK) {
 		close_fd(folder);
 		file_abort(upload);
@@ -167,6 +218,12 @@ static nh_rc dir_open_read(struct nh_objects *o, const char *key, int *fd, uint6
 	struct directory *d = dir_of(o);
 	struct stat st;
 	int got = openat(d->root, key, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	/* Missing, but perhaps only together with the whole store. */
+	if (got < 0 && (errno == ENOENT || errno == ENOTDIR || errno == ESTALE) && !same_folder(d)) {
+		if (!look_again(d))
+			return gone(d, err);
+		got = openat(d->root, key, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	}
 	if (got < 0)
 		return fail(d, "open", key, err);
 	if (fstat(got, &st) != 0 || !S_ISREG(st.st_mode)) {
@@ -186,7 +243,7 @@ static nh_rc dir_delete(struct nh_objects *o, const char *key, struct nh_err *er
 	struct nh_err inner = NH_ERR_INIT;
 	nh_rc rc = open_folder(d, key, false, &folder, &leaf, &inner);
 	if (rc == NH_ENOTFOUND)
-		return NH_OK;
+		return same_folder(d) ? NH_OK : gone(d, err);
 	if (rc != NH_OK)
 		return NH_FAIL(err, rc, "%s", inner.msg);
 	if (unlinkat(folder, leaf, 0) != 0)
@@ -297,6 +354,9 @@ nh_rc nh_objects_open_dir(const char *path, struct nh_objects **out, struct nh_e
 	d->base.kind = &directory_kind;
 	d->path = nh_xstrdup(nh_slice_str(path));
 	d->uploads = -1;
+	d->base.reading.event = "objects.read";
+	d->base.writing.event = "objects.write";
+	pthread_mutex_init(&d->lock, NULL);
 	d->root = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	nh_rc rc = d->root < 0 ? fail(d, "open", "it", err) : NH_OK;
 	if (rc == NH_OK && mkdirat(d->root, UPLOADS, 0700) != 0 && errno != EEXIST)
@@ -309,6 +369,7 @@ nh_rc nh_objects_open_dir(const char *path, struct nh_objects **out, struct nh_e
 		dir_close(&d->base);
 		return rc;
 	}
+	d->opened = true;
 	*out = &d->base;
 	return NH_OK;
 }

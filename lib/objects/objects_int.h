@@ -3,6 +3,7 @@
  */
 #pragma once
 
+#include "base/episode.h"
 #include "objects/objects.h"
 
 struct nh_objects_kind {
@@ -19,6 +20,8 @@ struct nh_objects_kind {
 
 struct nh_objects {
 	const struct nh_objects_kind *kind;
+	struct nh_episode reading, writing;
+	uint64_t full; /* relaxed atomic */
 };
 
 struct nh_object_upload {

@@ -238,13 +238,60 @@ static void test_refused_folder(void **state)
 	assert_null(o);
 }
 
+/* The folder is moved away (as an unmount does), an empty one appears in its place, and the real one comes back: an outage, and no answer of "not found". */
+static void test_away(void **state)
+{
+	char elsewhere[128];
+	struct nh_objects *o = open_store();
+	struct nh_object_upload *u = NULL;
+	struct nh_objects_stats stats;
+	int fd = -1;
+	uint64_t size = 0;
+	put(o, "f/kept", "1");
+	snprintf(elsewhere, sizeof(elsewhere), "%s.away", root);
+	for (unsigned empty = 0; empty < 2; empty++) {
+		assert_int_equal(rename(root, elsewhere), 0);
+		if (empty)
+			assert_int_equal(mkdir(root, 0700), 0);
+		assert_int_equal(nh_objects_open_read(o, "f/missing", &fd, &size, NULL), NH_EIO);
+		assert_int_equal(nh_objects_upload(o, &u, NULL), NH_EIO);
+		assert_int_equal(nh_objects_delete(o, "f/g/missing", NULL), NH_EIO);
+		nh_objects_stats(o, &stats);
+		assert_false(stats.available);
+		if (empty)
+			assert_int_equal(rmdir(root), 0);
+		assert_int_equal(rename(elsewhere, root), 0);
+		assert_int_equal(nh_objects_open_read(o, "f/missing", &fd, &size, NULL), NH_ENOTFOUND);
+		assert_int_equal(nh_objects_open_read(o, "f/kept", &fd, &size, NULL), NH_OK);
+		close(fd);
+		put(o, "f/new", "2");
+		nh_objects_stats(o, &stats);
+		assert_true(stats.available);
+		assert_int_equal(stats.errors, 3 * (empty + 1));
+	}
+	/* another store, as a restored backup is: taken into use */
+	assert_int_equal(rename(root, elsewhere), 0);
+	struct nh_objects *other = open_store();
+	put(other, "f/restored", "3");
+	nh_objects_close(other);
+	assert_int_equal(nh_objects_open_read(o, "f/restored", &fd, &size, NULL), NH_OK);
+	close(fd);
+	put(o, "f/again", "4");
+	assert_int_equal(nh_objects_open_read(o, "f/again", &fd, &size, NULL), NH_OK);
+	close(fd);
+	nh_objects_close(o);
+	char command[160];
+	snprintf(command, sizeof(command), "rm -rf '%s'", elsewhere);
+	assert_int_equal(system(command), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_keys, make_root, drop_root), cmocka_unit_test_setup_teardown(test_life, make_root, drop_root),
 		cmocka_unit_test_setup_teardown(test_upload, make_root, drop_root), cmocka_unit_test_setup_teardown(test_left_behind, make_root, drop_root),
 		cmocka_unit_test_setup_teardown(test_list, make_root, drop_root), cmocka_unit_test_setup_teardown(test_disk_full, make_root, drop_root),
-		cmocka_unit_test_setup_teardown(test_refused_folder, make_root, drop_root),
+		cmocka_unit_test_setup_teardown(test_refused_folder, make_root, drop_root), cmocka_unit_test_setup_teardown(test_away, make_root, drop_root),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -5,6 +5,9 @@
  * Keys: [a-z0-9._-] segments joined by '/', at most 512 bytes, no empty segment, none that starts with '.'. Anything else: NH_EINVAL.
  * Uploads that no commit ended are removed when the store is opened again.
  *
+ * Outages are NH_EIO (it is away, unreadable or damaged) and NH_ENOSPC: logged once for their episode ("objects.read", "objects.write"), not by callers, and
+ * over by themselves. NH_ENOTFOUND is said only of a store that is there. After a failed fsync an upload is thrown away and never synced again.
+ *
  * thread: any, all functions block; one upload belongs to one thread at a time.  source: design/architecture "5. Data"
  */
 #pragma once
@@ -31,12 +34,18 @@ nh_rc nh_object_upload_fd(struct nh_object_upload *upload, int *fd, struct nh_er
 nh_rc nh_object_upload_commit(struct nh_object_upload *take_upload, const char *key, struct nh_err *err);
 void nh_object_upload_abort(struct nh_object_upload *take_upload); /* NULL legal */
 
-/* nh_objects_open_read - descriptor at offset 0 (caller closes) and size. NH_ENOTFOUND, NH_EINVAL (key), NH_EPERM, NH_EIO. */
+/* nh_objects_open_read - descriptor at offset 0 (caller closes) and size. NH_ENOTFOUND, NH_EINVAL (key), NH_EIO. */
 nh_rc nh_objects_open_read(struct nh_objects *objects, const char *key, int *fd, uint64_t *size, struct nh_err *err);
-/* nh_objects_delete - removes it durably; an absent object is fine. NH_EINVAL (key), NH_EPERM, NH_EIO. */
+/* nh_objects_delete - removes it durably; an absent object is fine. NH_EINVAL (key), NH_EIO. */
 nh_rc nh_objects_delete(struct nh_objects *objects, const char *key, struct nh_err *err);
 /* nh_objects_list - calls each with every key that starts with prefix, in no order, until it returns false. For finding orphans. NH_EIO. */
 nh_rc nh_objects_list(struct nh_objects *objects, const char *prefix, bool (*each)(void *ctx, const char *key, uint64_t size), void *ctx,
                       struct nh_err *err);
+struct nh_objects_stats {
+	bool available;  /* the latest read and the latest write were no outages */
+	uint64_t errors; /* calls that failed by an outage */
+	uint64_t full;   /* those of them that found no room */
+};
+void nh_objects_stats(const struct nh_objects *objects, struct nh_objects_stats *out); /* any thread */
 /* nh_objects_key_valid - is it a legal key? */
 bool nh_objects_key_valid(const char *key);
