@@ -5,6 +5,7 @@
 
 #include "fuzz_db.h"
 
+#include "base/log.h"
 #include "db_int.h"
 
 static const struct nh_driver *engine;
@@ -54,6 +55,7 @@ void fuzz_db_play(struct nh_db *db, void (*play)(void *arg), void *arg)
 
 struct nh_db *fuzz_db_open(struct world *w, nh_rc (*furnish)(struct world *w, struct nh_err *err))
 {
+	nh_log_set_level(NH_LOG_ERROR);
 	struct nh_db *db = testdb_open(0);
 	struct scenario scenario = {w, furnish};
 	struct nh_err err = NH_ERR_INIT;

@@ -40,7 +40,7 @@ static void play(void *arg)
 {
 	nh_slice in = *(const nh_slice *)arg;
 	struct fuzz_api *w = fuzz_api_world();
-	fuzz_api_begin(w);
+	fuzz_api_begin(w, in);
 	for (unsigned i = 0; i < REQUESTS_MAX && in.len > 0; i++)
 		ask(w, fuzz_until(&in, 0x1e), i == 0);
 	fuzz_api_end(w);

@@ -43,7 +43,7 @@ static void play(void *arg)
 	struct fuzz_ask a;
 	size_t objects = 0;
 	bool answered = true;
-	fuzz_api_begin(w);
+	fuzz_api_begin(w, in->body);
 	fuzz_ask_open(w, &a, in->person, NH_LIT("POST /api/orgs/acme/products/-/firmwares"));
 	struct nh_request *req = &a.ex.request;
 	fuzz_ask_header(&a, "content-type", NH_LIT("multipart/form-data; boundary=b"));

@@ -105,8 +105,9 @@ struct fuzz_api *fuzz_api_world(void)
 
 /* ---- one input ----------------------------------------------------------------------------------------------------------- */
 
-void fuzz_api_begin(struct fuzz_api *w)
+void fuzz_api_begin(struct fuzz_api *w, nh_slice input)
 {
+	w->input = input;
 	w->rng = nh_rng_seeded_init(&w->seed, 7);
 	w->api = nh_user_api_new(&(struct nh_user_api_config){
 		.db = w->db,
@@ -229,8 +230,11 @@ void fuzz_ask_check(const struct fuzz_ask *a)
 	FUZZ_CHECK(res->status >= 200 && res->status < 500, "%s %.*s answered with %u: %.*s", nh_http_method_name(a->ex.request.method),
 	           NH_ARG(a->ex.request.path), res->status, NH_ARG(body));
 	check_head(a);
-	for (size_t i = 0; i < NH_ARRAY_LEN(secrets); i++)
-		FUZZ_CHECK(nh_slice_find(body, nh_slice_str(secrets[i])) < 0, "a secret goes out: %.*s", NH_ARG(body));
+	for (size_t i = 0; i < NH_ARRAY_LEN(secrets); i++) {
+		nh_slice secret = nh_slice_str(secrets[i]);
+		/* What was asked may be repeated in the answer, and the fuzzer learns our strings. */
+		FUZZ_CHECK(nh_slice_find(body, secret) < 0 || nh_slice_find(the_world->input, secret) >= 0, "a secret goes out: %.*s", NH_ARG(body));
+	}
 	FUZZ_CHECK(res->status != 204 || body.len == 0, "%.*s", NH_ARG(body));
 	if (!res->type || strncmp(res->type, "application/json", 16) != 0)
 		return;

@@ -18,6 +18,7 @@ struct fuzz_api {
 	struct nh_db *db;
 	struct nh_objects *objects;
 	struct nh_user_api *api;      /* of the input being played: it counts sign-ins */
+	nh_slice input;               /* the one being played */
 	struct nh_user vic;
 	struct nh_rng_seeded seed;
 	struct nh_rng rng;
@@ -34,7 +35,7 @@ struct fuzz_ask {
 
 /* fuzz_api_world - made at the first call. */
 struct fuzz_api *fuzz_api_world(void);
-void fuzz_api_begin(struct fuzz_api *w); /* inside fuzz_db_play */
+void fuzz_api_begin(struct fuzz_api *w, nh_slice input); /* inside fuzz_db_play */
 void fuzz_api_end(struct fuzz_api *w);
 
 /*
