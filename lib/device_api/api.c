@@ -20,6 +20,7 @@ struct nh_device_api *nh_device_api_new(const struct nh_device_api_config *confi
 	api->config = *config;
 	certificates_init(&api->certificates, config->known_certificates ? config->known_certificates : 262144);
 	registry_init(&api->registry);
+	presence_init(&api->presence, api);
 	return api;
 }
 
@@ -50,15 +51,21 @@ nh_rc nh_device_api_start(struct nh_device_api *api, struct nh_server *server, s
 		clean.arena = &arena;
 		NH_TRY(nh_db_write(api->config.db, clean_tx, &clean, err));
 	} while (clean.cleaned >= 500);
+	NH_TRY(presence_start(&api->presence, nh_server_loop(server, 0), err));
 	return rollout_start(&api->rollout, api, nh_server_loop(server, 0), err);
 }
 
-void nh_device_api_stop(struct nh_device_api *api) { rollout_stop(&api->rollout); }
+void nh_device_api_stop(struct nh_device_api *api)
+{
+	rollout_stop(&api->rollout);
+	presence_stop(&api->presence);
+}
 
 void nh_device_api_free(struct nh_device_api *api)
 {
 	if (!api)
 		return;
+	presence_fini(&api->presence);
 	free(api->rollout.groups);
 	certificates_fini(&api->certificates);
 	registry_fini(&api->registry);
@@ -95,6 +102,11 @@ nh_tls_verdict nh_device_api_verify_slow(void *worker, void *app, nh_slice der, 
 	NH_AUTO_ARENA struct nh_arena arena = NH_ARENA_INIT;
 	struct nh_auth_env env = {api->config.db, &arena, api->config.clock, api->config.rng, api->config.hub, &effects};
 	nh_rc rc = nh_device_auth_certificate(&env, &der, 1, &verdict, &err);
+	/* Fails closed; the device comes back, and which outage it was is in the log already. */
+	if (nh_rc_outage(rc)) {
+		TALLY(api, unavailable);
+		return NH_TLS_REFUSE;
+	}
 	if (rc != NH_OK || !verdict.accepted) {
 		TALLY(api, refused);
 		NH_LOG(NH_LOG_INFO, "device.refused", NH_S("device", verdict.identifier), NH_STR("reason", rc == NH_OK ? nh_auth_reason_name(verdict.reason) : err.msg),

@@ -46,6 +46,32 @@ bool registry_get(struct registry *r, int64_t device_id, struct nh_conn_id *out)
 void registry_remove(struct registry *r, int64_t device_id, struct nh_conn_id id); /* only where it is still this one */
 size_t registry_count(struct registry *r);
 
+/* ---- what the database is told of who is here: presence.c ---------------------------------------------------------------- */
+
+struct presence_end;
+
+struct presence {
+	struct nh_device_api *api;
+	struct nh_loop *loop; /* of the timer */
+	struct nh_timer *timer;
+	struct nh_work work;
+	pthread_mutex_t lock; /* of what follows */
+	struct presence_end *ends, **ends_tail;
+	struct nh_seen *seen;
+	size_t seen_count, seen_cap;
+	uint64_t seen_due_ms;
+	bool out;              /* the job */
+	unsigned failures;     /* in a row */
+	uint64_t not_before_ms;
+};
+
+void presence_init(struct presence *p, struct nh_device_api *api);
+nh_rc presence_start(struct presence *p, struct nh_loop *loop, struct nh_err *err);
+void presence_ended(struct presence *p, const struct nh_session *session); /* any thread: the connection is over */
+bool presence_seen(struct presence *p, const struct nh_session *session);  /* any thread; false: no room, say it again later */
+void presence_stop(struct presence *p); /* main; waits until the timer is closed. What comes later is written too. */
+void presence_fini(struct presence *p); /* after the pool was freed: writes what is left */
+
 /* ---- orchestrator driver: rollout.c ------------------------------------------------------------------------------------- */
 
 struct rollout_group {
@@ -77,6 +103,7 @@ struct nh_device_api {
 	struct certificates certificates;
 	struct registry registry;
 	struct rollout rollout;
+	struct presence presence;
 	struct nh_device_api_stats stats; /* relaxed atomics */
 };
 

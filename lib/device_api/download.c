@@ -22,6 +22,14 @@ static nh_rc lookup_tx(struct nh_tx *tx, void *arg, struct nh_err *err)
 
 static void refuse(struct nh_response *res, unsigned status, const char *text) { nh_response_send(res, status, "text/plain; charset=utf-8", nh_slice_str(text)); }
 
+/* A device gives up on 404 and comes back after 503. */
+static void refuse_later(struct nh_response *res, nh_rc rc, const char *missing)
+{
+	if (rc != NH_ENOTFOUND)
+		nh_response_header(res, "Retry-After", NH_LIT("5"));
+	refuse(res, rc == NH_ENOTFOUND ? 404 : 503, rc == NH_ENOTFOUND ? missing : "temporarily unavailable");
+}
+
 void download_firmware(struct nh_request *req, struct nh_response *res)
 {
 	struct nh_device_api *api = req->app;
@@ -34,15 +42,16 @@ void download_firmware(struct nh_request *req, struct nh_response *res)
 	}
 	rc = nh_db_read(api->config.db, lookup_tx, &lookup, &err);
 	if (rc != NH_OK) {
-		refuse(res, rc == NH_ENOTFOUND ? 404 : 503, rc == NH_ENOTFOUND ? "no such firmware" : "temporarily unavailable");
+		refuse_later(res, rc, "no such firmware");
 		return;
 	}
 	int fd = -1;
 	uint64_t size = 0;
 	rc = nh_objects_open_read(api->config.objects, nh_arena_str(req->arena, lookup.target.object_key), &fd, &size, &err);
 	if (rc != NH_OK) {
-		NH_LOG(NH_LOG_ERROR, "download.object_missing", NH_S("key", lookup.target.object_key), NH_STR("why", err.msg));
-		refuse(res, rc == NH_ENOTFOUND ? 404 : 503, "temporarily unavailable");
+		if (!nh_rc_outage(rc)) /* an outage is in the log already */
+			NH_LOG(NH_LOG_ERROR, "download.object_missing", NH_S("key", lookup.target.object_key), NH_STR("why", err.msg));
+		refuse_later(res, rc, "temporarily unavailable");
 		return;
 	}
 	nh_response_header(res, "Cache-Control", NH_LIT("private, max-age=0"));

@@ -2,7 +2,7 @@
  * A device's socket: identity at the upgrade, then the channels. Heartbeats and everything that changes nothing are answered on the loop; join and
  * events become one job at a time, a hub function inside one write transaction, whose effects follow after the reply.
  *
- * A session outlives its connection only while a job is out: then the job's end records the disconnect, so that the last write about a
+ * A session outlives its connection only while a job is out: then the job's end tells presence of the disconnect, so that the last write about a
  * connection is always its end.
  */
 #include <stdlib.h>
@@ -30,54 +30,17 @@ struct session {
 	char join_ref[NH_PHOENIX_REF_MAX + 1];
 	nh_phoenix_ref_kind join_ref_kind;
 	uint16_t close_code;
-	struct nh_work work;     /* the disconnect */
-	struct nh_pool_waiter waiter;
 };
 
 /* ---- disconnect -------------------------------------------------------------------------------------------------------- */
-
-struct disconnect_call {
-	struct session *s;
-	struct nh_arena *arena;
-	struct nh_effects effects;
-};
-
-static nh_rc disconnect_tx(struct nh_tx *tx, void *arg, struct nh_err *err)
-{
-	struct disconnect_call *call = arg;
-	call->effects = (struct nh_effects){0};
-	struct nh_ctx ctx = device_api_ctx(call->s->api, tx, call->arena, &call->effects);
-	return nh_session_disconnect(&ctx, call->s->hub.device_id, call->s->hub.connection_id, NH_SLICE_EMPTY, err);
-}
-
-static void disconnect_run(void *worker, struct nh_work *work)
-{
-	struct session *s = (struct session *)(void *)((char *)work - offsetof(struct session, work));
-	NH_AUTO_ARENA struct nh_arena arena = NH_ARENA_INIT;
-	struct disconnect_call call = {.s = s, .arena = &arena};
-	struct nh_err err = NH_ERR_INIT;
-	if (nh_db_write(s->api->config.db, disconnect_tx, &call, &err) == NH_OK)
-		nh_device_api_effects(s->api, &call.effects);
-	else
-		NH_LOG(NH_LOG_WARN, "device.disconnect_unrecorded", NH_I("device_id", s->hub.device_id), NH_STR("why", err.msg));
-	NH_LOG(NH_LOG_INFO, "device.disconnected", NH_I("device_id", s->hub.device_id), NH_I("code", s->close_code));
-	free(s);
-}
-
-static void disconnect_room(struct nh_pool_waiter *waiter)
-{
-	struct session *s = (struct session *)(void *)((char *)waiter - offsetof(struct session, waiter));
-	if (nh_work_submit(s->api->config.pool, NULL, &s->work) != NH_OK)
-		nh_pool_wait(s->api->config.pool, s->loop, &s->waiter);
-}
 
 static void disconnect(struct session *s)
 {
 	if (s->opened)
 		registry_remove(&s->api->registry, s->hub.device_id, s->id);
-	s->work = (struct nh_work){.run = disconnect_run};
-	s->waiter = (struct nh_pool_waiter){.fn = disconnect_room};
-	disconnect_room(&s->waiter);
+	NH_LOG(NH_LOG_INFO, "device.disconnected", NH_I("device_id", s->hub.device_id), NH_I("code", s->close_code));
+	presence_ended(&s->api->presence, &s->hub);
+	free(s);
 }
 
 static void on_close(struct nh_conn *conn, void *session, uint16_t code)
@@ -85,8 +48,6 @@ static void on_close(struct nh_conn *conn, void *session, uint16_t code)
 	struct session *s = session;
 	s->closed = true;
 	s->close_code = code;
-	if (!s->loop)
-		s->loop = nh_server_loop(s->api->server, 0);
 	if (!s->job_out)
 		disconnect(s);
 }
@@ -161,10 +122,13 @@ static void job_free(struct job *job)
 	free(job);
 }
 
+/* An outage is said once for all by who noticed it. */
+static nh_log_level level_of(nh_rc rc) { return nh_rc_outage(rc) ? NH_LOG_DEBUG : NH_LOG_WARN; }
+
 static void joined(struct nh_conn *conn, struct session *s, struct job *job)
 {
 	if (job->rc != NH_OK) {
-		NH_LOG(NH_LOG_WARN, "device.join_failed", NH_I("device_id", s->hub.device_id), NH_STR("why", job->err.msg));
+		NH_LOG(level_of(job->rc), "device.join_failed", NH_I("device_id", s->hub.device_id), NH_STR("why", job->err.msg));
 		if (!conn)
 			return;
 		reply(conn, s, &job->message, nh_phoenix_join_ref_of(&job->message), "error", json_pack("{s:s}", "error", "could not connect"));
@@ -198,7 +162,7 @@ static void job_done(struct nh_conn *conn, void *arg)
 	if (!job->event)
 		joined(conn, s, job);
 	else if (job->rc != NH_OK && job->rc != NH_ECLOSED)
-		NH_LOG(NH_LOG_WARN, "device.event_failed", NH_I("device_id", s->hub.device_id), NH_STR("event", job->event->name), NH_STR("why", job->err.msg));
+		NH_LOG(level_of(job->rc), "device.event_failed", NH_I("device_id", s->hub.device_id), NH_STR("event", job->event->name), NH_STR("why", job->err.msg));
 	if (job->rc == NH_OK)
 		nh_device_api_effects(s->api, &job->effects);
 	job_free(job);
@@ -271,44 +235,12 @@ static void on_event(struct nh_conn *conn, struct session *s, struct nh_phoenix_
 /* ---- presence ---------------------------------------------------------------------------------------------------------- */
 
 /* A sign of life is worth a write only every quarter of an hour; spread, so that a fleet does not write at once. */
-struct seen_job {
-	struct nh_work work;
-	struct nh_device_api *api;
-	struct nh_seen seen;
-};
-
-static nh_rc seen_tx(struct nh_tx *tx, void *arg, struct nh_err *err)
-{
-	struct seen_job *job = arg;
-	NH_AUTO_ARENA struct nh_arena arena = NH_ARENA_INIT;
-	struct nh_effects effects = {0};
-	struct nh_ctx ctx = device_api_ctx(job->api, tx, &arena, &effects);
-	return nh_session_seen(&ctx, &job->seen, 1, err);
-}
-
-static void seen_run(void *worker, struct nh_work *work)
-{
-	struct seen_job *job = (struct seen_job *)(void *)work;
-	struct nh_err err = NH_ERR_INIT;
-	if (nh_db_write(job->api->config.db, seen_tx, job, &err) != NH_OK)
-		NH_LOG(NH_LOG_WARN, "device.seen_failed", NH_STR("why", err.msg));
-	free(job);
-}
-
 static uint64_t next_seen(const struct session *s, uint64_t now_ms) { return now_ms + SEEN_EVERY_MS + nh_rng_below(s->api->config.rng, SEEN_JITTER_MS); }
 
 static void seen(struct session *s)
 {
 	uint64_t now_ms = nh_loop_now_ms(s->loop);
-	if (now_ms < s->seen_due_ms)
-		return;
-	struct seen_job *job = nh_xcalloc(1, sizeof *job);
-	*job = (struct seen_job){.work = {.run = seen_run}, .api = s->api, .seen = {.device_id = s->hub.device_id, .at_us = nh_clock_now(s->api->config.clock)}};
-	for (size_t i = 0; i < sizeof job->seen.connection_id; i++)
-		job->seen.connection_id[i] = s->hub.connection_id[i];
-	if (nh_work_submit(s->api->config.pool, NULL, &job->work) != NH_OK)
-		free(job); /* the next message tries again */
-	else
+	if (now_ms >= s->seen_due_ms && presence_seen(&s->api->presence, &s->hub))
 		s->seen_due_ms = next_seen(s, now_ms);
 }
 
@@ -373,6 +305,7 @@ static void refuse(struct nh_response *res, unsigned status, const char *text)
 }
 
 #define NOTHING_GIVEN "no certificate pair or shared secrets connection settings were provided"
+#define RETRY_AFTER_S "5"
 #define NOT_REACHED "the platform could not be reached to authenticate this device"
 
 static nh_rc authenticate_secret(struct nh_device_api *api, struct nh_request *req, int64_t *device_id, struct nh_err *err)
@@ -434,6 +367,19 @@ static nh_rc connect_device(struct nh_device_api *api, struct nh_request *req, s
 	return rc == NH_ENOTFOUND ? NH_EAUTH : rc;
 }
 
+static void refuse_for(struct nh_device_api *api, struct nh_response *res, nh_rc rc, const struct nh_err *err)
+{
+	if (rc == NH_EAUTH) {
+		TALLY(api, refused);
+		refuse(res, 401, "");
+		return;
+	}
+	TALLY(api, unavailable);
+	NH_LOG(nh_rc_outage(rc) ? NH_LOG_DEBUG : NH_LOG_ERROR, "device.connect_failed", NH_STR("why", err->msg));
+	nh_response_header(res, "Retry-After", NH_LIT(RETRY_AFTER_S));
+	refuse(res, 503, NOT_REACHED);
+}
+
 void socket_upgrade(struct nh_request *req, struct nh_response *res)
 {
 	struct nh_device_api *api = req->app;
@@ -455,10 +401,7 @@ void socket_upgrade(struct nh_request *req, struct nh_response *res)
 	struct connect_call call = {.api = api, .arena = req->arena};
 	nh_rc rc = connect_device(api, req, &call, &err);
 	if (rc != NH_OK) {
-		TALLY(api, refused);
-		if (rc != NH_EAUTH)
-			NH_LOG(NH_LOG_ERROR, "device.connect_failed", NH_STR("why", err.msg));
-		refuse(res, rc == NH_EAUTH ? 401 : 503, rc == NH_EAUTH ? "" : NOT_REACHED);
+		refuse_for(api, res, rc, &err);
 		return;
 	}
 	nh_device_api_effects(api, &call.effects);

@@ -94,11 +94,19 @@ static const struct {
 	{NH_EPERM, 401, NOT_FOUND_TEXT},
 	{NH_EAUTH, 401, NOT_FOUND_TEXT},
 	{NH_ETOOBIG, 413, "Request Entity Too Large"},
-	{NH_EAGAIN, 503, "The server is busy, please try again."},
+	{NH_EAGAIN, 503, "The server is busy: nothing was changed. Please try again in a few seconds."},
 	{NH_ETIMEOUT, 503, "The server took too long, please try again."},
-	{NH_ENOSPC, 507, "The server's disk is full."},
+	{NH_ENOMEM, 503, "The server has no memory left: nothing was changed. Please try again in a few seconds."},
+	{NH_EIO, 503, "The server cannot use its database or its firmware storage at the moment. Please try again in a few seconds."},
+	{NH_ENOSPC, 507, "The server's disk is full: nothing was changed. Its operator has to free some space; then try again."},
 	{NH_EUNSUPPORTED, 422, NULL},
 };
+
+/* An outage in the middle of a change: most often nothing was changed, but an answer of the database may have been lost after it had done its part. */
+#define PERHAPS_CHANGED                                                                                                             \
+	"The server cannot use its database or its firmware storage at the moment. In rare cases the change has been made all the same: please look, and try " \
+	"again in a few seconds."
+#define RETRY_AFTER_S "5"
 
 static void answer_failure(struct call *call, nh_rc rc, const struct nh_err *err)
 {
@@ -110,10 +118,15 @@ static void answer_failure(struct call *call, nh_rc rc, const struct nh_err *err
 			text = answers[i].text ? answers[i].text : err->msg;
 		}
 	}
+	if (rc == NH_EIO && call->endpoint->write)
+		text = PERHAPS_CHANGED;
+	/* An outage is logged once for its episode, where it was noticed. */
 	if (status >= 500)
-		NH_LOG(NH_LOG_ERROR, "api.failed", NH_S("path", call->req->path), NH_STR("code", nh_rc_name(rc)), NH_STR("why", err->msg));
+		NH_LOG(nh_rc_outage(rc) ? NH_LOG_DEBUG : NH_LOG_ERROR, "api.failed", NH_S("path", call->req->path), NH_STR("code", nh_rc_name(rc)), NH_STR("why", err->msg));
 	if (call->status)
 		status = call->status;
+	if (status == 503)
+		nh_response_header(call->res, "retry-after", NH_LIT(RETRY_AFTER_S));
 	if (call->whole) {
 		send_json(call->req, call->res, status, call->whole);
 	} else if (call->errors) {

@@ -23,9 +23,13 @@ static void metrics(struct nh_request *req, struct nh_response *res)
 	struct nh_server_stats net;
 	struct nh_device_api_stats devices;
 	struct nh_pool_stats pool;
+	struct nh_db_stats db;
+	struct nh_objects_stats objects;
 	nh_server_stats(h->server, &net);
 	nh_device_api_stats(h->device_api, &devices);
 	nh_pool_stats(h->pool, &pool);
+	nh_db_stats(h->db, &db);
+	nh_objects_stats(h->objects, &objects);
 	const struct metric rows[] = {
 		{"connections", "Open connections", GAUGE, net.connections},
 		{"handshakes_running", "TLS handshakes in progress", GAUGE, net.handshaking},
@@ -47,7 +51,20 @@ static void metrics(struct nh_request *req, struct nh_response *res)
 		{"device_replaced_total", "Connections replaced by a newer one of the same device", COUNTER, devices.replaced},
 		{"device_pushes_total", "Messages pushed to devices", COUNTER, devices.pushes},
 		{"device_pushes_lost_total", "Messages not pushed because a mailbox was full", COUNTER, devices.pushes_lost},
+		{"device_unavailable_total", "Devices told to come back later because the database was away or full", COUNTER, devices.unavailable},
+		{"device_disconnects_pending", "Ends of connections not yet written to the database", GAUGE, devices.disconnects_pending},
+		{"presence_batches_total", "Transactions that wrote ends of connections and signs of life", COUNTER, devices.presence_batches},
 		{"certificates_known", "Device certificates in the memory index", GAUGE, devices.certificates_known},
+		{"database_available", "1 while reading and writing the database work", GAUGE, db.available},
+		{"database_reads_total", "Read transactions", COUNTER, db.reads},
+		{"database_writes_total", "Write functions", COUNTER, db.writes},
+		{"database_commits_total", "Write transactions made durable; with SQLite one holds many writes", COUNTER, db.commits},
+		{"database_errors_total", "Reads and writes that failed because the database was away, damaged or full", COUNTER, db.errors},
+		{"database_retries_total", "Writes run again after a collision (PostgreSQL)", COUNTER, db.retries},
+		{"database_reopened_total", "Repairs after a failed write (SQLite), connections opened (PostgreSQL)", COUNTER, db.reopened},
+		{"objects_available", "1 while reading and writing the firmware storage work", GAUGE, objects.available},
+		{"objects_errors_total", "Calls of the firmware storage that failed because it was away, damaged or full", COUNTER, objects.errors},
+		{"storage_full_total", "Calls of database and firmware storage that found no room", COUNTER, db.full + objects.full},
 		{"jobs_queued", "Jobs waiting for a worker", GAUGE, pool.queued},
 		{"jobs_running", "Jobs on workers", GAUGE, pool.running},
 		{"jobs_total", "Jobs submitted", COUNTER, pool.submitted},

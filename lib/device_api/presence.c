@@ -1,0 +1,354 @@
+/*
+ * What the database is told of who is here: ends of connections and signs of life, many in one transaction. Heartbeats touch memory only.
+ *
+ * An end is written at once where nothing else is being written, else with all that gathered meanwhile, so that five thousand ends are some tens of
+ * transactions and not five thousand. Signs of life wait for the next second. What an outage keeps from being written stays here, bounded by the number
+ * of connections there were, and is tried again with growing pauses; what is left when the server stops is written then, or found stale at the next start.
+ *
+ * A late end harms nobody: its row is named by device and connection, and a device that came back meanwhile has another connection.
+ *
+ * source: design/connection-layer "Presence"
+ */
+#include <semaphore.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "device_api_int.h"
+
+#define ENDS_MAX 250   /* in one transaction: three statements each */
+#define SEEN_MAX 500   /* source: hub/device_session.h */
+#define SEEN_CAP 262144 /* kept during an outage; each comes again in a quarter of an hour */
+#define SEEN_EVERY_MS 1000
+#define RETRY_FIRST_MS 1000
+#define RETRY_MAX_MS 30000
+
+struct presence_end {
+	struct presence_end *next;
+	int64_t device_id, at_us;
+	char connection_id[NH_UUID_TEXT_LEN + 1];
+};
+
+/* ---- transactions ------------------------------------------------------------------------------------------------------ */
+
+struct batch {
+	struct nh_device_api *api;
+	struct nh_arena arena;
+	struct nh_effects effects;
+	struct presence_end *ends; /* ends with NULL */
+	const struct nh_seen *seen;
+	size_t count;
+};
+
+static int64_t clock_of_end(void *ctx) { return ((const struct presence_end *)ctx)->at_us; }
+
+/* Each end at its own time, however late it is written. */
+static nh_rc ends_tx(struct nh_tx *tx, void *arg, struct nh_err *err)
+{
+	struct batch *b = arg;
+	b->effects = (struct nh_effects){0};
+	for (struct presence_end *e = b->ends; e; e = e->next) {
+		struct nh_clock clock = {.now_us = clock_of_end, .ctx = e};
+		struct nh_ctx ctx = device_api_ctx(b->api, tx, &b->arena, &b->effects);
+		ctx.clock = &clock;
+		NH_TRY(nh_session_disconnect(&ctx, e->device_id, e->connection_id, NH_SLICE_EMPTY, err));
+	}
+	return NH_OK;
+}
+
+static nh_rc write_ends(struct nh_device_api *api, struct presence_end *ends, struct nh_err *err)
+{
+	struct batch b = {.api = api, .arena = NH_ARENA_INIT, .ends = ends};
+	nh_rc rc = nh_db_write(api->config.db, ends_tx, &b, err);
+	if (rc == NH_OK) {
+		TALLY(api, presence_batches);
+		nh_device_api_effects(api, &b.effects);
+	}
+	nh_arena_fini(&b.arena);
+	return rc;
+}
+
+static nh_rc seen_tx(struct nh_tx *tx, void *arg, struct nh_err *err)
+{
+	struct batch *b = arg;
+	b->effects = (struct nh_effects){0};
+	struct nh_ctx ctx = device_api_ctx(b->api, tx, &b->arena, &b->effects);
+	return nh_session_seen(&ctx, b->seen, b->count, err);
+}
+
+static nh_rc write_seen(struct nh_device_api *api, const struct nh_seen *seen, size_t count, struct nh_err *err)
+{
+	struct batch b = {.api = api, .arena = NH_ARENA_INIT, .seen = seen, .count = count};
+	nh_rc rc = nh_db_write(api->config.db, seen_tx, &b, err);
+	if (rc == NH_OK)
+		TALLY(api, presence_batches);
+	nh_arena_fini(&b.arena);
+	return rc;
+}
+
+/* ---- ends -------------------------------------------------------------------------------------------------------------- */
+
+static struct presence_end *take_ends(struct presence *p, size_t *count)
+{
+	pthread_mutex_lock(&p->lock);
+	struct presence_end *first = p->ends, *last = first;
+	for (*count = first ? 1 : 0; last && last->next && *count < ENDS_MAX; ++*count)
+		last = last->next;
+	if (last) {
+		p->ends = last->next;
+		last->next = NULL;
+	}
+	if (!p->ends)
+		p->ends_tail = &p->ends;
+	pthread_mutex_unlock(&p->lock);
+	return first;
+}
+
+static void put_back(struct presence *p, struct presence_end *ends)
+{
+	struct presence_end *last = ends;
+	while (last->next)
+		last = last->next;
+	pthread_mutex_lock(&p->lock);
+	last->next = p->ends;
+	if (!p->ends)
+		p->ends_tail = &last->next;
+	p->ends = ends;
+	pthread_mutex_unlock(&p->lock);
+}
+
+static void let_go(struct presence *p, struct presence_end *ends, size_t count)
+{
+	for (struct presence_end *next; ends; ends = next) {
+		next = ends->next;
+		free(ends);
+	}
+	__atomic_fetch_sub(&p->api->stats.disconnects_pending, count, __ATOMIC_RELAXED);
+}
+
+/* No outage refused the batch but something in it: each alone, so that one row cannot hold up the others for ever. */
+static nh_rc write_singly(struct presence *p, struct presence_end *ends)
+{
+	while (ends) {
+		struct nh_err err = NH_ERR_INIT;
+		struct presence_end *end = ends;
+		ends = end->next;
+		end->next = NULL;
+		nh_rc rc = write_ends(p->api, end, &err);
+		if (nh_rc_outage(rc)) {
+			end->next = ends;
+			put_back(p, end);
+			return rc;
+		}
+		if (rc != NH_OK)
+			NH_LOG(NH_LOG_WARN, "device.disconnect_unrecorded", NH_I("device_id", end->device_id), NH_STR("why", err.msg));
+		let_go(p, end, 1);
+	}
+	return NH_OK;
+}
+
+/* Until none is left. NH_OK, or the outage that kept the rest. */
+static nh_rc flush_ends(struct presence *p)
+{
+	size_t count = 0;
+	for (struct presence_end *ends; (ends = take_ends(p, &count)) != NULL;) {
+		struct nh_err err = NH_ERR_INIT;
+		nh_rc rc = write_ends(p->api, ends, &err);
+		if (rc == NH_OK) {
+			let_go(p, ends, count);
+			continue;
+		}
+		if (nh_rc_outage(rc)) {
+			put_back(p, ends);
+			return rc;
+		}
+		NH_TRY(write_singly(p, ends));
+	}
+	return NH_OK;
+}
+
+/* ---- signs of life ----------------------------------------------------------------------------------------------------- */
+
+/* Under the lock. */
+static bool seen_due(const struct presence *p, uint64_t now) { return p->seen_count > 0 && now >= p->seen_due_ms; }
+
+/* Where the second is over: one transaction of the oldest; the rest waits for the next. */
+static nh_rc flush_seen(struct presence *p)
+{
+	struct nh_seen batch[SEEN_MAX];
+	struct nh_err err = NH_ERR_INIT;
+	pthread_mutex_lock(&p->lock);
+	size_t count = !seen_due(p, nh_mono_ms()) ? 0 : p->seen_count < SEEN_MAX ? p->seen_count : SEEN_MAX;
+	for (size_t i = 0; i < count; i++)
+		batch[i] = p->seen[i];
+	pthread_mutex_unlock(&p->lock);
+	if (count == 0)
+		return NH_OK;
+	nh_rc rc = write_seen(p->api, batch, count, &err);
+	if (nh_rc_outage(rc))
+		return rc;
+	if (rc != NH_OK)
+		NH_LOG(NH_LOG_WARN, "device.seen_failed", NH_I("devices", count), NH_STR("why", err.msg));
+	pthread_mutex_lock(&p->lock);
+	p->seen_count -= count;
+	for (size_t i = 0; i < p->seen_count; i++)
+		p->seen[i] = p->seen[i + count];
+	p->seen_due_ms = nh_mono_ms() + SEEN_EVERY_MS;
+	pthread_mutex_unlock(&p->lock);
+	return NH_OK;
+}
+
+/* ---- the job ----------------------------------------------------------------------------------------------------------- */
+
+/* Under the lock: is there something to write, and nobody who does? */
+static bool begin(struct presence *p)
+{
+	uint64_t now = nh_mono_ms();
+	if (p->out || now < p->not_before_ms || (!p->ends && !seen_due(p, now)))
+		return false;
+	p->out = true;
+	return true;
+}
+
+/* The job is over; true where it has to go on, since something came after its last look. */
+static bool end_or_go_on(struct presence *p, nh_rc rc)
+{
+	pthread_mutex_lock(&p->lock);
+	p->failures = rc == NH_OK ? 0 : p->failures + 1;
+	uint64_t pause = 0;
+	for (unsigned i = 0; i < p->failures; i++)
+		pause = pause == 0 ? RETRY_FIRST_MS : pause < RETRY_MAX_MS ? pause * 2 : RETRY_MAX_MS;
+	p->not_before_ms = pause ? nh_mono_ms() + pause / 2 + nh_rng_below(p->api->config.rng, pause / 2) : 0;
+	p->out = false;
+	bool more = begin(p);
+	pthread_mutex_unlock(&p->lock);
+	return more;
+}
+
+static void run(void *worker, struct nh_work *work)
+{
+	struct presence *p = (struct presence *)(void *)((char *)work - offsetof(struct presence, work));
+	nh_rc rc;
+	do {
+		rc = flush_ends(p);
+		if (rc == NH_OK)
+			rc = flush_seen(p);
+	} while (end_or_go_on(p, rc));
+}
+
+/* A full queue: the timer tries again. */
+static void kick(struct presence *p)
+{
+	pthread_mutex_lock(&p->lock);
+	bool start = begin(p);
+	pthread_mutex_unlock(&p->lock);
+	if (!start)
+		return;
+	p->work = (struct nh_work){.run = run};
+	if (nh_work_submit(p->api->config.pool, NULL, &p->work) == NH_OK)
+		return;
+	pthread_mutex_lock(&p->lock);
+	p->out = false;
+	pthread_mutex_unlock(&p->lock);
+}
+
+/* ---- what sessions say ------------------------------------------------------------------------------------------------- */
+
+static void copy_id(char *to, const char *from)
+{
+	for (size_t i = 0; i <= NH_UUID_TEXT_LEN; i++)
+		to[i] = from[i];
+}
+
+void presence_ended(struct presence *p, const struct nh_session *session)
+{
+	struct presence_end *end = nh_xcalloc(1, sizeof *end);
+	*end = (struct presence_end){.device_id = session->device_id, .at_us = nh_clock_now(p->api->config.clock)};
+	copy_id(end->connection_id, session->connection_id);
+	TALLY(p->api, disconnects_pending);
+	pthread_mutex_lock(&p->lock);
+	*p->ends_tail = end;
+	p->ends_tail = &end->next;
+	pthread_mutex_unlock(&p->lock);
+	kick(p);
+}
+
+bool presence_seen(struct presence *p, const struct nh_session *session)
+{
+	struct nh_seen seen = {.device_id = session->device_id, .at_us = nh_clock_now(p->api->config.clock)};
+	copy_id(seen.connection_id, session->connection_id);
+	pthread_mutex_lock(&p->lock);
+	bool room = p->seen_count < SEEN_CAP;
+	if (room && p->seen_count == p->seen_cap) {
+		p->seen_cap = p->seen_cap ? p->seen_cap * 2 : 64;
+		p->seen = realloc(p->seen, p->seen_cap * sizeof *p->seen);
+		NH_ASSERT(p->seen);
+	}
+	if (room)
+		p->seen[p->seen_count++] = seen;
+	pthread_mutex_unlock(&p->lock);
+	return room;
+}
+
+/* ---- start and stop ---------------------------------------------------------------------------------------------------- */
+
+static void on_tick(void *arg) { kick(arg); }
+
+static void start_on_loop(void *arg)
+{
+	struct presence *p = arg;
+	p->timer = nh_timer_new(p->loop, on_tick, p);
+	nh_timer_start(p->timer, SEEN_EVERY_MS, SEEN_EVERY_MS);
+}
+
+void presence_init(struct presence *p, struct nh_device_api *api)
+{
+	*p = (struct presence){.api = api};
+	pthread_mutex_init(&p->lock, NULL);
+	p->ends_tail = &p->ends;
+}
+
+nh_rc presence_start(struct presence *p, struct nh_loop *loop, struct nh_err *err)
+{
+	p->loop = loop;
+	nh_rc rc = nh_loop_post(loop, start_on_loop, p);
+	return rc == NH_OK ? NH_OK : NH_FAIL(err, rc, "cannot start the timer of presence");
+}
+
+struct stop {
+	struct presence *presence;
+	sem_t done;
+};
+
+static void stop_on_loop(void *arg)
+{
+	struct stop *stop = arg;
+	nh_timer_close(stop->presence->timer);
+	stop->presence->timer = NULL;
+	sem_post(&stop->done);
+}
+
+void presence_stop(struct presence *p)
+{
+	if (!p->loop)
+		return;
+	struct stop stop = {.presence = p};
+	struct nh_message message = {.fn = stop_on_loop, .arg = &stop};
+	sem_init(&stop.done, 0, 0);
+	nh_loop_send(p->loop, &message);
+	while (sem_wait(&stop.done) != 0)
+		continue;
+	sem_destroy(&stop.done);
+}
+
+void presence_fini(struct presence *p)
+{
+	size_t left = 0;
+	if (flush_ends(p) != NH_OK) {
+		for (struct presence_end *ends; (ends = take_ends(p, &left)) != NULL;)
+			let_go(p, ends, left);
+		NH_LOG(NH_LOG_WARN, "device.disconnects_unwritten", NH_STR("effect", "these devices are shown as connected until the next start"));
+	}
+	free(p->seen);
+	pthread_mutex_destroy(&p->lock);
+}
