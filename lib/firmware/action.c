@@ -65,7 +65,7 @@ static nh_rc act_reboot_param(struct nh_fw_run *run, const struct nh_fw_call *ca
 }
 
 static const struct nh_fw_action actions[] = {
-	{"raw_write", "o|kkkkkkkk", units_stored, nh_fw_act_raw_write, nh_fw_act_raw_data, nh_fw_act_raw_end},
+	{"raw_write", "o|k", units_stored, nh_fw_act_raw_write, nh_fw_act_raw_data, nh_fw_act_raw_end},
 	{"raw_memset", "ocb", units_memset, nh_fw_act_raw_memset},
 	{"trim", "oc", units_trim, nh_fw_act_trim},
 	{"mbr_write", "m", NULL, nh_fw_act_mbr_write},
@@ -127,6 +127,14 @@ static bool argument_ok(const struct nh_fw_run *run, char kind, nh_slice text)
 	}
 }
 
+static nh_rc options_check(const struct nh_fw_action *a, const nh_slice *options, unsigned count, struct nh_err *err)
+{
+	struct nh_disk_cipher *cipher;
+	NH_TRY_CTX(nh_fw_disk_cipher_of(options, count, &cipher, err), err, "%s", a->name);
+	nh_disk_cipher_free(cipher);
+	return NH_OK;
+}
+
 static nh_rc arguments_check(const struct nh_fw_run *run, const struct nh_fw_action *a, const struct nh_fw_call *call, struct nh_err *err)
 {
 	bool optional = false;
@@ -141,9 +149,8 @@ static nh_rc arguments_check(const struct nh_fw_run *run, const struct nh_fw_act
 				return NH_FAIL(err, NH_EFORMAT, "%s: argument %u is missing", a->name, i + 1);
 			return NH_OK;
 		}
-		if (*kind == 'k' && call->args[i].len > 0)
-			return NH_FAIL(err, NH_EUNSUPPORTED, "%s: encryption ('%.*s') isn't supported by this version", a->name,
-				       NH_ARG(nh_slice_sub(call->args[i], 0, 7)));
+		if (*kind == 'k')
+			return options_check(a, &call->args[i], call->arg_count - i, err);
 		if (!argument_ok(run, *kind, call->args[i]))
 			return NH_FAIL(err, NH_EFORMAT, "%s: '%.*s' isn't acceptable as argument %u", a->name, NH_ARG(call->args[i]), i + 1);
 		i++;

@@ -1,5 +1,5 @@
 /*
- * Functions on plain blocks: raw_write (sparse), raw_memset, trim, mbr_write, gpt_write.  source: reference/fwup-format "7.2", "9", "11.3"
+ * Functions on plain blocks: raw_write (sparse, encrypted), raw_memset, trim, mbr_write, gpt_write.  source: reference/fwup-format "7.2", "9", "11.3"
  */
 #include "apply_int.h"
 
@@ -7,6 +7,24 @@ nh_rc nh_fw_act_raw_write(struct nh_fw_run *run, const struct nh_fw_call *call, 
 {
 	run->raw.start = nh_fw_call_number(call, 0) * NH_FW_BLOCK;
 	run->raw.filled = false;
+	nh_disk_cipher_free(run->raw.cipher);
+	return nh_fw_disk_cipher_of(&call->args[1], call->arg_count - 1, &run->raw.cipher, err);
+}
+
+/* Whole blocks at a position of the resource. */
+static nh_rc raw_put(struct nh_fw_run *run, uint64_t position, nh_slice blocks, struct nh_err *err)
+{
+	if (!run->raw.cipher)
+		return nh_fw_cache_write(run->cache, run->raw.start + position, blocks, true, err);
+	uint8_t sealed[16 * NH_FW_BLOCK];
+	while (blocks.len > 0) {
+		size_t n = blocks.len < sizeof sealed ? blocks.len : sizeof sealed;
+		memcpy(sealed, blocks.ptr, n);
+		nh_disk_encrypt(run->raw.cipher, position / NH_FW_BLOCK, sealed, n);
+		NH_TRY(nh_fw_cache_write(run->cache, run->raw.start + position, nh_slice_of(sealed, n), true, err));
+		position += n;
+		blocks = nh_slice_skip(blocks, n);
+	}
 	return NH_OK;
 }
 
@@ -16,7 +34,7 @@ static nh_rc raw_block_put(struct nh_fw_run *run, struct nh_err *err)
 	if (!run->raw.filled)
 		return NH_OK;
 	run->raw.filled = false;
-	return nh_fw_cache_write(run->cache, run->raw.start + run->raw.block_at, nh_slice_of(run->raw.block, NH_FW_BLOCK), true, err);
+	return raw_put(run, run->raw.block_at, nh_slice_of(run->raw.block, NH_FW_BLOCK), err);
 }
 
 nh_rc nh_fw_act_raw_data(struct nh_fw_run *run, uint64_t position, nh_slice bytes, struct nh_err *err)
@@ -28,7 +46,7 @@ nh_rc nh_fw_act_raw_data(struct nh_fw_run *run, uint64_t position, nh_slice byte
 			NH_TRY(raw_block_put(run, err));
 		if (!run->raw.filled && at == 0 && bytes.len >= NH_FW_BLOCK) {
 			n = bytes.len - bytes.len % NH_FW_BLOCK;
-			NH_TRY(nh_fw_cache_write(run->cache, run->raw.start + position, nh_slice_sub(bytes, 0, n), true, err));
+			NH_TRY(raw_put(run, position, nh_slice_sub(bytes, 0, n), err));
 		} else {
 			if (!run->raw.filled) {
 				memset(run->raw.block, 0, sizeof run->raw.block);
@@ -57,7 +75,7 @@ nh_rc nh_fw_act_raw_end(struct nh_fw_run *run, uint64_t size, struct nh_err *err
 	if (!ends_in_hole || data_end > last)
 		return NH_OK;
 	static const uint8_t zeros[NH_FW_BLOCK];
-	return nh_fw_cache_write(run->cache, run->raw.start + last, nh_slice_of(zeros, sizeof zeros), true, err);
+	return raw_put(run, last, nh_slice_of(zeros, sizeof zeros), err);
 }
 
 nh_rc nh_fw_act_raw_memset(struct nh_fw_run *run, const struct nh_fw_call *call, struct nh_err *err)

@@ -45,13 +45,21 @@ static nh_rc calls_check(struct nh_fw_run *run, const struct nh_fw_calls *calls,
 	return calls->malformed ? NH_FAIL(err, NH_EFORMAT, "a funlist in meta.conf is malformed") : NH_OK;
 }
 
+static nh_rc on_resource_check(struct nh_fw_run *run, struct nh_err *err)
+{
+	struct nh_disk_cipher *cipher;
+	NH_TRY_CTX(nh_fw_disk_cipher_of(&run->on->raw_options, 1, &cipher, err), err, "delta-source-raw-options");
+	nh_disk_cipher_free(cipher);
+	return calls_check(run, &run->on->calls, true, err);
+}
+
 static nh_rc task_check(struct nh_fw_run *run, struct nh_err *err)
 {
 	const struct nh_fw_task *t = run->task;
 	NH_TRY(calls_check(run, &t->on_init, false, err));
 	for (size_t i = 0; i < t->on_resource_count; i++) {
 		run->on = &t->on_resources[i];
-		nh_rc rc = run->on->resource ? calls_check(run, &run->on->calls, true, err) :
+		nh_rc rc = run->on->resource ? on_resource_check(run, err) :
 					       NH_FAIL(err, NH_EFORMAT, "Resource '%.*s' used, but metadata is missing. Archive is corrupt.",
 						       NH_ARG(run->on->name));
 		run->on = NULL;
@@ -176,7 +184,9 @@ void nh_fw_apply_free(struct nh_fw_apply *a)
 	nh_fw_run_host_forget(&a->run);
 	nh_fw_cache_free(a->run.cache);
 	nh_fw_reader_free(a->reader);
+	nh_fw_delta_free(a->run.delta);
 	nh_digest_stream_free(a->run.hash);
+	nh_disk_cipher_free(a->run.raw.cipher);
 	NH_IGNORE(nh_fw_destination_close(&a->destination, NULL)); /* finished: closed already; given up: nothing to lose */
 	free(a->resource_done);
 	free(a);

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "crypto/digest.h"
+#include "crypto/disk_cipher.h"
 #include "fat_int.h"
 #include "firmware/apply.h"
 
@@ -12,6 +13,7 @@
 #define NH_FW_BLOCKS_MAX (UINT64_C(1) << 52)
 
 struct nh_fw_action;
+struct nh_fw_delta;
 
 struct nh_fw_run {
 	const struct nh_fw_apply_config *config;
@@ -33,6 +35,7 @@ struct nh_fw_run {
 	const struct nh_fw_on_resource *on;
 	size_t call;                        /* next call of on->calls */
 	const struct nh_fw_action *consumer; /* takes the data; NULL: nobody does */
+	struct nh_fw_delta *delta;          /* the member is a patch; NULL: the data itself */
 	struct nh_digest_stream *hash;
 	size_t run_index;
 	uint64_t run_left, position, stored; /* position in the file, holes included; stored: data bytes so far */
@@ -41,6 +44,7 @@ struct nh_fw_run {
 		uint64_t block_at;              /* file position of block, where filled */
 		bool filled;
 		uint8_t block[NH_FW_BLOCK];
+		struct nh_disk_cipher *cipher;  /* NULL: written as it is */
 	} raw;
 	struct nh_fw_fat_file fat;
 	struct { /* where path_write, pipe_write and ubi_volume_write put it */
@@ -52,7 +56,7 @@ struct nh_fw_run {
 };
 
 /* One function. args: a letter for each argument, behind '|' optional: o block offset, c block count (at least 1), b byte, t text, m mbr, g gpt, u environment,
- * x attribute letters, k raw_write option. */
+ * x attribute letters, k raw_write option (all that follow are). */
 struct nh_fw_action {
 	const char *name;
 	const char *args;
@@ -108,6 +112,9 @@ nh_rc nh_fw_run_env_load(struct nh_fw_run *run, const struct nh_fw_uboot_area *a
 
 /* apply_mbr.c */
 nh_rc nh_fw_mbr_write(struct nh_fw_cache *cache, const struct nh_fw_mbr *mbr, struct nh_err *err);
+/* disk_options.c: options in one or several texts. *out NULL where they ask for no cipher. NH_EFORMAT, NH_EUNSUPPORTED, NH_EINVAL; messages hold no secret. */
+nh_rc nh_fw_disk_cipher_of(const nh_slice *options, size_t count, struct nh_disk_cipher **out, struct nh_err *err);
+
 /* apply_gpt.c: protective MBR and both tables. NH_EFORMAT: no partitions, or one that cannot be said in a table. */
 nh_rc nh_fw_gpt_write(struct nh_fw_cache *cache, const struct nh_fw_gpt *gpt, struct nh_err *err);
 /* Start of primary partition 0..3 as block 0 has it. NH_EFORMAT: no MBR. */
@@ -119,7 +126,14 @@ nh_rc nh_fw_task_choose(struct nh_fw_run *run, nh_slice prefix, const struct nh_
 /* apply_resource.c: one member's data on its way to the task's functions */
 nh_rc nh_fw_resource_begin(struct nh_fw_run *run, const struct nh_fw_on_resource *on, const struct nh_fw_member *member, struct nh_err *err);
 nh_rc nh_fw_resource_data(struct nh_fw_run *run, nh_slice bytes, struct nh_err *err);
+nh_rc nh_fw_resource_put(struct nh_fw_run *run, nh_slice bytes, struct nh_err *err); /* the resource's own bytes, after any patch */
 nh_rc nh_fw_resource_end(struct nh_fw_run *run, struct nh_err *err);
+
+/* apply_delta.c: patches whose old data is on the destination. Errors as nh_fw_vcdiff_feed, nh_fw_disk_cipher_of, FAT. */
+nh_rc nh_fw_delta_new(struct nh_fw_run *run, const struct nh_fw_on_resource *on, struct nh_fw_delta **out, struct nh_err *err);
+nh_rc nh_fw_delta_feed(struct nh_fw_delta *d, nh_slice bytes, struct nh_err *err);
+nh_rc nh_fw_delta_finish(struct nh_fw_delta *d, struct nh_err *err);
+void nh_fw_delta_free(struct nh_fw_delta *d); /* NULL legal */
 
 /* apply_dest.c. source: reference/fwup-format "15.3" */
 struct nh_fw_destination {

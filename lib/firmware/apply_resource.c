@@ -26,20 +26,27 @@ static nh_rc calls_until_consumer(struct nh_fw_run *run, bool may_consume, struc
 	return NH_OK;
 }
 
+/* A member of another size than its resource is a patch. */
+static nh_rc delta_begin(struct nh_fw_run *run, const struct nh_fw_on_resource *on, const struct nh_fw_member *member, struct nh_err *err)
+{
+	const struct nh_fw_resource *r = on->resource;
+	nh_fw_delta_free(run->delta);
+	run->delta = NULL;
+	if (r->run_count != 1 || !member->size_known || member->size == r->size_bytes)
+		return NH_OK;
+	if (on->has_raw_source || on->has_fat_source)
+		return nh_fw_delta_new(run, on, &run->delta, err);
+	return NH_FAIL(err, NH_EUNSUPPORTED,
+		       "File '%.*s' isn't expected size (%llu vs %llu) and xdelta3 patch support not enabled on it. (Add "
+		       "delta-source-raw-offset / delta-source-raw-count or delta-source-fat-offset / delta-source-fat-path)",
+		       NH_ARG(on->name), (unsigned long long)member->size, (unsigned long long)r->size_bytes);
+}
+
 nh_rc nh_fw_resource_begin(struct nh_fw_run *run, const struct nh_fw_on_resource *on, const struct nh_fw_member *member, struct nh_err *err)
 {
 	const struct nh_fw_resource *r = on->resource;
 	NH_ASSERT(r); /* checked when the task was chosen */
-	if (r->run_count == 1 && member->size_known && member->size != r->size_bytes) {
-		bool source = on->has_raw_source || on->has_fat_source;
-		if (!source)
-			return NH_FAIL(err, NH_EUNSUPPORTED,
-				       "File '%.*s' isn't expected size (%llu vs %llu) and xdelta3 patch support not enabled on it. (Add "
-				       "delta-source-raw-offset / delta-source-raw-count or delta-source-fat-offset / delta-source-fat-path)",
-				       NH_ARG(on->name), (unsigned long long)member->size, (unsigned long long)r->size_bytes);
-		return NH_FAIL(err, NH_EUNSUPPORTED, "File '%.*s' isn't expected size (%llu vs %llu) and applying deltas isn't supported by this version",
-			       NH_ARG(on->name), (unsigned long long)member->size, (unsigned long long)r->size_bytes);
-	}
+	NH_TRY(delta_begin(run, on, member, err));
 	run->on = on;
 	run->call = 0;
 	run->run_index = 0;
@@ -71,6 +78,11 @@ nh_rc nh_fw_resource_data(struct nh_fw_run *run, nh_slice bytes, struct nh_err *
 {
 	if (!run->consumer)
 		return NH_OK;
+	return run->delta ? nh_fw_delta_feed(run->delta, bytes, err) : nh_fw_resource_put(run, bytes, err);
+}
+
+nh_rc nh_fw_resource_put(struct nh_fw_run *run, nh_slice bytes, struct nh_err *err)
+{
 	const struct nh_fw_resource *r = run->on->resource;
 	nh_digest_stream_update(run->hash, bytes);
 	while (bytes.len > 0) {
@@ -93,6 +105,8 @@ nh_rc nh_fw_resource_end(struct nh_fw_run *run, struct nh_err *err)
 	const struct nh_fw_action *first = run->consumer;
 	if (first) {
 		uint8_t hash[NH_DIGEST_MAX];
+		if (run->delta)
+			NH_TRY(nh_fw_delta_finish(run->delta, err));
 		nh_digest_stream_final(run->hash, hash);
 		if (run->stored != r->stored_bytes)
 			return NH_FAIL(err, NH_EFORMAT, "%s wrote %llu bytes for '%.*s', but should have written %llu", first->name,

@@ -12,11 +12,9 @@
 #include <unistd.h>
 
 #include "base/arena.h"
-#include "base/cursor.h"
 #include "base/file.h"
 #include "crypto/digest.h"
-
-#define PATCH_HEAD_MAX 4096
+#include "vcdiff_int.h"
 
 struct nh_fw_verifier {
 	struct nh_fw_reader *reader;
@@ -65,7 +63,7 @@ static nh_rc on_data(void *ctx, nh_slice bytes, struct nh_err *err)
 	struct nh_fw_verifier *v = ctx;
 	v->bytes += bytes.len;
 	if (v->patch) {
-		nh_buf_put_slice(&v->head, nh_slice_sub(bytes, 0, PATCH_HEAD_MAX - v->head.len));
+		nh_buf_put_slice(&v->head, nh_slice_sub(bytes, 0, NH_FW_VCDIFF_HEAD_MAX - v->head.len));
 		return NH_OK;
 	}
 	if (v->bytes > v->now->stored_bytes)
@@ -74,50 +72,11 @@ static nh_rc on_data(void *ctx, nh_slice bytes, struct nh_err *err)
 	return NH_OK;
 }
 
-static uint64_t varint(struct nh_rd *r)
-{
-	uint64_t value = 0;
-	for (unsigned i = 0; i < 9; i++) {
-		uint8_t b = nh_rd_u8(r);
-		value = value << 7 | (b & 0x7f);
-		if (!(b & 0x80))
-			return value;
-	}
-	r->failed = true;
-	return 0;
-}
-
-/* VCDIFF header and the header of the first window. */
-static bool patch_begins_well(nh_slice head)
-{
-	struct nh_rd r = nh_rd_of(head);
-	if (nh_rd_u32be(&r) != 0xd6c3c400)
-		return false;
-	uint8_t indicator = nh_rd_u8(&r);
-	if (indicator & ~4u) /* secondary compression, own code table: not supported by the format's users */
-		return false;
-	if (indicator & 4)
-		nh_rd_skip(&r, (size_t)varint(&r));
-	uint8_t window = nh_rd_u8(&r);
-	if (window & ~5u)
-		return false;
-	if (window & 1) {
-		varint(&r);
-		varint(&r);
-	}
-	varint(&r);
-	uint64_t target = varint(&r);
-	uint8_t delta = nh_rd_u8(&r);
-	for (unsigned i = 0; i < 3; i++)
-		varint(&r);
-	return nh_rd_ok(&r) && delta == 0 && target <= 64u << 20;
-}
-
 static nh_rc on_end(void *ctx, uint64_t size, struct nh_err *err)
 {
 	struct nh_fw_verifier *v = ctx;
 	if (v->patch)
-		return patch_begins_well(nh_buf_slice(&v->head)) ? NH_OK :
+		return nh_fw_vcdiff_begins_well(nh_buf_slice(&v->head)) ? NH_OK :
 			REFUSE(v, NH_FW_FAULT_TAMPERED,
 			       "xdelta3 error: '%.*s' has %llu bytes instead of %llu and isn't a VCDIFF patch either", NH_ARG(v->now->name),
 			       (unsigned long long)size, (unsigned long long)v->now->size_bytes);

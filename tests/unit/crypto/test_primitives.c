@@ -5,6 +5,7 @@
 
 #include "base/encode.h"
 #include "crypto/aead.h"
+#include "crypto/disk_cipher.h"
 #include "crypto/ed25519.h"
 #include "crypto/hmac.h"
 #include "crypto/password.h"
@@ -251,11 +252,49 @@ static void secrets(void **state)
 	nh_wipe(NULL, 0);
 }
 
+/* IEEE 1619-2007 vector 10 (XTS, data unit 0xff); CBC: NIST SP 800-38A F.2.5's key on a block of zeros, made by OpenSSL. */
+static void disk_ciphers(void **state)
+{
+	static const struct {
+		nh_disk_cipher_kind kind;
+		const char *key;
+		uint64_t number;
+		bool counting; /* plain text 00 01 … ff 00 …, else zeros */
+		const char *begins;
+	} rows[] = {
+		{NH_DISK_AES_XTS_PLAIN64,
+		 "27182818284590452353602874713526624977572470936999595749669676273141592653589793238462643383279502884197169399375105820974944592", 0xff, true,
+		 "1c3b3a102f770386e4836c99e370cf9bea00803f5e482357a4ae12d414a3e63b"},
+		{NH_DISK_AES_CBC_PLAIN, "603deb1015ca71be2b73aef0857d77811f352c073b6108d72d9810a30914dff4", 0x0100000002, false, "0a6fec9d16ec416bd55691702d02fbdd700a90542c48c9610ca2d9ee8633dea4"},
+	};
+	for (size_t i = 0; i < NH_ARRAY_LEN(rows); i++) {
+		NH_AUTO_BUF struct nh_buf key = NH_BUF_INIT;
+		struct nh_disk_cipher *c;
+		struct nh_err err = NH_ERR_INIT;
+		uint8_t plain[2 * NH_DISK_BLOCK], bytes[2 * NH_DISK_BLOCK];
+		for (size_t k = 0; k < sizeof plain; k++)
+			plain[k] = rows[i].counting ? (uint8_t)k : 0;
+		memcpy(bytes, plain, sizeof bytes);
+		unhex(&key, rows[i].key);
+		assert_int_equal(nh_disk_cipher_new(rows[i].kind, nh_buf_slice(&key), &c, &err), NH_OK);
+		nh_disk_encrypt(c, rows[i].number, bytes, sizeof bytes);
+		assert_hex(bytes, strlen(rows[i].begins) / 2, rows[i].begins);
+		assert_memory_not_equal(bytes, bytes + NH_DISK_BLOCK, NH_DISK_BLOCK); /* equal blocks with other numbers */
+		nh_disk_decrypt(c, rows[i].number + 1, bytes + NH_DISK_BLOCK, NH_DISK_BLOCK);
+		nh_disk_decrypt(c, rows[i].number, bytes, NH_DISK_BLOCK);
+		assert_memory_equal(bytes, plain, sizeof bytes);
+		nh_disk_cipher_free(c);
+		assert_int_equal(nh_disk_cipher_new(rows[i].kind, nh_slice_sub(nh_buf_slice(&key), 1, SIZE_MAX), &c, &err), NH_EINVAL);
+		assert_null(c);
+	}
+	nh_disk_cipher_free(NULL);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(digests), cmocka_unit_test(hmacs),	cmocka_unit_test(pbkdf2), cmocka_unit_test(ed25519),
-		cmocka_unit_test(aead),	   cmocka_unit_test(passwords), cmocka_unit_test(secrets),
+		cmocka_unit_test(aead), cmocka_unit_test(disk_ciphers),	   cmocka_unit_test(passwords), cmocka_unit_test(secrets),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

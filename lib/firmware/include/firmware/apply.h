@@ -2,7 +2,7 @@
  * Applying an archive to a disk image or device: push-fed, one pass, no temporary storage. The signature of meta.conf is checked, a task chosen and
  * its requirements met before the first byte is written; each resource is hashed while it is written; what switches slots (on-finish)
  * runs only after every resource verified, and reaches the medium last. Functions that act on the host
- * (execute, path_write, pipe_write, ubi_volume_write) are refused before the first write unless the caller allows them. Deltas and encryption are refused.
+ * (execute, path_write, pipe_write, ubi_volume_write) are refused before the first write unless the caller allows them. Deltas take their old data from the destination.
  *
  * Blocks on disk I/O: call it on a worker or in a command-line program. Error messages are the reference tool's, without "fwup: ".
  * thread: one at a time.  source: reference/fwup-format "9", "10", "11", "15.3"
@@ -62,7 +62,7 @@ void nh_fw_apply_free(struct nh_fw_apply *a);
 /*
  * nh_fw_apply_feed - takes all of bytes. A failure is final (later calls repeat it); unwritten data was discarded and on-error has run when it
  * returns. NH_EAUTH (signature, no key), NH_EFORMAT (archive), NH_ENOTFOUND (no applicable task), NH_EPERM (an error() of the task, a function that needs `unsafe`),
- * NH_EUNSUPPORTED (delta, encryption, unknown functions), NH_EIO, NH_ENOSPC (destination), NH_ETOOBIG.
+ * NH_EUNSUPPORTED (a patch where the task has no old data for it, unknown functions and ciphers), NH_EIO, NH_ENOSPC (destination), NH_ETOOBIG.
  */
 nh_rc nh_fw_apply_feed(struct nh_fw_apply *a, nh_slice bytes, struct nh_err *err);
 bool nh_fw_apply_done(const struct nh_fw_apply *a); /* no further bytes are needed: call finish */
