@@ -163,7 +163,7 @@ static void upgrade(struct exchange *ex)
 		handler->on_close(NULL, res->session, NH_WS_CLOSE_ABNORMAL);
 		if (rc == NH_EUNSUPPORTED)
 			nh_response_header(res, "Sec-WebSocket-Version", NH_LIT("13"));
-		exchange_fault(c, ex, rc == NH_EUNSUPPORTED ? 426 : 400, err.msg);
+		exchange_fault(c, ex, rc == NH_EUNSUPPORTED ? 426 : rc == NH_EPERM ? 403 : 400, err.msg);
 		return;
 	}
 	char accept[NH_WS_ACCEPT_LEN + 1];

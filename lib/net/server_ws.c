@@ -58,7 +58,7 @@ static void deliver(struct nh_conn *c, const struct nh_ws_event *ev)
 		break;
 	case NH_WS_EV_PING:
 		nh_ws_put_frame(&pong, NH_WS_PONG, ev->data, NULL);
-		NH_IGNORE(conn_write(c, nh_buf_slice(&pong))); /* closed: the loop around sees the state */
+		nh_ws_send_frame(c, nh_buf_slice(&pong)); /* under the cap of all output: who pings and never reads must not fill our memory */
 		break;
 	case NH_WS_EV_CLOSE:
 		/* source: reference/device-protocol "4": 1000 answers a valid code, and an empty close frame */

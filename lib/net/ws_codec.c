@@ -306,6 +306,30 @@ void nh_ws_accept_key(nh_slice key, char out[NH_WS_ACCEPT_LEN + 1])
 		out[i] = nh_buf_cstr(&encoded)[i];
 }
 
+/* The name without its port; brackets of IPv6 stay. */
+static nh_slice host_name(nh_slice authority)
+{
+	nh_slice name = authority, rest;
+	if (nh_slice_starts(authority, NH_LIT("["))) {
+		ptrdiff_t end = nh_slice_chr(authority, ']');
+		return end < 0 ? authority : nh_slice_sub(authority, 0, (size_t)end + 1);
+	}
+	nh_slice_cut(authority, ':', &name, &rest);
+	return name;
+}
+
+/* Browsers name the page that asks; a page of another host has no business here. Devices send no Origin. */
+static bool origin_fits(const struct nh_http_request_head *head)
+{
+	nh_slice origin = nh_http_header_get(&head->headers, "origin"), scheme;
+	size_t count = nh_http_header_count(&head->headers, "origin");
+	if (count == 0)
+		return true;
+	if (count > 1 || !nh_slice_cut(origin, ':', &scheme, &origin) || !nh_slice_starts(origin, NH_LIT("//")))
+		return false;
+	return nh_slice_ieq(host_name(nh_slice_skip(origin, 2)), host_name(head->host));
+}
+
 nh_rc nh_ws_server_check(const struct nh_http_request_head *head, nh_slice *key, struct nh_err *err)
 {
 	NH_AUTO_BUF struct nh_buf nonce = NH_BUF_INIT;
@@ -324,6 +348,8 @@ nh_rc nh_ws_server_check(const struct nh_http_request_head *head, nh_slice *key,
 		return NH_FAIL(err, NH_EFORMAT, "'sec-websocket-key' header must be 16 bytes in base64");
 	if (head->framing != NH_HTTP_NO_BODY)
 		return NH_FAIL(err, NH_EFORMAT, "a WebSocket upgrade must not have a body");
+	if (!origin_fits(head))
+		return NH_FAIL(err, NH_EPERM, "the page that asks is of another origin");
 	return NH_OK;
 }
 

@@ -209,6 +209,13 @@ static void handshake(void **state)
 		{"GET /s HTTP/1.1\r\n" GOOD V13 KEY KEY "\r\n", NH_EFORMAT},
 		{"GET /s HTTP/1.1\r\n" GOOD V13 "Sec-WebSocket-Key: c2hvcnQ=\r\n\r\n", NH_EFORMAT},
 		{"GET /s HTTP/1.1\r\n" GOOD V13 KEY "Content-Length: 3\r\n\r\n", NH_EFORMAT},
+		{"GET /s HTTP/1.1\r\n" GOOD V13 KEY "Origin: https://H:99\r\n\r\n", NH_OK},
+		{"GET /s HTTP/1.1\r\n" GOOD V13 KEY "Origin: https://hh\r\n\r\n", NH_EPERM},
+		{"GET /s HTTP/1.1\r\n" GOOD V13 KEY "Origin: https://h.evil\r\n\r\n", NH_EPERM},
+		{"GET /s HTTP/1.1\r\n" GOOD V13 KEY "Origin: null\r\n\r\n", NH_EPERM},
+		{"GET /s HTTP/1.1\r\n" GOOD V13 KEY "Origin: h\r\n\r\n", NH_EPERM},
+		{"GET /s HTTP/1.1\r\n" GOOD V13 KEY "Origin:\r\n\r\n", NH_EPERM},
+		{"GET /s HTTP/1.1\r\n" GOOD V13 KEY "Origin: https://h\r\nOrigin: https://h\r\n\r\n", NH_EPERM},
 	};
 	for (size_t i = 0; i < NH_ARRAY_LEN(rows); i++) {
 		struct nh_http_scan scan = {0};

@@ -113,7 +113,8 @@ bool nh_ws_close_code_valid(uint16_t code);
 void nh_ws_accept_key(nh_slice key, char out[NH_WS_ACCEPT_LEN + 1]);
 /*
  * nh_ws_server_check - is this request a proper upgrade? *key is a view of Sec-WebSocket-Key.
- * NH_EFORMAT: answer 400. NH_EUNSUPPORTED: other version: 426 with "Sec-WebSocket-Version: 13". NH_EINVAL: not GET (405/400). err has a text for the body.
+ * NH_EFORMAT: answer 400. NH_EUNSUPPORTED: other version: 426 with "Sec-WebSocket-Version: 13". NH_EINVAL: not GET (405/400). NH_EPERM: Origin names
+ * another host than Host: 403. err has a text for the body. source: RFC 6455 4.2, 10.2; reference/device-protocol "2.4"
  */
 nh_rc nh_ws_server_check(const struct nh_http_request_head *head, nh_slice *key, struct nh_err *err);
 /* nh_ws_client_check - is this a valid 101 for the key we sent? NH_EFORMAT: headers or accept value wrong, or an extension or subprotocol nobody asked for. */
