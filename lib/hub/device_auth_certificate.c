@@ -106,10 +106,10 @@ static nh_auth_reason check_dates(const struct nh_cert *cert, const struct signe
 	return NH_AUTH_ACCEPTED_KNOWN;
 }
 
-/* A device's certificate: for clients where it says for what, no CA, nothing critical that we do not know. */
+/* A device's certificate: for clients where it says for what, no CA, nothing critical that we do not know, a name that is text. */
 static bool usable(const struct nh_cert *cert)
 {
-	if (cert->is_ca || cert->unknown_critical)
+	if (cert->is_ca || cert->unknown_critical || !nh_input_text_ok(cert->common_name, NH_TEXT_MAX_BYTES))
 		return false;
 	return !cert->has_ext_key_usage || (cert->ext_key_usage & (NH_EKU_CLIENT_AUTH | NH_EKU_ANY)) != 0;
 }

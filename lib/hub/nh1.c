@@ -78,7 +78,7 @@ static bool read_payload(struct nh_arena *arena, nh_slice base64, nh_slice *iden
 		return false;
 	*identifier = data->bytes;
 	*signed_at_ms = at->number;
-	return data->bytes.len > 0 && data->bytes.len <= IDENTIFIER_MAX && nh_utf8_valid(data->bytes);
+	return data->bytes.len > 0 && data->bytes.len <= IDENTIFIER_MAX && nh_utf8_valid(data->bytes) && nh_slice_chr(data->bytes, 0) < 0;
 }
 
 static bool header_fits(nh_slice value)
