@@ -113,21 +113,27 @@ static inline nh_rc run_scenario(struct nh_tx *tx, void *arg, struct nh_err *err
 	return s->run(w, err);
 }
 
-/* Runs the scenario on a fresh database of each engine at hand. */
+/* Runs the scenario on a fresh database of one engine; false where that engine is not at hand. A failure's message begins with `what`. */
+static inline bool on_engine(unsigned engine, nh_rc (*run)(struct world *w, struct nh_err *err), void *arg, const char *what)
+{
+	struct nh_db *db = testdb_open(engine);
+	if (!db)
+		return false;
+	struct world world = {.arg = arg};
+	struct scenario s = {&world, run};
+	struct nh_err err = NH_ERR_INIT;
+	nh_rc rc = nh_db_write(db, run_scenario, &s, &err);
+	json_decref(world.errors);
+	nh_arena_fini(&world.arena);
+	testdb_close(db);
+	if (rc != NH_OK)
+		fail_msg("%s%s: %s", what, testdb_name(engine), err.msg);
+	return true;
+}
+
+/* The same on each engine at hand. */
 static inline void on_each_engine(nh_rc (*run)(struct world *w, struct nh_err *err), void *arg)
 {
-	for (unsigned engine = 0; engine < TESTDB_ENGINES; engine++) {
-		struct nh_db *db = testdb_open(engine);
-		if (!db)
-			continue;
-		struct world world = {.arg = arg};
-		struct scenario s = {&world, run};
-		struct nh_err err = NH_ERR_INIT;
-		nh_rc rc = nh_db_write(db, run_scenario, &s, &err);
-		json_decref(world.errors);
-		nh_arena_fini(&world.arena);
-		testdb_close(db);
-		if (rc != NH_OK)
-			fail_msg("%s: %s", testdb_name(engine), err.msg);
-	}
+	for (unsigned engine = 0; engine < TESTDB_ENGINES; engine++)
+		on_engine(engine, run, arg, "");
 }

@@ -1,39 +1,9 @@
 /*
  * Certificates of devices, and device CAs with proof of possession. Everything is issued here with real keys.
  */
-#include "hub_world.h"
+#include "rollout_pki.h"
 
-#include "base/encode.h"
-#include "crypto/pki.h"
 #include "hub/certificates.h"
-
-struct pair {
-	struct nh_key *key;
-	struct nh_cert *cert;
-};
-
-static void pair_fini(struct pair *p)
-{
-	nh_key_free(p->key);
-	nh_cert_free(p->cert);
-	*p = (struct pair){0};
-}
-#define AUTO_PAIR __attribute__((cleanup(pair_fini))) struct pair
-
-static nh_rc issue(struct world *w, struct nh_cert_profile profile, const char *name, const struct pair *issuer, struct nh_key *key, struct pair *out,
-                   struct nh_err *err)
-{
-	NH_AUTO_BUF struct nh_buf spki = NH_BUF_INIT;
-	NH_AUTO_BUF struct nh_buf der = NH_BUF_INIT;
-	if (key)
-		out->key = key;
-	else
-		NH_TRY(nh_key_generate_p256(&out->key, err));
-	NH_TRY(nh_key_put_spki(&spki, out->key, err));
-	profile.common_name = nh_slice_str(name);
-	NH_TRY(nh_cert_issue(&der, &profile, nh_buf_slice(&spki), issuer ? issuer->cert : NULL, issuer ? issuer->key : out->key, &nh_rng_system, err));
-	return nh_cert_parse_der(nh_buf_slice(&der), &out->cert, err);
-}
 
 static const char *base64_pem(struct world *w, const struct nh_cert *cert)
 {
@@ -44,14 +14,7 @@ static const char *base64_pem(struct world *w, const struct nh_cert *cert)
 	return nh_arena_str(&w->arena, nh_buf_slice(&text));
 }
 
-#define YEAR_US (INT64_C(365) * 86400 * NH_US_PER_S)
-
-static nh_rc make_ca(struct world *w, const char *name, struct pair *out, struct nh_err *err)
-{
-	struct nh_cert_profile profile = nh_cert_profile_ca(w->now_us, 10 * YEAR_US);
-	profile.aki = profile.ski = true;
-	return issue(w, profile, name, NULL, NULL, out, err);
-}
+#define YEAR_US (365 * DAY_US)
 
 static nh_rc make_proof(struct world *w, const struct pair *ca, nh_slice uri, bool critical, struct pair *out, struct nh_err *err)
 {
@@ -59,7 +22,7 @@ static nh_rc make_proof(struct world *w, const struct pair *ca, nh_slice uri, bo
 	struct nh_san san = {NH_SAN_URI, uri};
 	profile.sans = &san;
 	profile.san_count = uri.ptr ? 1 : 0;
-	return issue(w, profile, "certificate-verification", ca, NULL, out, err);
+	return issue(profile, "certificate-verification", ca, NULL, out, err);
 }
 
 static nh_rc token_uri(struct world *w, const struct nh_actor *actor, int64_t org_id, nh_slice *out, struct nh_err *err)
@@ -128,8 +91,8 @@ static nh_rc cas(struct world *w, struct nh_err *err)
 	nh_slice uri, eves_uri;
 	NH_TRY(token_uri(w, &w->as_ada, w->acme.id, &uri, err));
 	NH_TRY(token_uri(w, &w->as_eve, w->other.id, &eves_uri, err));
-	NH_TRY(make_ca(w, "Factory", &ca, err));
-	NH_TRY(make_ca(w, "Factory", &stranger, err));
+	NH_TRY(make_ca(w, "Factory", NULL, 10 * YEAR_US, &ca, err));
+	NH_TRY(make_ca(w, "Factory", NULL, 10 * YEAR_US, &stranger, err));
 	NH_TRY(make_proof(w, &ca, uri, false, &proof, err));
 	NH_TRY(make_proof(w, &stranger, uri, false, &forged, err));
 	NH_TRY(make_proof(w, &ca, NH_LIT("urn:nerveshub:verify:1.1.1.x"), false, &wrong_uri, err));
@@ -159,14 +122,14 @@ static nh_rc cas(struct world *w, struct nh_err *err)
 	AUTO_PAIR bare_proof = {0};
 	struct nh_cert_profile profile = nh_cert_profile_ca(w->now_us, YEAR_US);
 	profile.ski = profile.aki = false;
-	NH_TRY(issue(w, profile, "No identifiers", NULL, NULL, &bare, err));
+	NH_TRY(issue(profile, "No identifiers", NULL, NULL, &bare, err));
 	CHECK_RC(NH_EINVAL, add_ca(w, &w->as_ada, w->acme.id, bare.cert, proof.cert, NULL, &c));
 	CHECK(refused_with(w, "ski", "can't be blank"));
 	profile.ski = true;
-	NH_TRY(issue(w, profile, "Child", &ca, NULL, &child, err));
+	NH_TRY(issue(profile, "Child", &ca, NULL, &child, err));
 	CHECK_RC(NH_EINVAL, add_ca(w, &w->as_ada, w->acme.id, child.cert, proof.cert, NULL, &c));
 	CHECK(refused_with(w, "aki", "can't be blank"));
-	NH_TRY(issue(w, profile, "Root without authority", NULL, NULL, &rootless, err));
+	NH_TRY(issue(profile, "Root without authority", NULL, NULL, &rootless, err));
 	NH_TRY(make_proof(w, &rootless, uri, false, &bare_proof, err));
 	OK(add_ca(w, &w->as_ada, w->acme.id, rootless.cert, bare_proof.cert, NULL, &c));
 	OK(nh_ca_certificate_delete(&w->ctx, &w->as_ada, w->acme.id, rootless.cert->serial_decimal, E(w)));
@@ -215,12 +178,12 @@ static nh_rc certificates(struct world *w, struct nh_err *err)
 	NH_AUTO_JSON json_t *none = json_object();
 	OK(nh_device_create(&w->ctx, &w->as_ada, &w->widget, NH_LIT("a"), none, &a, NULL, E(w)));
 	OK(nh_device_create(&w->ctx, &w->as_ada, &w->widget, NH_LIT("b"), none, &b, NULL, E(w)));
-	NH_TRY(make_ca(w, "Factory", &ca, err));
+	NH_TRY(make_ca(w, "Factory", NULL, 10 * YEAR_US, &ca, err));
 	struct nh_cert_profile profile = nh_cert_profile_device(w->now_us, YEAR_US);
-	NH_TRY(issue(w, profile, "a", &ca, NULL, &one, err));
-	NH_TRY(issue(w, profile, "a", &ca, one.key, &renewed, err));
+	NH_TRY(issue(profile, "a", &ca, NULL, &one, err));
+	NH_TRY(issue(profile, "a", &ca, one.key, &renewed, err));
 	profile.aki = false;
-	nh_rc rc = issue(w, profile, "a", &ca, NULL, &no_aki, err);
+	nh_rc rc = issue(profile, "a", &ca, NULL, &no_aki, err);
 	if (rc != NH_OK)
 		return rc;
 
@@ -255,7 +218,6 @@ static nh_rc certificates(struct world *w, struct nh_err *err)
 	/* deleting the device forgets the other one too */
 	OK(nh_device_delete(&w->ctx, &w->as_ada, &a, E(w)));
 	CHECK(effects_of(w, NH_EFFECT_CERT_FORGET) == 2);
-	one.key = NULL; /* shared with renewed, which frees it */
 	return NH_OK;
 }
 static void test_certificates(void **state) { on_each_engine(certificates, NULL); }
@@ -272,10 +234,10 @@ static nh_rc foreign_signer(struct world *w, struct nh_err *err)
 	nh_slice uri;
 	NH_AUTO_JSON json_t *none = json_object();
 	OK(nh_device_create(&w->ctx, &w->as_ada, &w->widget, NH_LIT("a"), none, &device, NULL, E(w)));
-	NH_TRY(make_ca(w, "Factory", &ca, err));
+	NH_TRY(make_ca(w, "Factory", NULL, 10 * YEAR_US, &ca, err));
 	NH_TRY(token_uri(w, &w->as_eve, w->other.id, &uri, err));
 	NH_TRY(make_proof(w, &ca, uri, false, &eves_proof, err));
-	NH_TRY(issue(w, nh_cert_profile_device(w->now_us, YEAR_US), "a", &ca, NULL, &cert, err));
+	NH_TRY(issue(nh_cert_profile_device(w->now_us, YEAR_US), "a", &ca, NULL, &cert, err));
 	OK(add_ca(w, &w->as_eve, w->other.id, ca.cert, eves_proof.cert, NULL, &c));
 	CHECK_RC(NH_EINVAL, add_cert(w, &device, cert.cert, &out));
 	CHECK(refused_with(w, "org", "Signer CA registered with another org"));

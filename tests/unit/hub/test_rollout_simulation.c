@@ -367,18 +367,10 @@ static nh_rc simulate(struct world *w, struct nh_err *err)
 
 static void run(unsigned engine, struct outcome *outcome)
 {
-	struct nh_db *db = testdb_open(engine);
-	if (!db)
+	char what[32];
+	snprintf(what, sizeof(what), "seed %llu, ", (unsigned long long)outcome->seed);
+	if (!on_engine(engine, simulate, outcome, what))
 		return;
-	struct world world = {.arg = outcome};
-	struct scenario s = {&world, simulate};
-	struct nh_err err = NH_ERR_INIT;
-	nh_rc rc = nh_db_write(db, run_scenario, &s, &err);
-	json_decref(world.errors);
-	nh_arena_fini(&world.arena);
-	testdb_close(db);
-	if (rc != NH_OK)
-		fail_msg("%s, seed %llu: %s", testdb_name(engine), (unsigned long long)outcome->seed, err.msg);
 	print_message("# %s, seed %llu: sent %zu, failed %zu, reverted %zu, succeeded %zu\n", testdb_name(engine), (unsigned long long)outcome->seed,
 	              outcome->sent, outcome->failed, outcome->reverted, outcome->succeeded);
 }
