@@ -231,6 +231,7 @@ static struct nh_link_config link_config(struct device *d, const struct nh_link_
 	const struct nh_fleet_config *c = &d->fleet->config;
 	struct nh_link_config config = {.host = c->server, .ca_pem = c->ca_pem, .public_keys = &c->public_key, .public_key_count = 1, .platform = p, .platform_ctx = d,
 					.on_event = on_link_event, .event_ctx = d, .clock = &d->clock, .identifier = d->view.name, .validate_interval_ms = 1000,
+					.heartbeat_ms = c->heartbeat_ms,
 					.fwup_version = nh_machine_fwup_version(d->machine),
 					.download_bytes_per_s = d->bad.slow ? c->script.slow_bytes_per_s : c->download_bytes_per_s};
 	if (d->view.by_secret) {

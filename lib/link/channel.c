@@ -139,7 +139,6 @@ void channel_closed(struct nh_link *l)
 static void joined(struct nh_link *l)
 {
 	l->phase = LINK_JOINED;
-	l->attempt = 0;
 	l->redirects = 0;
 	nh_timer_stop(l->timer);
 	link_event_text(l, NH_LINK_JOINED, "");
@@ -261,6 +260,13 @@ static void dispatch(struct nh_link *l, const struct nh_phoenix_message *m)
 		}
 }
 
+static void heartbeat_answered(struct nh_link *l)
+{
+	l->heartbeat_ref = 0;
+	if (l->phase == LINK_JOINED)
+		link_backoff_reset(l);
+}
+
 static void on_reply(struct nh_link *l, const struct nh_phoenix_message *m)
 {
 	char text[24];
@@ -268,7 +274,7 @@ static void on_reply(struct nh_link *l, const struct nh_phoenix_message *m)
 	const json_t *response;
 	if (nh_slice_eq_str(m->topic, "phoenix")) {
 		if (l->heartbeat_ref && nh_slice_eq(m->ref.text, ref_text(text, l->heartbeat_ref)))
-			l->heartbeat_ref = 0;
+			heartbeat_answered(l);
 		return;
 	}
 	/* Replies to pushes are of no interest; the join's is known by its ref. */

@@ -55,7 +55,7 @@ static void dial(struct nh_link *l)
 	if (l->closing)
 		return;
 	if (nh_ws_client_open(l->loop, &config, &events, &l->ws, &err) != NH_OK)
-		connection_close(l, err.msg, 0, 0);
+		connection_close(l, err.msg);
 }
 
 void connection_on_signed(struct nh_link *l)
@@ -65,7 +65,7 @@ void connection_on_signed(struct nh_link *l)
 	if (l->job_rc == NH_OK)
 		dial(l);
 	else
-		connection_close(l, l->job_err.msg, 0, 0);
+		connection_close(l, l->job_err.msg);
 }
 
 void connection_start(struct nh_link *l)
@@ -89,8 +89,11 @@ void connection_on_timer(void *arg)
 		channel_rejoin(l);
 }
 
-void connection_close(struct nh_link *l, const char *why, unsigned status, unsigned code)
+/* end: what the server said about it, or NULL. */
+static void close_because(struct nh_link *l, const char *why, const struct nh_ws_client_closed *end)
 {
+	struct nh_link_event event = {.kind = NH_LINK_DISCONNECTED, .text = nh_slice_str(why), .status = end ? end->status : 0, .code = end ? end->code : 0};
+	uint64_t retry_after_s = end ? end->retry_after_s : 0;
 	nh_ws_client_close(l->ws);
 	l->ws = NULL;
 	nh_timer_stop(l->heartbeat);
@@ -98,11 +101,13 @@ void connection_close(struct nh_link *l, const char *why, unsigned status, unsig
 	nh_buf_wipe(&l->signature.token);
 	if (l->phase == LINK_REBOOTING)
 		return;
-	uint64_t delay = link_backoff_next(l);
+	event.delay_ms = link_backoff_next(l, retry_after_s);
 	l->phase = LINK_WAITING;
-	nh_timer_start(l->timer, delay, 0);
-	link_event(l, &(struct nh_link_event){.kind = NH_LINK_DISCONNECTED, .text = nh_slice_str(why), .status = status, .code = code, .delay_ms = delay});
+	nh_timer_start(l->timer, event.delay_ms, 0);
+	link_event(l, &event);
 }
+
+void connection_close(struct nh_link *l, const char *why) { close_because(l, why, NULL); }
 
 /* ---- heartbeat */
 
@@ -110,7 +115,7 @@ void connection_on_heartbeat(void *arg)
 {
 	struct nh_link *l = arg;
 	if (l->heartbeat_ref) {
-		connection_close(l, "the server did not answer the heartbeat", 0, 0);
+		connection_close(l, "the server did not answer the heartbeat");
 		return;
 	}
 	char ref[24];
@@ -179,7 +184,7 @@ static void on_close(void *ctx, const struct nh_ws_client_closed *closed)
 	}
 	if (closed->status >= 300 && closed->status < 400)
 		follow(l, closed->location);
-	connection_close(l, why, closed->status, closed->code);
+	close_because(l, why, closed);
 }
 
 static const struct nh_ws_client_events ws_events = {.on_open = on_open, .on_message = on_message, .on_close = on_close};
@@ -189,5 +194,5 @@ void nh_link_drop(struct nh_link *l, bool download)
 	if (download && l->update && l->update->get)
 		download_lost(l, "dropped");
 	if (l->ws)
-		connection_close(l, "dropped", 0, 0);
+		connection_close(l, "dropped");
 }

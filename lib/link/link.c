@@ -235,8 +235,6 @@ void nh_link_close(struct nh_link *l, void (*cb)(void *ctx), void *ctx)
 }
 
 bool nh_link_updating(const struct nh_link *l) { return l->update != NULL; }
-bool nh_link_joined(const struct nh_link *l) { return l->phase == LINK_JOINED; }
-void *nh_link_event_ctx(const struct nh_link *l) { return l->config.event_ctx; }
 
 nh_slice nh_link_state_get(const struct nh_link_state *state, const char *name)
 {

@@ -110,13 +110,14 @@ void link_event(struct nh_link *l, const struct nh_link_event *event);
 void link_event_text(struct nh_link *l, nh_link_event_kind kind, const char *text);
 /* backoff.c */
 uint64_t link_jitter(struct nh_link *l, uint64_t base_ms);
-uint64_t link_backoff_next(struct nh_link *l);
+uint64_t link_backoff_next(struct nh_link *l, uint64_t retry_after_s); /* 0 = the server did not say */
+void link_backoff_reset(struct nh_link *l); /* the connection has proven itself */
 /* config.c */
 nh_rc link_config_url(const struct nh_link_config *c, struct nh_arena *arena, nh_slice *out, struct nh_err *err);
 bool link_key_valid(nh_slice text);
 /* connection.c */
 void connection_start(struct nh_link *l);
-void connection_close(struct nh_link *l, const char *why, unsigned status, unsigned code); /* lost or given up: event, backoff */
+void connection_close(struct nh_link *l, const char *why); /* lost or given up: event, backoff */
 void connection_on_signed(struct nh_link *l);
 void connection_run_sign(struct nh_link *l);
 void connection_on_timer(void *arg);

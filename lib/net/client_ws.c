@@ -162,11 +162,25 @@ static void take_frames(struct nh_ws_client *c, uint8_t *bytes, size_t len)
 
 /* ---- upgrade */
 
+/* Seconds, or a date by the server's own clock. */
+static uint64_t retry_after_s(const struct nh_http_response_head *head, int64_t date_us)
+{
+	nh_slice text = nh_http_header_get(&head->headers, "retry-after");
+	uint64_t seconds = 0;
+	int64_t at_us = 0;
+	if (text.len == 0 || nh_parse_u64(text, 0, UINT32_MAX, &seconds) == NH_OK)
+		return seconds;
+	if (date_us == 0 || nh_time_parse_http(text, &at_us) != NH_OK || at_us <= date_us)
+		return 0;
+	return (uint64_t)(at_us - date_us) / NH_US_PER_S;
+}
+
 static void note_refusal(struct nh_ws_client *c, const struct nh_http_response_head *head)
 {
 	NH_AUTO_ARENA struct nh_arena arena = NH_ARENA_INIT;
 	nh_slice location = nh_http_header_get(&head->headers, "location"), url;
 	c->closed_info.status = head->status;
+	c->closed_info.retry_after_s = retry_after_s(head, c->closed_info.date_us);
 	if (head->status < 300 || head->status > 399 || location.len == 0)
 		return;
 	struct nh_http_url base = c->url;

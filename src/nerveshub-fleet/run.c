@@ -180,6 +180,7 @@ int run_main(int argc, char **argv)
 		{.name = "secret", .kind = NH_OPT_TEXT, .target = &r.config.secret, .value = "SECRET", .help = "the secret", .env = "NERVESHUB_FLEET_SECRET"},
 		{.name = "prefix", .kind = NH_OPT_TEXT, .target = &r.config.prefix, .value = "TEXT", .help = "put before each device's name"},
 		{.name = "download-rate", .kind = NH_OPT_SIZE, .target = &r.rate, .value = "BYTES", .help = "bytes per second and device; 0 = as fast as it goes", .max = UINT64_C(1) << 40},
+		{.name = "heartbeat", .kind = NH_OPT_DURATION, .target = &r.config.heartbeat_ms, .value = "TIME", .help = "between two heartbeats of a device (30s)", .min = 1, .max = UINT64_C(86400000)},
 		{.name = "script", .kind = NH_OPT_TEXT, .target = &r.script, .value = "FILE", .help = "misbehaviour: drop=50 slow=100 fail-install=20 revert=5 duplicate=10 skew=30 (of a thousand)"},
 		{.name = "seed", .kind = NH_OPT_U64, .target = &r.seed, .value = "N", .help = "what the misbehaviour is drawn from (1)"},
 		{.name = "loops", .kind = NH_OPT_U64, .target = &r.loops, .value = "N", .help = "I/O threads (2)", .min = 1, .max = LOOPS_MAX},

@@ -42,12 +42,16 @@ static struct hub {
 	struct nh_buf requests;       /* download requests: their Range, or "whole" */
 	const char *after_join[4];    /* event and payload, JSON, sent after each accepted join */
 	int refuse_joins;             /* so many joins are answered with an error */
-	int refuse_upgrades;          /* so many upgrades are answered with 401 */
+	int refuse_upgrades;          /* so many upgrades are answered with 401, or, with retry_after, 503 */
+	const char *retry_after;
 	int run;                      /* what sockets of earlier runs still say is not noted */
 	char times[200];              /* x-nh-time of each attempt */
 	int connections;
 	bool crash_after_join;        /* phx_error once */
 	bool silent;                  /* heartbeats are not answered */
+	uint16_t close_after_join[4]; /* code of the close that follows each join, 0 = none more */
+	unsigned closes;
+	unsigned close_after_heartbeat; /* close with 1012 after so many heartbeats of joined devices, once */
 	int heartbeats;
 } hub = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
@@ -72,6 +76,10 @@ static void hub_join(struct nh_conn *conn, const struct nh_phoenix_message *m)
 		hub_send(conn, nh_buf_cstr(&out));
 		return;
 	}
+	if (hub.closes < NH_ARRAY_LEN(hub.close_after_join) && hub.close_after_join[hub.closes]) {
+		nh_ws_close(conn, hub.close_after_join[hub.closes++], NH_SLICE_EMPTY);
+		return;
+	}
 	for (size_t i = 0; i + 1 < NH_ARRAY_LEN(hub.after_join) && hub.after_join[i]; i += 2) {
 		nh_buf_clear(&out);
 		nh_buf_printf(&out, "[null,null,\"device\",\"%s\",%s]", hub.after_join[i], hub.after_join[i + 1]);
@@ -94,6 +102,8 @@ static void hub_message(struct nh_conn *conn, void *session, nh_ws_opcode opcode
 		nh_phoenix_put_reply(&nh_phoenix_json_v2, &out, &m, NH_PHOENIX_NO_REF, "ok", NULL);
 		if (!hub.silent)
 			hub_send(conn, nh_buf_cstr(&out));
+		if (hub.close_after_heartbeat && hub.joins.len && --hub.close_after_heartbeat == 0)
+			nh_ws_close(conn, NH_WS_CLOSE_RESTART, NH_SLICE_EMPTY);
 	} else if (nh_slice_eq_str(m.event, "phx_join")) {
 		hub_join(conn, &m);
 	} else if (nh_slice_eq_str(m.event, "status_update")) {
@@ -135,7 +145,9 @@ static void handle_socket(struct nh_request *req, struct nh_response *res)
 	pthread_mutex_unlock(&hub.lock);
 	if (refuse || (!req->fingerprint && time.len == 0)) {
 		free(session);
-		nh_response_send(res, 401, NULL, NH_SLICE_EMPTY);
+		if (refuse && hub.retry_after)
+			nh_response_header(res, "Retry-After", nh_slice_str(hub.retry_after));
+		nh_response_send(res, refuse && hub.retry_after ? 503 : 401, NULL, NH_SLICE_EMPTY);
 	} else {
 		nh_response_upgrade(res, &handler, session);
 	}
@@ -227,6 +239,10 @@ static void hub_reset(void)
 	nh_buf_fini(&hub.requests);
 	hub.refuse_joins = hub.refuse_upgrades = hub.connections = hub.heartbeats = 0;
 	hub.crash_after_join = hub.silent = false;
+	hub.retry_after = NULL;
+	hub.closes = hub.close_after_heartbeat = 0;
+	for (size_t i = 0; i < NH_ARRAY_LEN(hub.close_after_join); i++)
+		hub.close_after_join[i] = 0;
 	hub.times[0] = 0;
 	for (size_t i = 0; i < NH_ARRAY_LEN(hub.after_join); i++)
 		hub.after_join[i] = NULL;
@@ -269,6 +285,9 @@ struct device {
 	int opens, finishes, aborts, reboots, identifies;
 	char why[32];
 	char failure[300];
+	uint64_t delays_ms[8];       /* of its disconnects */
+	unsigned codes[8];
+	size_t disconnects;
 };
 
 static nh_rc dev_read_state(void *ctx, struct nh_arena *arena, struct nh_link_state *out, struct nh_err *err)
@@ -358,6 +377,11 @@ static void on_event(void *ctx, struct nh_link *link, const struct nh_link_event
 	struct device *d = ctx;
 	if (e->kind != NH_LINK_UPDATE_PROGRESS || e->percent == 100)
 		nh_buf_printf(&d->events, "%s ", nh_link_event_name(e->kind));
+	if (e->kind == NH_LINK_DISCONNECTED) {
+		size_t at = d->disconnects++ % NH_ARRAY_LEN(d->delays_ms);
+		d->delays_ms[at] = e->delay_ms;
+		d->codes[at] = e->code;
+	}
 	if (e->kind == NH_LINK_UPDATE_FAILED)
 		snprintf(d->failure, sizeof d->failure, "%.*s", NH_ARG(e->text));
 	if (e->kind == NH_LINK_UPDATE_PROGRESS && e->percent < 90 && d->drops > 0) {
@@ -395,7 +419,8 @@ static void run(struct device *d, const struct nh_link_config *extra, bool secre
 	c.platform_ctx = d;
 	c.on_event = on_event;
 	c.event_ctx = d;
-	c.backoff = (struct nh_link_backoff){.delays_ms = quick, .count = 1};
+	if (!c.backoff.delays_ms)
+		c.backoff = (struct nh_link_backoff){.delays_ms = quick, .count = 1};
 	c.rejoin_ms = 1;
 	c.validate_interval_ms = 1;
 	c.download_retry_ms = 1;
@@ -669,6 +694,64 @@ static void troubles(void **state)
 	device_fini(&d);
 }
 
+static const uint32_t growing[] = {1, 10, 40};
+static const struct nh_link_config growing_config = {.backoff = {.delays_ms = growing, .count = NH_ARRAY_LEN(growing), .jitter_percent = 1}};
+
+/* Thrown out right after each join, by a restart or by a twin: comes back, ever more rarely. */
+static void short_connections(void **state)
+{
+	struct device d = {.stop_on = NH_LINK_JOINED, .stop_after = 4};
+	hub_reset();
+	hub.close_after_join[0] = NH_WS_CLOSE_RESTART;
+	hub.close_after_join[1] = hub.close_after_join[2] = NH_WS_CLOSE_GOING_AWAY;
+	run(&d, &growing_config, false);
+	assert_int_equal(d.disconnects, 3);
+	for (size_t i = 0; i < 3; i++) {
+		assert_int_equal(d.delays_ms[i], growing[i]);
+		assert_int_equal(d.codes[i], i ? NH_WS_CLOSE_GOING_AWAY : NH_WS_CLOSE_RESTART);
+	}
+	device_fini(&d);
+}
+
+/* Refused twice, then a connection that lasts for an answered heartbeat: the list starts anew. */
+static void lasting_connection(void **state)
+{
+	struct nh_link_config config = growing_config;
+	struct device d = {.stop_on = NH_LINK_DISCONNECTED, .stop_after = 3};
+	config.heartbeat_ms = 5;
+	hub_reset();
+	hub.refuse_upgrades = 2;
+	hub.close_after_heartbeat = 1;
+	run(&d, &config, false);
+	assert_int_equal(d.disconnects, 3);
+	assert_int_equal(d.delays_ms[0], growing[0]);
+	assert_int_equal(d.delays_ms[1], growing[1]);
+	assert_int_equal(d.delays_ms[2], growing[0]);
+	assert_int_equal(d.codes[2], NH_WS_CLOSE_RESTART);
+	device_fini(&d);
+}
+
+static void retry_after(void **state)
+{
+	static const struct {
+		const char *text;
+		uint64_t lowest, highest;
+	} rows[] = {
+		{"7", 7000, 10500}, {"0", 1, 1},     {"Fri, 01 Jan 2100 00:00:00 GMT", 900000, 1350000}, {"Thu, 01 Jan 1970 00:00:00 GMT", 1, 1},
+		{"soon", 1, 1},     {"-5", 1, 1},    {"18446744073709551616", 1, 1},                      {"100000000", 900000, 1350000},
+	};
+	for (size_t i = 0; i < NH_ARRAY_LEN(rows); i++) {
+		struct device d = {.stop_on = NH_LINK_DISCONNECTED};
+		hub_reset();
+		hub.refuse_upgrades = 1;
+		hub.retry_after = rows[i].text;
+		run(&d, &growing_config, true);
+		if (d.disconnects != 1 || d.delays_ms[0] < rows[i].lowest || d.delays_ms[0] > rows[i].highest)
+			fail_msg("'%s': comes back after %llu ms", rows[i].text, (unsigned long long)d.delays_ms[0]);
+		device_fini(&d);
+	}
+}
+
 static int64_t past(void *ctx) { return INT64_C(1000) * NH_US_PER_S; }
 
 /* A device that believes it is 1970 learns the time from the refusal's Date. */
@@ -726,7 +809,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(configurations),   cmocka_unit_test(join_and_update), cmocka_unit_test(resumed_downloads), cmocka_unit_test(failed_updates),
 		cmocka_unit_test(no_key_no_update), cmocka_unit_test(useless_offers),  cmocka_unit_test(validation),        cmocka_unit_test(orders),
-		cmocka_unit_test(troubles),         cmocka_unit_test(clock_hint),
+		cmocka_unit_test(troubles),         cmocka_unit_test(clock_hint),      cmocka_unit_test(short_connections), cmocka_unit_test(lasting_connection),
+		cmocka_unit_test(retry_after),
 	};
 	return cmocka_run_group_tests_name("link", tests, set_up, tear_down);
 }

@@ -42,6 +42,7 @@ struct nh_fleet_config {
 	uint64_t seed;
 	struct nh_fleet_script script;
 	uint64_t download_bytes_per_s; /* 0 = as fast as it goes */
+	uint64_t heartbeat_ms;         /* 0 = the link's default */
 	struct nh_loop **loops;     /* running */
 	size_t loop_count;
 	struct nh_pool *pool;

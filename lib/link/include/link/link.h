@@ -117,9 +117,13 @@ struct nh_link_event {
 const char *nh_link_event_name(nh_link_event_kind kind); /* "update.progress" */
 
 struct nh_link_backoff {
+	/*
+	 * The list starts anew once a heartbeat of a joined connection was answered. A refusal with Retry-After (503) waits at least so long, at most 15 minutes, and
+	 * up to half as long again.
+	 */
 	const uint32_t *delays_ms; /* one after the other, the last repeats; NULL = 1 2 4 8 16 32 60 s. source: reference/device-protocol "14.5" */
 	size_t count;
-	uint32_t jitter_percent;   /* each delay × (1 + random × this/100); 0 = 50. Applied to every attempt, also the first. */
+	uint32_t jitter_percent;   /* width of the range around each delay that it is drawn from, evenly: 100 = from half to one and a half of it; 0 = 100, at most 200 (0 to twice). Every attempt, also the first. */
 };
 
 /* Everything is copied at open, except platform, contexts, clock and rng, which must outlive the link. */
@@ -178,5 +182,3 @@ void nh_link_close(struct nh_link *link, void (*cb)(void *ctx), void *ctx);
 void nh_link_drop(struct nh_link *link, bool download);
 /* Is an install in progress? [loop] */
 bool nh_link_updating(const struct nh_link *link);
-bool nh_link_joined(const struct nh_link *link);
-void *nh_link_event_ctx(const struct nh_link *link);

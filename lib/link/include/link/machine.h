@@ -3,7 +3,7 @@
  * versions and validation from the environment, installs with fwup (framed protocol on its stdin) or with the built-in firmware room, marks
  * slots valid, runs a validation hook, reboots by a command or by a callback. Nothing is cached: every answer comes from the disk.
  *
- * source: reference/device-protocol "14.4", "14.6"
+ * thread: new and free by the link's owner; platform functions as link.h marks them; boot on a worker. source: reference/device-protocol "14.4", "14.6"
  */
 #pragma once
 

@@ -82,6 +82,7 @@ struct nh_ws_client_closed {
 	uint16_t code;        /* close code received, or 1006 */
 	unsigned status;      /* HTTP status of a refused upgrade, else 0 */
 	int64_t date_us;      /* Date header of the response, 0 = none: clock hint for signing */
+	uint64_t retry_after_s; /* Retry-After of a refusal, as seconds or as a date; 0 = none. source: RFC 9110, 10.2.3 */
 	nh_slice location;    /* Location of a 3xx refusal, absolute, http(s) mapped to ws(s); else empty. Not followed here. */
 	nh_slice reason;      /* close reason, or the first 512 bytes of the refusal's body */
 	struct nh_err err;    /* for logs */
@@ -94,6 +95,7 @@ struct nh_ws_client_events {
 	void *ctx;
 };
 
+/* nh_ws_client_open - starts connecting. config's texts are copied; events' ctx is the caller's until close. NH_EINVAL (URL); later failures come by on_close. */
 nh_rc nh_ws_client_open(struct nh_loop *loop, const struct nh_ws_client_config *config, const struct nh_ws_client_events *events, struct nh_ws_client **out, struct nh_err *err);
 /* Sends one message (copied). NH_ECLOSED before on_open or while closing; NH_ETOOBIG over max_output_bytes: the socket is closed. */
 nh_rc nh_ws_client_send(struct nh_ws_client *c, nh_ws_opcode opcode, nh_slice data);
