@@ -241,11 +241,6 @@ nh_rc nh_fw_apply_finish(struct nh_fw_apply *a, struct nh_err *err)
 	return NH_OK;
 }
 
-const struct nh_fw_manifest *nh_fw_apply_manifest(const struct nh_fw_apply *a)
-{
-	return nh_fw_reader_manifest(a->reader);
-}
-
 nh_slice nh_fw_apply_task(const struct nh_fw_apply *a)
 {
 	return a->run.task ? a->run.task->name : NH_SLICE_EMPTY;

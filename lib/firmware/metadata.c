@@ -39,34 +39,6 @@ const struct nh_fw_on_resource *nh_fw_task_on_resource(const struct nh_fw_task *
 	FIND(t, on_resources, on_resource_count, resource);
 }
 
-static bool delta_of(const struct nh_fw_on_resource *o)
-{
-	const struct nh_fw_calls *c = &o->calls;
-	if (c->count == 0)
-		return false;
-	const struct nh_fw_call *first = &c->items[0];
-	if (nh_slice_eq_str(first->name, "fat_write"))
-		return o->has_fat_source && c->count == 1 && first->arg_count == 2;
-	if (!nh_slice_eq_str(first->name, "raw_write") || !o->has_raw_source)
-		return false;
-	bool cipher = false, secret = false;
-	for (unsigned i = 1; i < first->arg_count; i++) {
-		cipher |= nh_slice_find(first->args[i], NH_LIT("cipher=")) >= 0;
-		secret |= nh_slice_find(first->args[i], NH_LIT("secret=")) >= 0;
-	}
-	return !cipher || (secret && nh_slice_find(o->raw_options, NH_LIT("cipher=")) >= 0 &&
-			   nh_slice_find(o->raw_options, NH_LIT("secret=")) >= 0);
-}
-
-bool nh_fw_manifest_delta_updatable(const struct nh_fw_manifest *m)
-{
-	for (size_t t = 0; t < m->task_count; t++)
-		for (size_t i = 0; i < m->tasks[t].on_resource_count; i++)
-			if (delta_of(&m->tasks[t].on_resources[i]))
-				return true;
-	return false;
-}
-
 void nh_fw_metadata_put(struct nh_buf *out, const struct nh_fw_metadata *meta)
 {
 	const struct {

@@ -8,7 +8,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 #include "base/arena.h"
@@ -16,6 +15,7 @@
 #include "crypto/ed25519.h"
 #include "file_sink_int.h"
 #include "firmware/metadata.h"
+#include "zip_file_int.h"
 
 #define SIGNATURE_NAME "meta.conf.ed25519"
 #define META_NAME "meta.conf"
@@ -108,34 +108,12 @@ static nh_rc copy_end(void *ctx, uint64_t size, uint32_t crc, struct nh_err *err
 	return nh_fw_zip_writer_end(s->writer, crc, err);
 }
 
-static nh_rc pass(int fd, const char *path, const struct nh_fw_zip_handler *handler, struct nh_err *err)
-{
-	static const size_t size = 128 * 1024;
-	struct nh_fw_zip_reader *z = nh_fw_zip_reader_new(handler, false);
-	uint8_t *bytes = nh_xcalloc(1, size);
-	nh_rc rc = lseek(fd, 0, SEEK_SET) == 0 ? NH_OK : NH_FAIL(err, NH_EIO, "Error reading '%s': %s", path, strerror(errno));
-	while (rc == NH_OK && !nh_fw_zip_reader_done(z)) {
-		ssize_t n = read(fd, bytes, size);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			rc = NH_FAIL(err, NH_EIO, "Error reading '%s': %s", path, strerror(errno));
-		else if (n == 0)
-			rc = nh_fw_zip_reader_finish(z, err);
-		else
-			rc = nh_fw_zip_reader_feed(z, nh_slice_of(bytes, (size_t)n), err);
-	}
-	free(bytes);
-	nh_fw_zip_reader_free(z);
-	return rc;
-}
-
 static nh_rc copy(struct signer *s, int fd, const char *in, const char *out, struct nh_err *err)
 {
 	struct fw_file_sink file;
 	NH_TRY(fw_file_sink_open(&file, out, err));
 	s->writer = nh_fw_zip_writer_new(&file.sink, 9, s->options->utc_offset_s);
-	nh_rc rc = pass(fd, in, &(struct nh_fw_zip_handler){.ctx = s, .begin = copy_begin, .raw = copy_raw, .end = copy_end}, err);
+	nh_rc rc = fw_zip_file_pass(fd, in, &(struct nh_fw_zip_handler){.ctx = s, .begin = copy_begin, .raw = copy_raw, .end = copy_end}, err);
 	if (rc == NH_OK)
 		rc = nh_fw_zip_writer_finish(s->writer, err);
 	nh_fw_zip_writer_free(s->writer);
@@ -151,7 +129,7 @@ nh_rc nh_fw_sign_file(const char *in, const char *out, const struct nh_fw_sign_o
 	if (fd < 0)
 		return NH_FAIL(err, nh_rc_from_errno(errno), "Failed to open '%s'", in);
 	struct signer s = {.options = options, .meta = NH_BUF_MAX(NH_FW_META_MAX)};
-	nh_rc rc = pass(fd, in, &(struct nh_fw_zip_handler){.ctx = &s, .begin = look_begin, .data = look_data, .end = look_end}, err);
+	nh_rc rc = fw_zip_file_pass(fd, in, &(struct nh_fw_zip_handler){.ctx = &s, .begin = look_begin, .data = look_data, .end = look_end}, err);
 	if (rc == NH_OK && !s.meta_seen)
 		rc = NH_FAIL(err, NH_EFORMAT, "Invalid firmware. meta.conf must be at the beginning of archive");
 	if (rc == NH_OK)

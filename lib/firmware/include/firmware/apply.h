@@ -69,7 +69,7 @@ bool nh_fw_apply_done(const struct nh_fw_apply *a); /* no further bytes are need
 /* nh_fw_apply_finish - end of input: on-finish, flush, progress 100. NH_EFORMAT where input ended early; else as feed. */
 nh_rc nh_fw_apply_finish(struct nh_fw_apply *a, struct nh_err *err);
 
-const struct nh_fw_manifest *nh_fw_apply_manifest(const struct nh_fw_apply *a); /* NULL before it was seen */
+/* What is known so far, for callers that report more than success. */
 nh_slice nh_fw_apply_task(const struct nh_fw_apply *a);          /* name of the chosen task; empty before */
 nh_fw_signature nh_fw_apply_signature(const struct nh_fw_apply *a);
 nh_fw_fault nh_fw_apply_fault(const struct nh_fw_apply *a);      /* what was wrong with the archive, NH_FW_FAULT_CALLER for task and destination */

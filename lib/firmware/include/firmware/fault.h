@@ -1,6 +1,6 @@
 /*
  * Why an archive was refused, finer than nh_rc: what a server tells the person who uploaded it and what a device reports. The error record's
- * message beside it has the reference tool's wording.  source: reference/fwup-format "Appendix B"
+ * message beside it has the reference tool's wording.  thread: any.  source: reference/fwup-format "Appendix B"
  */
 #pragma once
 

@@ -12,6 +12,7 @@
 #define NH_FW_PACKET_WARNING "WN"
 #define NH_FW_PACKET_PROGRESS "PR"
 
+/* Appends one output packet; text at most 64 KiB - 4. */
 void nh_fw_packet_put(struct nh_buf *out, const char type[2], uint16_t value, nh_slice text);
 /* Input side: one packet of archive bytes; empty = end of input. */
 void nh_fw_frame_put(struct nh_buf *out, nh_slice bytes);

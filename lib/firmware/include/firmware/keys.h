@@ -26,6 +26,7 @@ nh_rc nh_fw_private_key_read(const char *path, struct nh_fw_private_key *out, st
 void nh_fw_public_key_put(struct nh_buf *out, const struct nh_fw_public_key *key);   /* 44 characters, padded base64 */
 void nh_fw_private_key_put(struct nh_buf *out, const struct nh_fw_private_key *key); /* 88 characters; use a buffer that is wiped */
 
+/* A new pair. rng must be a cryptographic one (nh_rng_system) outside tests. */
 void nh_fw_key_generate(const struct nh_rng *rng, struct nh_fw_public_key *pub, struct nh_fw_private_key *priv);
 /* Writes PREFIX.pub then PREFIX.priv (0600), never over an existing file: NH_ECONFLICT "Couldn't create 'P': File exists". NH_EIO, NH_EPERM. */
 nh_rc nh_fw_key_files_write(const char *prefix, const struct nh_fw_public_key *pub, const struct nh_fw_private_key *priv, struct nh_err *err);

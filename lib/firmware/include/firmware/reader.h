@@ -42,8 +42,9 @@ struct nh_fw_reader_config {
 };
 
 struct nh_fw_reader;
+/* config is copied; what it points to is borrowed. Never NULL. */
 struct nh_fw_reader *nh_fw_reader_new(const struct nh_fw_reader_config *config);
-void nh_fw_reader_free(struct nh_fw_reader *r);
+void nh_fw_reader_free(struct nh_fw_reader *r); /* with its manifest. NULL legal */
 /* nh_fw_reader_feed - as nh_fw_zip_reader_feed; NH_EAUTH for signatures and missing keys. An error is final. */
 nh_rc nh_fw_reader_feed(struct nh_fw_reader *r, nh_slice bytes, struct nh_err *err);
 bool nh_fw_reader_done(const struct nh_fw_reader *r); /* no further bytes are needed */

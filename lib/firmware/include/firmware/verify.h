@@ -18,8 +18,9 @@ struct nh_fw_verify_config {
 };
 
 struct nh_fw_verifier;
+/* config is copied; what it points to is borrowed while the verifier lives. Never NULL. */
 struct nh_fw_verifier *nh_fw_verifier_new(const struct nh_fw_verify_config *config);
-void nh_fw_verifier_free(struct nh_fw_verifier *v);
+void nh_fw_verifier_free(struct nh_fw_verifier *v); /* with its manifest. NULL legal */
 nh_rc nh_fw_verifier_feed(struct nh_fw_verifier *v, nh_slice bytes, struct nh_err *err); /* NH_EFORMAT NH_EAUTH NH_ETOOBIG NH_EUNSUPPORTED; final */
 bool nh_fw_verifier_done(const struct nh_fw_verifier *v);
 /* End of input: NH_OK says that everything the metadata names was there and had the right hash. */
