@@ -1,6 +1,6 @@
 /*
- * What the library and the kernel need at least: the denominators. The handshake runs between two sessions in memory with the settings of lib/net/tls.c,
- * so GnuTLS is used directly here; only the server's side is timed.
+ * nh-bench-baseline: what the library and the kernel need at least, the denominators of scripts/bench. The handshake runs between two sessions in memory with
+ * the settings of lib/net/tls.c, so GnuTLS is used directly here; only the server's side is timed. Prints one number.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -9,14 +9,78 @@
 #include <malloc.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/arena.h"
-#include "bench.h"
+#include "base/encode.h"
+#include "base/rng.h"
+#include "crypto/pki.h"
+#include "loop/loop.h"
+
+struct identity {
+	struct nh_buf cert, key; /* PEM */
+};
+
+#define DEVICES 64 /* identities that take turns */
+
+static struct {
+	struct nh_buf ca; /* PEM */
+	struct identity server, devices[DEVICES];
+} world;
+
+static void die(const char *what, const char *why)
+{
+	fprintf(stderr, "nh-bench-baseline: %s: %s\n", what, why);
+	exit(1);
+}
+
+/* ---- identities ------------------------------------------------------------------------------------------------------------------ */
+
+static void must(nh_rc rc, const struct nh_err *err)
+{
+	if (rc != NH_OK)
+		die("identities", err->msg);
+}
+
+static struct nh_cert *issue(struct nh_cert_profile profile, const char *name, struct nh_key *key, const struct nh_cert *issuer, const struct nh_key *issuer_key, struct identity *out)
+{
+	struct nh_err err = NH_ERR_INIT;
+	NH_AUTO_BUF struct nh_buf spki = NH_BUF_INIT, der = NH_BUF_INIT;
+	struct nh_cert *cert = NULL;
+	profile.common_name = nh_slice_str(name);
+	must(nh_key_put_spki(&spki, key, &err), &err);
+	must(nh_cert_issue(&der, &profile, nh_buf_slice(&spki), issuer, issuer_key, &nh_rng_system, &err), &err);
+	must(nh_cert_parse_der(nh_buf_slice(&der), &cert, &err), &err);
+	nh_cert_put_pem(&out->cert, cert);
+	must(nh_key_put_pem(&out->key, key, &err), &err);
+	return cert;
+}
+
+static void make_world(void)
+{
+	static const int64_t year_us = INT64_C(365) * 86400 * NH_US_PER_S;
+	struct nh_err err = NH_ERR_INIT;
+	NH_AUTO_KEY struct nh_key *ca_key = NULL;
+	struct identity ca_identity = {0};
+	must(nh_key_generate_p256(&ca_key, &err), &err);
+	NH_AUTO_CERT struct nh_cert *ca = issue(nh_cert_profile_ca(nh_now_us(), year_us), "bench CA", ca_key, NULL, ca_key, &ca_identity);
+	world.ca = ca_identity.cert;
+	nh_buf_wipe(&ca_identity.key);
+	for (size_t i = 0; i <= DEVICES; i++) {
+		NH_AUTO_KEY struct nh_key *key = NULL;
+		const struct nh_san san = {NH_SAN_DNS, NH_LIT("localhost")};
+		struct nh_cert_profile profile = i == DEVICES ? nh_cert_profile_server(nh_now_us(), year_us) : nh_cert_profile_device(nh_now_us(), year_us);
+		profile.sans = &san;
+		profile.san_count = i == DEVICES;
+		must(nh_key_generate_p256(&key, &err), &err);
+		nh_cert_free(issue(profile, "localhost", key, ca, ca_key, i == DEVICES ? &world.server : &world.devices[i]));
+	}
+}
 
 /* As lib/net/tls.c has them. */
 #define PRIORITIES "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2:-GROUP-ALL:+GROUP-X25519:+GROUP-SECP256R1"
@@ -58,7 +122,7 @@ static ssize_t pull(gnutls_transport_ptr_t ptr, void *bytes, size_t len)
 
 static int verify_client(gnutls_session_t session)
 {
-	uint8_t fingerprint[NH_TLS_FINGERPRINT_LEN];
+	uint8_t fingerprint[32];
 	unsigned count = 0;
 	const gnutls_datum_t *list = gnutls_certificate_get_peers(session, &count);
 	return list && count ? gnutls_hash_fast(GNUTLS_DIG_SHA256, list[0].data, list[0].size, fingerprint) : 0;
@@ -66,11 +130,8 @@ static int verify_client(gnutls_session_t session)
 
 static void check(int rc)
 {
-	if (rc < 0) {
-		struct nh_err err = NH_ERR_INIT;
-		NH_IGNORE(NH_FAIL(&err, NH_EINTERNAL, "%s", gnutls_strerror(rc))); /* shown by die */
-		die("handshake in memory", &err);
-	}
+	if (rc < 0)
+		die("handshake in memory", gnutls_strerror(rc));
 }
 
 static gnutls_certificate_credentials_t credentials(const struct identity *id, bool client)
@@ -133,29 +194,8 @@ static int64_t shake(struct end *server, gnutls_priority_t priorities, gnutls_ce
 	return spent;
 }
 
-/* Runs in a process of its own on the server's core, so that memory and cache are fresh. */
-static double in_child(double (*fn)(size_t a, size_t b, size_t c), size_t a, size_t b, size_t c)
-{
-	int out[2];
-	double value = 0;
-	if (pipe(out) != 0)
-		die("pipe", NULL);
-	fflush(stdout);
-	pid_t pid = fork();
-	if (pid == 0) {
-		pin(SERVER_CORE);
-		value = fn(a, b, c);
-		_exit(write(out[1], &value, sizeof value) == sizeof value ? 0 : 1);
-	}
-	close(out[1]);
-	if (pid < 0 || read(out[0], &value, sizeof value) != sizeof value)
-		die("a baseline", NULL);
-	close(out[0]);
-	waitpid(pid, NULL, 0);
-	return value;
-}
-
-static double handshake_child(size_t count, size_t b, size_t c)
+/* Microseconds of the server's side of a full handshake. */
+static double handshake(size_t count, size_t b, size_t c)
 {
 	gnutls_priority_t priorities;
 	gnutls_certificate_credentials_t server_c = credentials(&world.server, false);
@@ -163,7 +203,7 @@ static double handshake_child(size_t count, size_t b, size_t c)
 	check(gnutls_priority_init2(&priorities, PRIORITIES, NULL, 0));
 	for (size_t i = 0; i < count + 50; i++) {
 		struct end server = {0};
-		int64_t one = shake(&server, priorities, server_c, &world.devices[i % world.count]);
+		int64_t one = shake(&server, priorities, server_c, &world.devices[i % DEVICES]);
 		gnutls_deinit(server.session);
 		if (i >= 50) /* the first ones warm up */
 			spent += one;
@@ -171,24 +211,35 @@ static double handshake_child(size_t count, size_t b, size_t c)
 	return (double)spent / 1e3 / (double)count;
 }
 
-static double session_child(size_t count, size_t b, size_t c)
+static uint64_t anon_bytes(void)
+{
+	char line[256];
+	unsigned long long kib = 0;
+	FILE *f = fopen("/proc/self/status", "r");
+	while (f && fgets(line, sizeof line, f))
+		if (sscanf(line, "RssAnon: %llu", &kib) == 1)
+			break;
+	if (f)
+		fclose(f);
+	return kib * 1024;
+}
+
+/* Resident bytes of a server session after its handshake. */
+static double session(size_t count, size_t b, size_t c)
 {
 	gnutls_priority_t priorities;
 	gnutls_certificate_credentials_t server_c = credentials(&world.server, false);
 	struct end *ends = nh_xcalloc(count, sizeof *ends);
 	check(gnutls_priority_init2(&priorities, PRIORITIES, NULL, 0));
 	for (size_t i = 0; i < count / 10; i++)
-		shake(&ends[i], priorities, server_c, &world.devices[i % world.count]);
+		shake(&ends[i], priorities, server_c, &world.devices[i % DEVICES]);
 	malloc_trim(0);
-	uint64_t before = anon_bytes(getpid());
+	uint64_t before = anon_bytes();
 	for (size_t i = count / 10; i < count; i++)
-		shake(&ends[i], priorities, server_c, &world.devices[i % world.count]);
+		shake(&ends[i], priorities, server_c, &world.devices[i % DEVICES]);
 	malloc_trim(0);
-	return (double)(anon_bytes(getpid()) - before) / (double)(count - count / 10);
+	return (double)(anon_bytes() - before) / (double)(count - count / 10);
 }
-
-double bare_handshake_us(size_t count) { return in_child(handshake_child, count, 0, 0); }
-double bare_session_bytes(size_t count) { return in_child(session_child, count, 0, 0); }
 
 /* ---- plain sends ----------------------------------------------------------------------------------------------------------------- */
 
@@ -197,11 +248,12 @@ static void tcp_pair(int listener, const struct sockaddr_in *at, int pair[2])
 	int on = 1;
 	pair[0] = socket(AF_INET, SOCK_STREAM, 0);
 	if (pair[0] < 0 || connect(pair[0], (const struct sockaddr *)at, sizeof *at) != 0 || (pair[1] = accept(listener, NULL, NULL)) < 0)
-		die("socket pair over TCP", NULL);
+		die("socket pair over TCP", strerror(errno));
 	setsockopt(pair[1], IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
 }
 
-static double send_child(size_t sockets, size_t bytes, size_t rounds)
+/* Microseconds of one send() of so many bytes to one of so many sockets. */
+static double plain_send(size_t sockets, size_t bytes, size_t rounds)
 {
 	struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	socklen_t len = sizeof at;
@@ -211,20 +263,48 @@ static double send_child(size_t sockets, size_t bytes, size_t rounds)
 	int64_t spent = 0;
 	if (listener < 0 || bind(listener, (struct sockaddr *)&at, sizeof at) != 0 || listen(listener, 128) != 0 ||
 	    getsockname(listener, (struct sockaddr *)&at, &len) != 0)
-		die("listening", NULL);
+		die("listening", strerror(errno));
 	for (size_t i = 0; i < sockets; i++)
 		tcp_pair(listener, &at, pairs[i]);
 	for (size_t round = 0; round < rounds; round++) {
 		int64_t began = thread_ns();
 		for (size_t i = 0; i < sockets; i++)
 			if (send(pairs[i][1], block, bytes, MSG_NOSIGNAL) != (ssize_t)bytes)
-				die("plain send", NULL);
+				die("plain send", strerror(errno));
 		spent += thread_ns() - began;
 		for (size_t i = 0; i < sockets; i++)
 			if (recv(pairs[i][0], block, bytes, MSG_WAITALL) != (ssize_t)bytes)
-				die("plain receive", NULL);
+				die("plain receive", strerror(errno));
 	}
 	return (double)spent / 1e3 / (double)(sockets * rounds);
 }
 
-double bare_send_us(size_t sockets, size_t bytes, size_t rounds) { return in_child(send_child, sockets, bytes, rounds); }
+/* ---- the program ----------------------------------------------------------------------------------------------------------------- */
+
+static const struct {
+	const char *name, *arguments;
+	double (*run)(size_t a, size_t b, size_t c);
+} measures[] = {
+	{"handshake", "COUNT", handshake},
+	{"session", "COUNT", session},
+	{"send", "SOCKETS BYTES ROUNDS", plain_send},
+};
+
+int main(int argc, char **argv)
+{
+	uint64_t numbers[3] = {0};
+	for (int i = 2; i < argc && i < 5; i++)
+		if (nh_parse_u64(nh_slice_str(argv[i]), 1, 10000000, &numbers[i - 2]) != NH_OK)
+			die(argv[i], "a number from 1 to 10000000");
+	for (size_t i = 0; argc > 2 && i < NH_ARRAY_LEN(measures); i++) {
+		if (strcmp(argv[1], measures[i].name) != 0)
+			continue;
+		nh_fd_limit_raise();
+		make_world();
+		printf("%.3f\n", measures[i].run(numbers[0], numbers[1], numbers[2]));
+		return 0;
+	}
+	for (size_t i = 0; i < NH_ARRAY_LEN(measures); i++)
+		fprintf(stderr, "usage: nh-bench-baseline %s %s\n", measures[i].name, measures[i].arguments);
+	return 2;
+}

@@ -54,6 +54,8 @@ class Response:
 class Server:
     """nerveshubd on kernel-chosen ports with a data directory of its own."""
 
+    binary = None  # another program with the same settings
+
     def __init__(self, *extra, data_dir=None, env=None):
         self.home = Path(tempfile.mkdtemp(prefix="nhtest-"))
         self.data_dir = Path(data_dir) if data_dir else self.home / "data"
@@ -70,7 +72,7 @@ class Server:
         self.log = open(self.home / "log", "ab")
         environment = {**os.environ, **self.env}
         self.process = subprocess.Popen(
-            [program("nerveshubd"), "--data-dir", str(self.data_dir), "--bind", "127.0.0.1", "--device-port", "0", "--web-port", "0",
+            [self.binary or program("nerveshubd"), "--data-dir", str(self.data_dir), "--bind", "127.0.0.1", "--device-port", "0", "--web-port", "0",
              "--metrics-port", "0", "--ready-file", str(ready), "--web-host", "localhost", *self.extra],
             stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log, env=environment)
         deadline = time.monotonic() + DEADLINE
