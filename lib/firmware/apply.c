@@ -155,6 +155,8 @@ nh_rc nh_fw_apply_new(const struct nh_fw_apply_config *config, struct nh_fw_appl
 		free(a);
 		return rc;
 	}
+	if (config->enable_trim && !a->destination.is_device)
+		nh_fw_run_message(&a->run, NH_LIT("Ignoring --enable-trim: the destination isn't a device"));
 	a->run.cache = nh_fw_cache_new(&(struct nh_fw_cache_config){
 		.fd = a->destination.fd,
 		.hard_end = a->destination.hard_end,
@@ -162,6 +164,7 @@ nh_rc nh_fw_apply_new(const struct nh_fw_apply_config *config, struct nh_fw_appl
 		.minimize = config->minimize_writes,
 		.verify = config->verify_writes == NH_FW_ON || (config->verify_writes == NH_FW_DEFAULT && a->destination.is_device),
 		.sync = !config->no_sync,
+		.discard = config->enable_trim && a->destination.is_device,
 	});
 	a->reader = nh_fw_reader_new(&(struct nh_fw_reader_config){
 		.keys = config->keys,

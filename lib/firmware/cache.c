@@ -5,7 +5,9 @@
 #include "cache_int.h"
 
 #include <errno.h>
+#include <linux/fs.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "base/arena.h"
@@ -326,6 +328,15 @@ nh_rc nh_fw_cache_write(struct nh_fw_cache *c, uint64_t offset, nh_slice bytes, 
 	return NH_OK;
 }
 
+/* What lies behind the end is nobody's. */
+static void discard(const struct nh_fw_cache *c, uint64_t first, uint64_t last)
+{
+	uint64_t from = first * NH_FW_SEGMENT, to = last * NH_FW_SEGMENT, end = c->config.hard_end - c->config.hard_end % NH_FW_BLOCK;
+	uint64_t range[2] = {from, (to < end ? to : end) - from};
+	if (from < end)
+		ioctl(c->config.fd, BLKDISCARD, range);
+}
+
 void nh_fw_cache_trim(struct nh_fw_cache *c, uint64_t offset, uint64_t len)
 {
 	if (offset > INT64_MAX - NH_FW_SEGMENT)
@@ -347,6 +358,8 @@ void nh_fw_cache_trim(struct nh_fw_cache *c, uint64_t offset, uint64_t len)
 	}
 	for (uint64_t n = first; n < last; n++)
 		bit_set(c->trimmed, (size_t)n);
+	if (c->config.discard)
+		discard(c, first, last);
 	for (size_t b = 0; b < BUCKETS; b++) {
 		for (struct segment *s = c->buckets[b], *next; s; s = next) {
 			next = s->next_in_bucket;

@@ -15,6 +15,7 @@ struct nh_fw_cache_config {
 	uint64_t soft_end;       /* bytes of an existing file, may grow; 0 = none */
 	unsigned segments;       /* how many to hold; at least 8 are */
 	bool minimize, verify, sync;
+	bool discard;            /* tell the block device of trims */
 };
 
 struct nh_fw_cache;
@@ -26,7 +27,7 @@ void nh_fw_cache_set_segments(struct nh_fw_cache *c, unsigned segments);
 nh_rc nh_fw_cache_read(struct nh_fw_cache *c, uint64_t offset, uint8_t *out, size_t len, struct nh_err *err);
 /* streamed: will not be written again soon; a segment filled this way goes out at once. */
 nh_rc nh_fw_cache_write(struct nh_fw_cache *c, uint64_t offset, nh_slice bytes, bool streamed, struct nh_err *err);
-/* Segments wholly inside the range lose their contents. */
+/* Segments wholly inside the range lose their contents. A device that refuses to be told of it changes nothing: it only wears more. */
 void nh_fw_cache_trim(struct nh_fw_cache *c, uint64_t offset, uint64_t len);
 /* Writes all, the most recently used segment after everything else is on the medium. */
 nh_rc nh_fw_cache_flush(struct nh_fw_cache *c, struct nh_err *err);

@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "base/file.h"
+#include "cards.h"
 #include "crypto/secret.h"
 #include "firmware/apply.h"
 #include "firmware/create.h"
@@ -182,15 +183,21 @@ static nh_rc apply(struct run *r, struct nh_err *err)
 	const struct options *o = &r->o;
 	if (!o->task)
 		return NH_FAIL(err, NH_EINVAL, "specify a task (-t)");
-	if (!o->destination)
-		return NH_FAIL(err, NH_EINVAL, "specify the destination (-d); memory cards aren't searched for");
+	struct card card;
+	const char *destination = o->destination;
+	if (!destination) {
+		/* Where standard input is the archive, nobody can answer there. */
+		NH_TRY(cards_choose(o->accept_found, o->input && strcmp(o->input, "-") != 0, &card, err));
+		destination = card.path;
+	}
 	struct nh_fw_apply *a;
 	NH_TRY(nh_fw_apply_new(&(struct nh_fw_apply_config){
-		.path = o->destination, .fd = -1, .task = o->task, .keys = o->keys, .key_count = o->key_count, .allow_unverified = true,
+		.path = destination, .fd = -1, .task = o->task, .keys = o->keys, .key_count = o->key_count, .allow_unverified = true,
 		.vars = r->vars, .local_time = true, .archive_path = archive_name(r), .progress_low = (unsigned)o->progress_low,
 		.progress_high = (unsigned)o->progress_high, .max_blocks = o->max_blocks, .minimize_writes = o->minimize_writes,
 		.verify_writes = o->no_verify_writes ? NH_FW_OFF : o->verify_writes ? NH_FW_ON : NH_FW_DEFAULT, .no_unmount = o->no_unmount,
-		.unsafe = o->unsafe, .quiet_stdout = o->framing, .reboot_param_path = o->reboot_param_path, .handler = {.ctx = &r->out, .progress = output_progress, .message = output_message},
+		.enable_trim = o->enable_trim, .unsafe = o->unsafe, .quiet_stdout = o->framing, .reboot_param_path = o->reboot_param_path,
+		.handler = {.ctx = &r->out, .progress = output_progress, .message = output_message},
 	}, &a, err));
 	nh_rc rc = input_run(&(struct input){o->input, o->framing}, apply_feed, apply_done, a, err);
 	/* finish also reports what was wrong with an input that ended early */
@@ -280,9 +287,21 @@ static nh_rc sparse_check(struct run *r, struct nh_err *err)
 				      (unsigned long long)r->o.sparse_size);
 }
 
-static nh_rc no_detection(struct run *r, struct nh_err *err)
+static nh_rc detect(struct run *r, struct nh_err *err)
 {
-	return NH_FAIL(err, NH_EUNSUPPORTED, "memory cards aren't searched for; name the destination with -d");
+	struct card cards[CARDS_MAX];
+	size_t count = cards_find(cards);
+	for (size_t i = 0; i < count; i++)
+		nh_buf_printf(&r->out.result, "%s,%llu\n", cards[i].path, (unsigned long long)cards[i].bytes);
+	return NH_OK;
+}
+
+static nh_rc only_card(struct run *r, struct nh_err *err)
+{
+	struct card card;
+	NH_TRY(cards_choose(true, false, &card, err));
+	nh_buf_printf(&r->out.result, "%s\n", card.path);
+	return NH_OK;
 }
 
 static nh_rc help(struct run *r, struct nh_err *err)
@@ -305,7 +324,7 @@ static nh_rc dispatch(struct run *r, struct nh_err *err)
 		nh_rc (*run)(struct run *r, struct nh_err *err);
 	} commands[] = {
 		{'a', apply}, {'c', create}, {'g', generate}, {'l', describe}, {'m', describe}, {'S', sign}, {'V', verify}, {'C', sparse_check},
-		{'z', no_detection}, {'D', no_detection}, {'h', help}, {'v', version},
+		{'z', only_card}, {'D', detect}, {'h', help}, {'v', version},
 	};
 	for (size_t i = 0; i < NH_ARRAY_LEN(commands); i++)
 		if (commands[i].letter == r->o.command)

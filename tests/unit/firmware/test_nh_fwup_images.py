@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What nh-fwup writes to disks, judged by the programs of others: partition tables by sfdisk, FAT volumes by fsck.fat and mtools.
+"""What nh-fwup writes to disks, judged by the programs of others, real devices, and how it finds them.
 
 Usage: test_nh_fwup_images.py NH_FWUP VECTORS        Prints TAP.
 """
@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 
-from tool import Folder, expect, main, run, test
+from tool import FWUP, Folder, expect, main, run, test
 
 ROOT_GUID, ESP_GUID = "0FC63DAF-8483-4772-8E79-3D69D8477DE4", "C12A7328-F81F-11D2-BA4B-00A0C93EC93B"
 
@@ -83,6 +83,99 @@ def gpt_too_large():
         assert status == 1 and b"fwup: " in out, out
         with open(at("small.img"), "rb") as f:
             assert f.read(512).strip(b"\0") == b"", "no table may be reachable"
+
+
+@test
+def real_device():
+    """A loop device: unmounted first, written through O_DIRECT, verified, its end respected, free blocks given back."""
+    if os.geteuid() != 0:
+        print("# not root: a loop device can't be made, so devices are not tested here")
+        return
+    with Folder() as at:
+        with open(at("disk"), "wb") as f:
+            f.write(b"\xff" * (8 << 20))
+        p = subprocess.run(["losetup", "--show", "-f", at("disk")], capture_output=True, text=True)
+        if p.returncode != 0:
+            print("# no loop device: " + p.stderr.strip())
+            return
+        device = p.stdout.strip()
+        try:
+            with open(at("in"), "wb") as f:
+                f.write(os.urandom(300000))
+            conf = "file-resource r { host-path=\"%s\" }\ntask t { on-init { trim(0, 4096) fat_mkfs(4096, 8192) } on-resource r { raw_write(1) } }\n" % at("in")
+            conf += "task over { on-resource r { raw_write(16000) } }\n"
+            with open(at("conf"), "w") as f:
+                f.write(conf)
+            expect(("-c", "-f", at("conf"), "-o", at("a.fw")), 0, b"")
+            expect(("-a", "-q", "-d", device, "-i", at("a.fw"), "-t", "t"), 0, b"")
+            full = os.stat(at("disk")).st_blocks
+            expect(("-a", "-q", "-d", device, "-i", at("a.fw"), "-t", "t", "--enable-trim"), 0, b"")
+            assert os.stat(at("disk")).st_blocks < full - 8000, "free blocks are given back"
+            with open(at("disk"), "rb") as f:
+                bytes_ = f.read()
+            with open(at("in"), "rb") as f:
+                assert bytes_[512:300512] == f.read()
+            assert len(bytes_) == 8 << 20
+            status, out, _ = run("-a", "-q", "-d", device, "-i", at("a.fw"), "-t", "over")
+            assert status == 1 and b"Check media size." in out, out
+            # What is mounted from it is unmounted first; with -U the device is busy or not, but nothing is unmounted.
+            judge("mkfs.fat", "-I", device)
+            os.mkdir(at("mnt"))
+            if subprocess.run(["mount", device, at("mnt")], capture_output=True).returncode == 0:
+                expect(("-a", "-q", "-d", device, "-i", at("a.fw"), "-t", "t"), 0, b"")
+                assert not os.path.ismount(at("mnt"))
+        finally:
+            subprocess.run(["umount", at("mnt")], capture_output=True)
+            subprocess.run(["losetup", "-d", device])
+        status, out, _ = run("-a", "-q", "-d", at("file"), "-i", at("a.fw"), "-t", "t", "--enable-trim")
+        assert (status, out) == (0, b"fwup: Ignoring --enable-trim: the destination isn't a device\n"), out
+
+
+def fake_sys(at, disks):
+    for name, files in disks.items():
+        for file, text in files.items():
+            path = at("sys", "block", name, file)
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            with open(path, "w") as f:
+                f.write(text + "\n")
+
+
+def with_sys(at, *args, stdin=b""):
+    """Runs with the folder in place of /sys."""
+    p = subprocess.run(["unshare", "-Urm", "sh", "-c", 'mount --bind "$0" /sys && exec "$@"', at("sys"), FWUP, *args], input=stdin, capture_output=True, timeout=60)
+    return p.returncode, p.stdout, p.stderr
+
+
+@test
+def memory_cards():
+    if subprocess.run(["unshare", "-Urm", "true"], capture_output=True).returncode != 0:
+        print("# no user namespaces here: memory cards are not tested")
+        return
+    root = os.stat("/").st_dev
+    card = {"removable": "1", "size": "4096", "dev": "8:16"}
+    with Folder() as at:
+        fake_sys(at, {"sda": {"removable": "1", "size": "999999", "dev": "8:0", "sda1/dev": "%d:%d" % (os.major(root), os.minor(root))},
+                      "sdb": {"removable": "0", "size": "999999", "dev": "8:16"}, "sdc": {"removable": "1", "size": "0", "dev": "8:32"},
+                      "loop0": {"removable": "1", "size": "999999", "dev": "7:0"}})
+        assert with_sys(at, "-D") == (0, b"", b""), with_sys(at, "-D")
+        none = b"fwup: No memory cards found. Try reinserting the card.\n"
+        assert with_sys(at, "-z") == (1, none, b"")
+        with open(at("a.fw"), "wb") as f:
+            f.write(run("-c", "-f", "-", stdin=b"task complete { }")[1])
+        assert with_sys(at, "-a", "-q", "-i", at("a.fw"), "-t", "complete") == (1, none, b"")
+        fake_sys(at, {"mmcblk1": {"removable": "0", "size": "4096", "dev": "179:0"}})
+        assert with_sys(at, "-D") == (0, b"/dev/mmcblk1,2097152\n", b"")
+        assert with_sys(at, "-z") == (0, b"/dev/mmcblk1\n", b"")
+        question = b"Use 2.10 MB memory card found at /dev/mmcblk1? [y/N] "
+        status, out, err = with_sys(at, "-a", "-q", "-i", at("a.fw"), "-t", "complete", stdin=b"n\n")
+        assert status == 1 and b"was not confirmed" in out and err == question, (out, err)
+        status, out, err = with_sys(at, "-a", "-q", "-i", at("a.fw"), "-t", "complete", stdin=b"y\n")
+        assert status == 1 and b"Cannot " in out and b"'/dev/mmcblk1'" in out and err.startswith(question), (out, err)
+        status, out, err = with_sys(at, "-a", "-q", "-y", "-i", at("a.fw"), "-t", "complete")
+        assert status == 1 and b"'/dev/mmcblk1'" in out and question not in err, (out, err)
+        fake_sys(at, {"sdd": card})
+        assert with_sys(at, "-D") == (0, b"/dev/sdd,2097152\n/dev/mmcblk1,2097152\n", b"")
+        assert with_sys(at, "-z")[1].startswith(b"fwup: Too many memory cards found."), with_sys(at, "-z")
 
 
 sys.exit(main())

@@ -43,6 +43,7 @@ struct nh_fw_apply_config {
 	uint64_t max_blocks;           /* limit of the destination in blocks of 512 bytes; 0 = none */
 	bool minimize_writes;          /* read first, skip what is equal */
 	nh_fw_switch verify_writes;    /* read back and compare; default: devices yes, files no */
+	bool enable_trim;              /* tell a device which blocks trim and fat_mkfs freed; a message where the destination is none */
 	bool no_unmount;               /* devices: leave their file systems mounted */
 	bool no_sync;                  /* no fdatasync: simulations that need not survive a power cut */
 	bool unsafe;                   /* may the archive act on this host: execute, path_write, pipe_write, ubi_volume_write, require-execute? */
