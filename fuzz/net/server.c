@@ -169,10 +169,23 @@ struct peer {
 	struct nh_buf got;
 };
 
+/* What the server believes; read from a foreign thread, since nothing goes on after it. */
+static void tell_state(void)
+{
+	const struct shard *shard = &server->shards[0];
+	for (size_t class = 0; class < CLASS_COUNT; class++)
+		for (const struct nh_conn *c = shard->first[class]; c; c = c->next)
+			fprintf(stderr, "class %zu: state %d, work %d, in %zu, out %zu, exchange %d, broken %d\n", class, c->state, c->work_open, c->in.len,
+			        c->out.len - c->out_at, c->exchange != NULL, c->broken);
+}
+
 static void wait_for(int fd, short events)
 {
 	struct pollfd p = {.fd = fd, .events = events};
-	FUZZ_CHECK(poll(&p, 1, 15000) == 1, "the connection hangs");
+	int ready = poll(&p, 1, 15000);
+	if (ready != 1)
+		tell_state();
+	FUZZ_CHECK(ready == 1, "the connection hangs");
 }
 
 /* Reads what is there. */

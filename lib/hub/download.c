@@ -21,7 +21,9 @@ static void sign(const struct nh_hub_config *config, nh_slice path, uint64_t exp
 {
 	NH_AUTO_BUF struct nh_buf message = NH_BUF_INIT;
 	uint8_t mac[NH_SHA256_LEN];
-	nh_buf_printf(&message, "nerveshub download\n%.*s\n%llu\n", NH_ARG(path), (unsigned long long)expires_s);
+	nh_buf_put_str(&message, "nerveshub download\n");
+	nh_buf_put_slice(&message, path); /* every byte of it: %.*s would end at a NUL */
+	nh_buf_printf(&message, "\n%llu\n", (unsigned long long)expires_s);
 	nh_hmac(NH_SHA256, config->secret_key, nh_buf_slice(&message), mac);
 	nh_b64_put(out, nh_slice_of(mac, sizeof(mac)), NH_B64_URL_NOPAD);
 }
@@ -30,7 +32,9 @@ void nh_download_url(const struct nh_hub_config *config, nh_slice path, int64_t 
 {
 	uint64_t ttl_s = config->download_ttl_s ? config->download_ttl_s : 86400;
 	uint64_t expires_s = (uint64_t)(now_us / NH_US_PER_S) + ttl_s;
-	nh_buf_printf(out, "%s%.*s?expires=%llu&signature=", config->download_base_url, NH_ARG(path), (unsigned long long)expires_s);
+	nh_buf_put_str(out, config->download_base_url);
+	nh_buf_put_slice(out, path);
+	nh_buf_printf(out, "?expires=%llu&signature=", (unsigned long long)expires_s);
 	sign(config, path, expires_s, out);
 }
 
