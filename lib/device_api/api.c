@@ -121,7 +121,11 @@ nh_tls_verdict nh_device_api_verify_slow(void *worker, void *app, nh_slice der, 
 
 /* ---- effects ----------------------------------------------------------------------------------------------------------- */
 
+/* Never lost in a full mailbox: what it says is committed. The number under way is bounded by the transactions that made them. */
 struct message {
+	struct nh_conn_message base;
+	struct nh_device_api *api;
+	int64_t device_id;
 	struct nh_buf name, payload;
 };
 
@@ -132,20 +136,24 @@ static void message_free(struct message *m)
 	free(m);
 }
 
-static void push_on_loop(struct nh_conn *conn, void *arg)
+static void push_on_loop(struct nh_conn *conn, struct nh_conn_message *base)
 {
-	struct message *m = arg;
-	if (conn)
+	struct message *m = (struct message *)(void *)base;
+	if (conn) {
 		socket_push(conn, nh_buf_slice(&m->name), nh_buf_slice(&m->payload));
+	} else {
+		TALLY(m->api, pushes_lost);
+		NH_LOG(NH_LOG_DEBUG, "device.push_lost", NH_I("device_id", m->device_id), NH_S("event", nh_buf_slice(&m->name)));
+	}
 	message_free(m);
 }
 
-static void close_on_loop(struct nh_conn *conn, void *arg)
+static void close_on_loop(struct nh_conn *conn, struct nh_conn_message *base)
 {
 	/* source: reference/device-protocol "4": 1001 for every close the server asks for */
 	if (conn)
 		nh_ws_close(conn, NH_WS_CLOSE_GOING_AWAY, NH_SLICE_EMPTY);
-	message_free(arg);
+	message_free((struct message *)(void *)base);
 }
 
 static void to_device(struct nh_device_api *api, const struct nh_effect *e)
@@ -154,15 +162,12 @@ static void to_device(struct nh_device_api *api, const struct nh_effect *e)
 	if (!api->server || !registry_get(&api->registry, e->id, &id))
 		return;
 	struct message *m = nh_xcalloc(1, sizeof *m);
+	*m = (struct message){.base = {.fn = e->kind == NH_EFFECT_DEVICE_PUSH ? push_on_loop : close_on_loop}, .api = api, .device_id = e->id};
 	nh_buf_put_slice(&m->name, e->name);
 	nh_buf_put_slice(&m->payload, e->payload);
 	if (e->kind == NH_EFFECT_DEVICE_PUSH)
 		TALLY(api, pushes);
-	if (nh_server_post(api->server, id, e->kind == NH_EFFECT_DEVICE_PUSH ? push_on_loop : close_on_loop, m) == NH_OK)
-		return;
-	TALLY(api, pushes_lost);
-	NH_LOG(NH_LOG_WARN, "device.push_lost", NH_I("device_id", e->id), NH_S("event", e->name));
-	message_free(m);
+	nh_server_send(api->server, id, &m->base);
 }
 
 struct deletion {

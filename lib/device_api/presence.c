@@ -236,7 +236,6 @@ static void run(void *worker, struct nh_work *work)
 	} while (end_or_go_on(p, rc));
 }
 
-/* A full queue: the timer tries again. */
 static void kick(struct presence *p)
 {
 	pthread_mutex_lock(&p->lock);
@@ -245,11 +244,7 @@ static void kick(struct presence *p)
 	if (!start)
 		return;
 	p->work = (struct nh_work){.run = run};
-	if (nh_work_submit(p->api->config.pool, NULL, &p->work) == NH_OK)
-		return;
-	pthread_mutex_lock(&p->lock);
-	p->out = false;
-	pthread_mutex_unlock(&p->lock);
+	nh_work_queue(p->api->config.pool, NULL, &p->work);
 }
 
 /* ---- what sessions say ------------------------------------------------------------------------------------------------- */

@@ -270,10 +270,11 @@ static void on_message(struct nh_conn *conn, void *session, nh_ws_opcode opcode,
 	seen(s);
 }
 
-static void close_replaced(struct nh_conn *conn, void *arg)
+static void close_replaced(struct nh_conn *conn, struct nh_conn_message *message)
 {
 	if (conn)
 		nh_ws_close(conn, NH_WS_CLOSE_GOING_AWAY, NH_SLICE_EMPTY);
+	free(message);
 }
 
 static void on_open(struct nh_conn *conn, void *session)
@@ -288,8 +289,9 @@ static void on_open(struct nh_conn *conn, void *session)
 	if (old.generation == 0)
 		return;
 	TALLY(s->api, replaced);
-	if (nh_server_post(s->api->server, old, close_replaced, NULL) != NH_OK)
-		NH_LOG(NH_LOG_WARN, "device.replaced_unclosed", NH_I("device_id", s->hub.device_id)); /* its events count no more: the row has a newer id */
+	struct nh_conn_message *message = nh_xcalloc(1, sizeof *message);
+	message->fn = close_replaced;
+	nh_server_send(s->api->server, old, message);
 }
 
 static const struct nh_ws_handler handler = {.max_message_bytes = MESSAGE_MAX, .idle_ms = 180000, .on_open = on_open, .on_message = on_message, .on_close = on_close};

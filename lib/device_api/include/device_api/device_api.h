@@ -47,7 +47,7 @@ void nh_device_api_effects(struct nh_device_api *api, const struct nh_effects *e
 
 struct nh_device_api_stats {
 	uint64_t devices;             /* connected here */
-	uint64_t joins, refused, messages, replaced, pushes, pushes_lost; /* since start */
+	uint64_t joins, refused, messages, replaced, pushes, pushes_lost; /* since start; lost: the connection ended first, and the next join decides anew */
 	uint64_t certificates_known;
 	uint64_t unavailable;          /* devices told to come back later because the database was away or full */
 	uint64_t disconnects_pending;  /* ends of connections that are not written yet, now */
