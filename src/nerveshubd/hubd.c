@@ -61,7 +61,7 @@ static nh_rc open_parts(struct hubd *h, struct nh_err *err)
 	NH_TRY(bootstrap(s, &h->identity, err));
 	h->hub = (struct nh_hub_config){.secret_key = nh_buf_slice(&h->identity.secret), .download_ttl_s = 86400, .max_firmware_bytes = s->firmware_max_bytes,
 					.shared_secrets_enabled = s->shared_secrets, .registration_open = s->registrations, .download_base_url = ""};
-	struct nh_db_config db = {.url = s->database_url, .connections = (unsigned)s->workers + 1, .statements = nh_store_statements};
+	struct nh_db_config db = {.url = s->database_url, .connections = (unsigned)s->workers + 1, .timeout_ms = s->database_timeout_ms, .statements = nh_store_statements};
 	NH_TRY(nh_db_open(&db, &h->db, err));
 	NH_TRY(nh_objects_open_dir(s->firmware_path, &h->objects, err));
 	NH_TRY(admin_bootstrap(h, err));

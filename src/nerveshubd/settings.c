@@ -30,6 +30,7 @@ static const struct row rows[] = {
 	{"config", "NERVESHUB_CONFIG", NULL, TEXT, FIELD(config_file), "", "FILE", "read NAME=value lines from FILE"},
 	{"data-dir", "NERVESHUB_DATA_DIR", NULL, TEXT, FIELD(data_dir), "", "DIR", "where everything is kept"},
 	{"database", "DATABASE_URL", NULL, TEXT, FIELD(database_url), "", "URL", "sqlite:PATH or postgres://…; default: SQLite in the data directory"},
+	{"database-timeout", "DATABASE_TIMEOUT", NULL, DURATION, FIELD(database_timeout_ms), "15s", "TIME", "how long PostgreSQL may take for one statement"},
 	{"firmware-path", "FIRMWARE_UPLOAD_PATH", NULL, TEXT, FIELD(firmware_path), "", "DIR", "object store; default: objects/ in the data directory"},
 	{"bind", "NERVESHUB_BIND", NULL, TEXT, FIELD(bind_address), "0.0.0.0", "ADDRESS", "address to listen on (web and device)"},
 	{"device-port", "DEVICE_PORT", NULL, PORT, FIELD(device_port), "4001", "PORT", "TLS port for devices"},

@@ -14,6 +14,7 @@ struct settings {
 	const char *config_file;
 	const char *data_dir;
 	const char *database_url;
+	uint64_t database_timeout_ms;
 	const char *firmware_path;
 	const char *bind_address;
 	uint64_t device_port, web_port, metrics_port; /* what to listen on; 0 = the kernel chooses */
