@@ -76,19 +76,19 @@ struct nh_cli {
 	struct cli_settings settings;
 };
 
-/* command.c: flags of the running command. Asking for a flag that the command does not have is a bug. */
+/* flags.c: flags of the running command. Asking for a flag that the command does not have is a bug. */
 const char *cli_text(const struct nh_cli *c, const char *name); /* NULL: not given */
 bool cli_on(const struct nh_cli *c, const char *name);
 const struct nh_option_list *cli_list(const struct nh_cli *c, const char *name);
 /* true or false given to a CLI_BOOL flag: *given says whether. NH_EINVAL. */
 nh_rc cli_bool(const struct nh_cli *c, const char *name, bool *given, bool *value, struct nh_err *err);
-/* NERVES_HUB_<suffix>, then NERVES_CLOUD_<suffix>; NULL where unset or empty */
-const char *cli_env(const struct nh_cli *c, const char *suffix);
-bool cli_truth(const char *text); /* "1" "true" "yes" "y" "on" */
-/* Finds the command argv means: its row, or NULL with *depth words of a known group (0: none). Words of the path are left out of rest. */
+/* command.c: finds the command argv means: its row, or NULL with *depth words of a known group (0: none). Words of the path are left out of rest. */
 const struct cli_command *cli_find(int argc, char **argv, int *depth, char **rest, int *rest_count);
 
 /* settings.c: settings.json. source: reference/user-api-and-cli "18.3" */
+/* NERVES_HUB_<suffix>, then NERVES_CLOUD_<suffix>; NULL where unset or empty */
+const char *cli_env(const struct nh_cli *c, const char *suffix);
+bool cli_truth(const char *text); /* "1" "true" "yes" "y" "on" */
 nh_rc cli_settings_load(struct nh_cli *c, struct nh_err *err);
 nh_rc cli_settings_save(struct nh_cli *c, struct nh_err *err);
 void cli_settings_set(struct nh_cli *c, const char *key, const char *value); /* NULL or "": removes */
