@@ -38,7 +38,7 @@ struct nh_bus_sub {
 	struct nh_message message;
 };
 
-bool nh_bus_topic_valid(nh_slice topic)
+static bool topic_valid(nh_slice topic)
 {
 	for (size_t i = 0; i < topic.len; i++) {
 		uint8_t c = topic.ptr[i];
@@ -50,7 +50,7 @@ bool nh_bus_topic_valid(nh_slice topic)
 
 static nh_rc check(const char *topic, nh_slice payload, struct nh_err *err)
 {
-	if (!nh_bus_topic_valid(nh_slice_str(topic)))
+	if (!topic_valid(nh_slice_str(topic)))
 		return NH_FAIL(err, NH_EINVAL, "'%.140s' is not a topic", topic);
 	if (payload.len > NH_BUS_PAYLOAD_MAX)
 		return NH_FAIL(err, NH_ETOOBIG, "a message of %zu bytes on topic %s; at most %d", payload.len, topic, NH_BUS_PAYLOAD_MAX);
@@ -124,7 +124,7 @@ static void enqueue(struct nh_bus_sub *s, const char *topic, nh_slice payload, i
 	}
 }
 
-void nh_bus_deliver(struct nh_bus *bus, nh_slice topic, nh_slice payload)
+static void deliver_to(struct nh_bus *bus, nh_slice topic, nh_slice payload)
 {
 	pthread_mutex_lock(&bus->mutex);
 	struct topic *t = nh_map_get(bus->topics, topic);
@@ -133,8 +133,17 @@ void nh_bus_deliver(struct nh_bus *bus, nh_slice topic, nh_slice payload)
 	pthread_mutex_unlock(&bus->mutex);
 }
 
-void nh_bus_deliver_gap(struct nh_bus *bus)
+/* ---- what the listener tells */
+
+static void on_message(void *ctx, nh_slice topic, nh_slice payload)
 {
+	if (topic_valid(topic))
+		deliver_to(ctx, topic, payload);
+}
+
+static void on_gap(void *ctx)
+{
+	struct nh_bus *bus = ctx;
 	size_t it = 0;
 	nh_slice key;
 	void *value;
@@ -149,7 +158,7 @@ void nh_bus_deliver_gap(struct nh_bus *bus)
 nh_rc nh_bus_publish(struct nh_bus *bus, const char *topic, nh_slice payload, struct nh_err *err)
 {
 	NH_TRY(check(topic, payload, err));
-	nh_bus_deliver(bus, nh_slice_str(topic), payload);
+	deliver_to(bus, nh_slice_str(topic), payload);
 	return NH_OK;
 }
 
@@ -159,7 +168,7 @@ nh_rc nh_bus_publish_tx(struct nh_bus *bus, struct nh_tx *tx, const char *topic,
 	if (!bus->listener)
 		return NH_OK;
 	NH_AUTO_BUF struct nh_buf text = NH_BUF_INIT;
-	nh_listener_encode(bus->listener, nh_slice_str(topic), payload, &text);
+	nh_bus_listener_encode(bus->listener, nh_slice_str(topic), payload, &text);
 	return nh_tx_notify(tx, NH_BUS_CHANNEL, nh_buf_slice(&text), err);
 }
 
@@ -222,7 +231,7 @@ nh_rc nh_bus_open(const struct nh_bus_config *config, struct nh_bus **out, struc
 	pthread_cond_init(&bus->changed, NULL);
 	nh_rc rc = NH_OK;
 	if (config->database_url && nh_slice_starts(nh_slice_str(config->database_url), NH_LIT("postgres")))
-		rc = nh_listener_open(bus, config->database_url, &bus->listener, err);
+		rc = nh_bus_listener_open(config->database_url, &(struct nh_bus_listener_events){on_message, on_gap, bus}, &bus->listener, err);
 	if (rc != NH_OK) {
 		nh_bus_close(bus);
 		return rc;
@@ -235,7 +244,7 @@ void nh_bus_close(struct nh_bus *bus)
 {
 	if (!bus)
 		return;
-	nh_listener_close(bus->listener);
+	nh_bus_listener_close(bus->listener);
 	pthread_mutex_lock(&bus->mutex);
 	NH_ASSERT(nh_map_count(bus->topics) == 0);
 	while (bus->posted > 0) /* unsubscribed, but still on its way to a loop */

@@ -12,7 +12,7 @@
 
 #define NH_BUS_CHANNEL "nerveshub"
 
-struct nh_listener;
+struct nh_bus_listener;
 struct nh_map;
 
 struct nh_bus {
@@ -21,15 +21,18 @@ struct nh_bus {
 	struct nh_map *topics; /* name → struct topic */
 	size_t pending_max;
 	size_t posted; /* subscriptions on their way to a loop */
-	struct nh_listener *listener; /* NULL: this process only */
+	struct nh_bus_listener *listener; /* NULL: this process only */
 };
 
-bool nh_bus_topic_valid(nh_slice topic);
-void nh_bus_deliver(struct nh_bus *bus, nh_slice topic, nh_slice payload);
-void nh_bus_deliver_gap(struct nh_bus *bus); /* tells every subscriber that messages of other nodes may be missing */
+/* What the listener tells, on its own thread. It knows nothing else of the bus. */
+struct nh_bus_listener_events {
+	void (*message)(void *ctx, nh_slice topic, nh_slice payload); /* of another node; the topic is as it came */
+	void (*gap)(void *ctx);                                       /* messages of other nodes may be missing */
+	void *ctx;
+};
 
 /* ---- listener.c ---- */
-nh_rc nh_listener_open(struct nh_bus *bus, const char *url, struct nh_listener **out, struct nh_err *err);
-void nh_listener_close(struct nh_listener *l); /* NULL legal */
+nh_rc nh_bus_listener_open(const char *url, const struct nh_bus_listener_events *events, struct nh_bus_listener **out, struct nh_err *err);
+void nh_bus_listener_close(struct nh_bus_listener *l); /* NULL legal */
 /* What goes over the channel: "NODE TOPIC PAYLOAD", the payload in base64. */
-void nh_listener_encode(const struct nh_listener *l, nh_slice topic, nh_slice payload, struct nh_buf *out);
+void nh_bus_listener_encode(const struct nh_bus_listener *l, nh_slice topic, nh_slice payload, struct nh_buf *out);

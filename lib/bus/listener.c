@@ -21,8 +21,8 @@
 #define PAUSE_MAX_MS 10000
 #define IDLE_CHECK_MS 30000
 
-struct nh_listener {
-	struct nh_bus *bus;
+struct nh_bus_listener {
+	struct nh_bus_listener_events events;
 	char *url;
 	char node[NH_UUID_TEXT_LEN + 1]; /* of this process's life */
 	int wake;                        /* eventfd: readable = close */
@@ -31,13 +31,13 @@ struct nh_listener {
 	PGconn *conn;
 };
 
-void nh_listener_encode(const struct nh_listener *l, nh_slice topic, nh_slice payload, struct nh_buf *out)
+void nh_bus_listener_encode(const struct nh_bus_listener *l, nh_slice topic, nh_slice payload, struct nh_buf *out)
 {
 	nh_buf_printf(out, "%s %.*s ", l->node, NH_ARG(topic));
 	nh_b64_put(out, payload, NH_B64_STD);
 }
 
-static void receive(struct nh_listener *l, nh_slice text)
+static void receive(struct nh_bus_listener *l, nh_slice text)
 {
 	NH_AUTO_BUF struct nh_buf payload = NH_BUF_INIT;
 	nh_slice node, topic, rest;
@@ -45,11 +45,11 @@ static void receive(struct nh_listener *l, nh_slice text)
 	if (nh_slice_eq_str(node, l->node))
 		return;
 	nh_slice_cut(rest, ' ', &topic, &rest);
-	if (nh_bus_topic_valid(topic) && nh_b64_decode(rest, NH_B64_STD, &payload) == NH_OK)
-		nh_bus_deliver(l->bus, topic, nh_buf_slice(&payload));
+	if (nh_b64_decode(rest, NH_B64_STD, &payload) == NH_OK)
+		l->events.message(l->events.ctx, topic, nh_buf_slice(&payload));
 }
 
-static nh_rc connect_listener(struct nh_listener *l, struct nh_err *err)
+static nh_rc connect_listener(struct nh_bus_listener *l, struct nh_err *err)
 {
 	const char *const keys[] = {"dbname", "fallback_application_name", "connect_timeout", "keepalives_idle", NULL};
 	const char *const values[] = {l->url, "nerveshub-bus", "10", "30", NULL};
@@ -67,7 +67,7 @@ static nh_rc connect_listener(struct nh_listener *l, struct nh_err *err)
 }
 
 /* Waits for the connection or the wish to close. False: close. */
-static bool wait_for(struct nh_listener *l, int fd, int timeout_ms)
+static bool wait_for(struct nh_bus_listener *l, int fd, int timeout_ms)
 {
 	struct pollfd fds[] = {{.fd = l->wake, .events = POLLIN}, {.fd = fd, .events = POLLIN}};
 	int n = poll(fds, fd < 0 ? 1 : 2, timeout_ms);
@@ -75,7 +75,7 @@ static bool wait_for(struct nh_listener *l, int fd, int timeout_ms)
 }
 
 /* Reads what there is. False: the connection is gone. */
-static bool drain(struct nh_listener *l)
+static bool drain(struct nh_bus_listener *l)
 {
 	if (PQconsumeInput(l->conn) != 1)
 		return false;
@@ -85,7 +85,7 @@ static bool drain(struct nh_listener *l)
 }
 
 /* Makes the connection again. False: close. */
-static bool mend(struct nh_listener *l)
+static bool mend(struct nh_bus_listener *l)
 {
 	NH_LOG(NH_LOG_WARN, "bus.lost", NH_STR("what", "connection to PostgreSQL"));
 	PQfinish(l->conn);
@@ -95,7 +95,7 @@ static bool mend(struct nh_listener *l)
 		struct nh_err err = NH_ERR_INIT;
 		if (connect_listener(l, &err) == NH_OK) {
 			NH_LOG(NH_LOG_INFO, "bus.mended");
-			nh_bus_deliver_gap(l->bus);
+			l->events.gap(l->events.ctx);
 			return true;
 		}
 		NH_LOG(NH_LOG_DEBUG, "bus.connect", NH_STR("why", err.msg));
@@ -105,7 +105,7 @@ static bool mend(struct nh_listener *l)
 
 static void *listener_main(void *arg)
 {
-	struct nh_listener *l = arg;
+	struct nh_bus_listener *l = arg;
 	while (wait_for(l, PQsocket(l->conn), IDLE_CHECK_MS)) {
 		if (!drain(l) && !mend(l))
 			break;
@@ -113,11 +113,11 @@ static void *listener_main(void *arg)
 	return NULL;
 }
 
-nh_rc nh_listener_open(struct nh_bus *bus, const char *url, struct nh_listener **out, struct nh_err *err)
+nh_rc nh_bus_listener_open(const char *url, const struct nh_bus_listener_events *events, struct nh_bus_listener **out, struct nh_err *err)
 {
-	struct nh_listener *l = nh_xcalloc(1, sizeof(*l));
+	struct nh_bus_listener *l = nh_xcalloc(1, sizeof(*l));
 	struct nh_uuid id;
-	l->bus = bus;
+	l->events = *events;
 	l->url = nh_xstrdup(nh_slice_str(url));
 	nh_uuid_v4(&id, &nh_rng_system);
 	nh_uuid_format(&id, l->node);
@@ -127,7 +127,7 @@ nh_rc nh_listener_open(struct nh_bus *bus, const char *url, struct nh_listener *
 		rc = NH_FAIL(err, NH_EIO, "cannot start the bus's listener thread");
 	l->thread_runs = rc == NH_OK;
 	if (rc != NH_OK) {
-		nh_listener_close(l);
+		nh_bus_listener_close(l);
 		return rc;
 	}
 	pthread_setname_np(l->thread, "bus-listener");
@@ -135,7 +135,7 @@ nh_rc nh_listener_open(struct nh_bus *bus, const char *url, struct nh_listener *
 	return NH_OK;
 }
 
-void nh_listener_close(struct nh_listener *l)
+void nh_bus_listener_close(struct nh_bus_listener *l)
 {
 	if (!l)
 		return;
@@ -147,7 +147,7 @@ void nh_listener_close(struct nh_listener *l)
 	if (l->wake >= 0)
 		close(l->wake);
 	PQfinish(l->conn);
-	memset(l->url, 0, strlen(l->url));
+	explicit_bzero(l->url, strlen(l->url)); /* it may hold a password */
 	free(l->url);
 	free(l);
 }

@@ -5,6 +5,9 @@
  * they travel by NOTIFY on one channel, sent inside the transaction that causes them with nh_bus_publish_tx; on SQLite that call does nothing, and the
  * effect after commit publishes in-process with nh_bus_publish.
  *
+ * Built and tested; nerveshubd does not open one yet. Its effects of kind NH_EFFECT_TOPIC (hub/hub.h) are what will be published here; until then they are
+ * dropped, and pushes reach only devices of their own process.
+ *
  * thread: open/close by main; publish any; subscribe/unsubscribe on the subscriber's loop.  source: design/architecture "6. More than one node"
  */
 #pragma once
