@@ -64,11 +64,6 @@ nh_rc nh_org_require(struct nh_ctx *ctx, const struct nh_actor *actor, int64_t o
 	return enough((nh_role)role, need, err);
 }
 
-nh_rc nh_org_by_id(struct nh_ctx *ctx, int64_t org_id, struct nh_org *out, struct nh_err *err)
-{
-	return nh_one_row(ctx->tx, ctx->arena, &nh_q_org_by_id, NH_PARAMS(nh_p_int(org_id)), read_org, out, "organization", err);
-}
-
 nh_rc nh_org_list(struct nh_ctx *ctx, const struct nh_actor *actor, struct nh_org **out, size_t *count, struct nh_err *err)
 {
 	struct nh_list list = NH_LIST_OF(ctx->arena, struct nh_org);

@@ -115,8 +115,27 @@ static nh_rc secrets(struct world *w, struct nh_err *err)
 }
 static void test_secrets(void **state) { on_each_engine(secrets, NULL); }
 
+/* One device's own secret: only its members make and end it. That a connection with one is accepted and refused: test_rollout_auth. */
+static nh_rc device_secrets(struct world *w, struct nh_err *err)
+{
+	NH_AUTO_JSON json_t *none = json_object();
+	struct nh_shared_secret a;
+	struct nh_device device;
+	OK(nh_device_create(&w->ctx, &w->as_ada, &w->widget, NH_LIT("d-1"), none, &device, NULL, E(w)));
+	OK(nh_device_secret_create(&w->ctx, &w->as_ada, &device, &a, E(w)));
+	CHECK(nh_slice_starts(a.key, NH_LIT("nhd_")) && a.key.len == 47 && a.secret.len == 43);
+	CHECK_RC(NH_ENOTFOUND, nh_device_secret_create(&w->ctx, &w->as_eve, &device, &a, E(w)));
+	CHECK_RC(NH_ENOTFOUND, nh_device_secret_deactivate(&w->ctx, &w->as_eve, &device, a.key, E(w)));
+	CHECK_RC(NH_ENOTFOUND, nh_device_secret_deactivate(&w->ctx, &w->as_ada, &device, NH_LIT("nhd_none"), E(w)));
+	CHECK_RC(NH_ENOTFOUND, nh_product_secret_deactivate(&w->ctx, &w->as_ada, &w->widget, a.key, E(w)));
+	OK(nh_device_secret_deactivate(&w->ctx, &w->as_ada, &device, a.key, E(w)));
+	CHECK_RC(NH_ENOTFOUND, nh_device_secret_deactivate(&w->ctx, &w->as_ada, &device, a.key, E(w)));
+	return NH_OK;
+}
+static void test_device_secrets(void **state) { on_each_engine(device_secrets, NULL); }
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_products), cmocka_unit_test(test_keys), cmocka_unit_test(test_secrets)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_products), cmocka_unit_test(test_keys), cmocka_unit_test(test_secrets), cmocka_unit_test(test_device_secrets)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

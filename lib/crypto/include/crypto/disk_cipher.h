@@ -15,7 +15,7 @@ typedef enum nh_disk_cipher_kind {
 } nh_disk_cipher_kind;
 
 struct nh_disk_cipher;
-size_t nh_disk_cipher_key_len(nh_disk_cipher_kind kind);
+size_t nh_disk_cipher_key_len(nh_disk_cipher_kind kind); /* bytes */
 /* nh_disk_cipher_new - key: of the kind's length, copied. NH_EINVAL: another length, or a key the cipher refuses (XTS with equal halves). */
 nh_rc nh_disk_cipher_new(nh_disk_cipher_kind kind, nh_slice key, struct nh_disk_cipher **out, struct nh_err *err);
 void nh_disk_cipher_free(struct nh_disk_cipher *c); /* wipes the key. NULL legal */

@@ -24,6 +24,7 @@ struct nh_user {
 	int64_t inserted_at_us, updated_at_us;
 };
 
+/* The user as the one who acts; the name is borrowed. */
 static inline struct nh_actor nh_actor_of_user(const struct nh_user *u) { return (struct nh_actor){NH_ACTOR_USER, u->id, u->name}; }
 
 /* A checked new account; the password is only in it as a hash. */
@@ -101,7 +102,6 @@ struct nh_org {
 nh_rc nh_org_open(struct nh_ctx *ctx, const struct nh_actor *actor, nh_slice name, nh_role need, struct nh_org *out, struct nh_err *err);
 /* nh_org_require - the same by id, result dropped. The system actor may everything. */
 nh_rc nh_org_require(struct nh_ctx *ctx, const struct nh_actor *actor, int64_t org_id, nh_role need, struct nh_err *err);
-nh_rc nh_org_by_id(struct nh_ctx *ctx, int64_t org_id, struct nh_org *out, struct nh_err *err); /* no actor: for texts and payloads; role NONE */
 nh_rc nh_org_list(struct nh_ctx *ctx, const struct nh_actor *actor, struct nh_org **out, size_t *count, struct nh_err *err); /* the actor's, by name */
 /* nh_org_create - the actor becomes its admin. NH_EINVAL: name absent, not [A-Za-z0-9_-]+, over 255 bytes, or taken. */
 nh_rc nh_org_create(struct nh_ctx *ctx, const struct nh_actor *actor, nh_slice name, struct nh_org *out, json_t **errors, struct nh_err *err);

@@ -10,7 +10,7 @@
  * A refusal is not an error: functions return NH_OK with verdict.accepted = false and a reason. The reason is for logs and tests; a device
  * learns only that it was refused. Errors (NH_EIO, NH_ENOMEM, NH_EAGAIN) mean that nothing could be decided (HTTP 503, TLS alert internal).
  *
- * source: reference/device-protocol "5.3", "6"; reference/server-behaviour "2.2"; design/architecture "5" (pinning, key identifiers, org scope)
+ * thread: a worker's; record on the writer's. source: reference/device-protocol "5.3", "6"; reference/server-behaviour "2.2"; design/architecture "5" (pinning, key identifiers, org scope)
  */
 #pragma once
 

@@ -14,6 +14,7 @@ struct nh_org_key {
 	int64_t inserted_at_us;
 };
 
+/* By name. NH_ENOTFOUND: no member. One by its name: NH_ENOTFOUND also where there is none. */
 nh_rc nh_org_key_list(struct nh_ctx *ctx, const struct nh_actor *actor, int64_t org_id, struct nh_org_key **out, size_t *count, struct nh_err *err);
 nh_rc nh_org_key_open(struct nh_ctx *ctx, const struct nh_actor *actor, int64_t org_id, nh_slice name, struct nh_org_key *out, struct nh_err *err);
 /* scheme empty: ed25519. NH_EINVAL: name or key blank, invalid or taken. */

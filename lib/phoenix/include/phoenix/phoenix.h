@@ -22,6 +22,7 @@ struct nh_phoenix_ref {
 };
 
 #define NH_PHOENIX_NO_REF ((struct nh_phoenix_ref){NH_PHOENIX_REF_NULL, {NULL, 0}})
+/* A ref as the string that a client chose; borrowed. */
 static inline struct nh_phoenix_ref nh_phoenix_ref_text(nh_slice text) { return (struct nh_phoenix_ref){NH_PHOENIX_REF_TEXT, text}; }
 /* Same value, a number and the string of its digits being the same; null equals null. */
 bool nh_phoenix_ref_eq(struct nh_phoenix_ref a, struct nh_phoenix_ref b);

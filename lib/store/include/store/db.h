@@ -97,6 +97,7 @@ struct nh_param {
 	nh_slice bytes; /* borrowed for the call */
 };
 
+/* Values of parameters; text and bytes are borrowed. A NULL C string is NULL, an empty slice is an empty text. */
 static inline struct nh_param nh_p_int(int64_t v) { return (struct nh_param){.kind = NH_PARAM_INT, .number = v}; }
 static inline struct nh_param nh_p_bool(bool v) { return (struct nh_param){.kind = NH_PARAM_INT, .number = v}; }
 static inline struct nh_param nh_p_real(double v) { return (struct nh_param){.kind = NH_PARAM_REAL, .real = v}; }
