@@ -40,6 +40,12 @@ static nh_rc ended(struct nh_objects *objects, struct nh_episode *episode, nh_rc
 	return rc;
 }
 
+/* As ended, for what tells little when it succeeds: only a committed upload says that there is room and that it is synced. */
+static nh_rc begun(struct nh_objects *objects, nh_rc rc, const struct nh_err *err)
+{
+	return nh_rc_outage(rc) ? ended(objects, &objects->writing, rc, err) : rc;
+}
+
 void nh_objects_stats(const struct nh_objects *objects, struct nh_objects_stats *out)
 {
 	*out = (struct nh_objects_stats){
@@ -63,13 +69,13 @@ nh_rc nh_objects_upload(struct nh_objects *objects, struct nh_object_upload **ou
 {
 	OWN_ERR(err);
 	*out = NULL;
-	return ended(objects, &objects->writing, objects->kind->upload(objects, out, err), err);
+	return begun(objects, objects->kind->upload(objects, out, err), err);
 }
 
 nh_rc nh_object_upload_write(struct nh_object_upload *upload, nh_slice bytes, struct nh_err *err)
 {
 	OWN_ERR(err);
-	return ended(upload->objects, &upload->objects->writing, upload->objects->kind->upload_write(upload, bytes, err), err);
+	return begun(upload->objects, upload->objects->kind->upload_write(upload, bytes, err), err);
 }
 
 nh_rc nh_object_upload_fd(struct nh_object_upload *upload, int *fd, struct nh_err *err)
@@ -107,7 +113,7 @@ nh_rc nh_objects_delete(struct nh_objects *objects, const char *key, struct nh_e
 {
 	OWN_ERR(err);
 	NH_TRY(check_key(key, err));
-	return ended(objects, &objects->writing, objects->kind->del(objects, key, err), err);
+	return begun(objects, objects->kind->del(objects, key, err), err);
 }
 
 nh_rc nh_objects_list(struct nh_objects *objects, const char *prefix, bool (*each)(void *ctx, const char *key, uint64_t size), void *ctx, struct nh_err *err)

@@ -50,7 +50,7 @@ static void metrics(struct nh_request *req, struct nh_response *res)
 		{"device_messages_total", "Messages of devices", COUNTER, devices.messages},
 		{"device_replaced_total", "Connections replaced by a newer one of the same device", COUNTER, devices.replaced},
 		{"device_pushes_total", "Messages pushed to devices", COUNTER, devices.pushes},
-		{"device_pushes_lost_total", "Messages not pushed because a mailbox was full", COUNTER, devices.pushes_lost},
+		{"device_pushes_lost_total", "Messages whose connection ended before they could be pushed", COUNTER, devices.pushes_lost},
 		{"device_unavailable_total", "Devices told to come back later because the database was away or full", COUNTER, devices.unavailable},
 		{"device_disconnects_pending", "Ends of connections not yet written to the database", GAUGE, devices.disconnects_pending},
 		{"presence_batches_total", "Transactions that wrote ends of connections and signs of life", COUNTER, devices.presence_batches},

@@ -42,7 +42,7 @@ nh_rc nh_objects_delete(struct nh_objects *objects, const char *key, struct nh_e
 nh_rc nh_objects_list(struct nh_objects *objects, const char *prefix, bool (*each)(void *ctx, const char *key, uint64_t size), void *ctx,
                       struct nh_err *err);
 struct nh_objects_stats {
-	bool available;  /* the latest read and the latest write were no outages */
+	bool available;  /* the latest read was no outage, and no outage of writing came after the latest upload that was committed */
 	uint64_t errors; /* calls that failed by an outage */
 	uint64_t full;   /* those of them that found no room */
 };
