@@ -20,7 +20,7 @@
 
 #define SWEEP_MS 250
 #define LINGER_MS 2000
-#define TRIM_AFTER 1000 /* connections gone before memory is worth giving back */
+#define TRIM_AFTER 1000 /* connections gone or jobs done before memory is worth giving back */
 #define ACCEPTS_PER_EVENT 64
 #define BACKLOG 4096
 #define FD_RESERVE 200 /* for the database, files and the log */
@@ -207,7 +207,7 @@ static void trim_done(struct nh_work *work)
 	shard->trimming = false;
 }
 
-/* After a mass disconnect, once it has calmed down. */
+/* After a mass disconnect, or a mass of joins (each leaves a few KiB in the heap), once it has calmed down. */
 static void give_memory_back(struct shard *shard)
 {
 	bool calm = shard->released == shard->released_seen;

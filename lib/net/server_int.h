@@ -104,7 +104,7 @@ struct shard {
 	char date[40];
 	uint64_t drain_until_ms, drain_step;
 	uint64_t alive;              /* connections whose memory is not released, jobs of closed ones included */
-	uint64_t released;           /* since memory last went back to the kernel */
+	uint64_t released;           /* connections and WebSocket jobs, since memory last went back to the kernel */
 	uint64_t released_seen;
 	struct nh_work trim;
 	bool trimming;

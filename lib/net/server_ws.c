@@ -145,6 +145,7 @@ static void job_done(struct nh_work *work)
 	struct conn_job *job = (struct conn_job *)(void *)work;
 	struct nh_conn *c = job->conn;
 	bool gone = c->state == CONN_CLOSED;
+	c->shard->released++;
 	c->work_open = false;
 	job->done(gone || c->state != CONN_WEBSOCKET ? NULL : c, job->arg);
 	free(job);
