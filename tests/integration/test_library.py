@@ -1,0 +1,72 @@
+"""libfwarchive as strangers meet it: installed into a folder, found by pkg-config alone, its examples compiled and run on real archives."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+import unittest
+from pathlib import Path
+
+from nhtest import BUILD, ROOT, run
+
+VECTORS = ROOT / "tests" / "vectors" / "firmware"
+
+
+def sanitizers():
+    """What the build under test was compiled with: its library cannot be linked without."""
+    listed = run("meson", "introspect", BUILD, "--buildoptions").stdout
+    value = listed.split('"name": "b_sanitize"', 1)[1].split('"value": "', 1)[1].split('"', 1)[0]
+    return [] if value == "none" else [f"-fsanitize={value}"]
+
+
+class LibraryTest(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.home = Path(tempfile.mkdtemp(prefix="nhtest-library-"))
+        run("meson", "install", "-C", BUILD, "--no-rebuild", "--quiet", "--destdir", cls.home)
+        pc = next(cls.home.rglob("libfwarchive.pc"))
+        cls.env = {**os.environ, "PKG_CONFIG_PATH": str(pc.parent), "PKG_CONFIG_SYSROOT_DIR": str(cls.home)}
+
+    @classmethod
+    def tearDownClass(cls):
+        shutil.rmtree(cls.home)
+
+    def build(self, name):
+        flags = subprocess.run(["pkg-config", "--cflags", "--libs", "libfwarchive"], env=self.env, stdout=subprocess.PIPE, text=True, check=True).stdout.split()
+        # The system's own headers and libraries are not in the folder.
+        flags = [f if "fwarchive" in f or not f.startswith(("-I" + str(self.home), "-L" + str(self.home))) or Path(f[2:]).exists() else f.replace(str(self.home), "", 1)
+                 for f in flags]
+        out = self.home / name
+        run("cc", "-Wall", "-Wextra", "-Wno-unused-parameter", "-Werror", "-o", out, ROOT / "docs" / "examples" / f"{name}.c", *flags, *sanitizers())
+        return out
+
+    def test_info(self):
+        info = self.build("fw-info")
+        done = run(info, VECTORS / "keys/key1.pub", VECTORS / "widget-1.1.0.fw")
+        self.assertEqual(done.stdout, (VECTORS / "expected/widget-1.1.0.metadata.txt").read_text() + "tasks:\ncomplete\nupgrade.a\nupgrade.b\nupgrade.unexpected\n")
+        done = run(info, VECTORS / "keys/key2.pub", VECTORS / "widget-1.1.0.fw", check=False)
+        self.assertEqual((done.returncode, done.stdout, done.stderr), (1, "", "fw-info: Firmware archive's meta.conf fails digital signature verification.\n"))
+        self.assertEqual(run(info, check=False).returncode, 2)
+
+    def test_apply(self):
+        program, image = self.build("fw-apply"), self.home / "disk.img"
+        for archive, task, last in (("widget-1.0.0.fw", "complete", "100 %"), ("widget-1.0.0-to-1.1.0.delta.fw", "upgrade", "100 %")):
+            with open(VECTORS / archive, "rb") as f:
+                done = subprocess.run([program, VECTORS / "keys/key1.pub", task, image], stdin=f, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=60)
+            self.assertEqual((done.returncode, done.stderr), (0, ""))
+            self.assertEqual(done.stdout.splitlines()[-1], last)
+        self.assertIn("Upgrading partition B", done.stdout)
+
+    def test_installed_headers_are_enough(self):
+        """Each public header compiles by itself with what was installed."""
+        include = next(self.home.rglob("fwarchive/firmware")).parent
+        headers = sorted(h.relative_to(include) for h in include.rglob("*.h"))
+        self.assertGreater(len(headers), 15)
+        source = self.home / "headers.c"
+        for header in headers:
+            source.write_text(f'#include "{header}"\nint main(void) {{ return 0; }}\n')
+            run("cc", "-std=gnu11", "-Wall", "-Werror", "-I", include, "-fsyntax-only", source)
+
+
+if __name__ == "__main__":
+    unittest.main()
