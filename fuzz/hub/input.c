@@ -1,7 +1,10 @@
 /*
  * First byte chooses what people and tools send as text: API tokens, verification tokens, tags, versions to be ordered.
  */
+#include "fuzz.h"
+
 #include "base/json.h"
+#include "base/semver.h"
 #include "hub/accounts.h"
 #include "hub/certificates.h"
 #include "hub/devices.h"
@@ -33,14 +36,22 @@ static void tags(nh_slice text)
 	NH_ASSERT(list ? json_array_size(list) <= NH_DEVICE_TAGS_MAX : *why != '\0');
 }
 
+/* Two versions, a blank between: the key by which the database sorts must order them as the rules do. */
 static void version(nh_slice text)
 {
-	NH_AUTO_BUF struct nh_buf key = NH_BUF_INIT;
-	if (nh_version_key(text, &key) == NH_OK)
-		NH_ASSERT(key.len > 24);
+	NH_AUTO_BUF struct nh_buf key = NH_BUF_INIT, other_key = NH_BUF_INIT;
+	nh_slice one = fuzz_until(&text, ' ');
+	struct nh_semver v, w;
+	if (nh_version_key(one, &key) != NH_OK)
+		return;
+	NH_ASSERT(key.len > 24);
+	if (nh_version_key(text, &other_key) != NH_OK || nh_semver_parse(one, &v) != NH_OK || nh_semver_parse(text, &w) != NH_OK)
+		return;
+	int by_key = nh_slice_cmp(nh_buf_slice(&key), nh_buf_slice(&other_key)), by_rule = nh_semver_cmp(&v, &w);
+	FUZZ_CHECK((by_key > 0) - (by_key < 0) == (by_rule > 0) - (by_rule < 0), "%.*s and %.*s: %d by key, %d by rule", NH_ARG(one), NH_ARG(text), by_key,
+	           by_rule);
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static void (*const targets[])(nh_slice text) = {token, verification, tags, version};

@@ -21,6 +21,10 @@ static nh_rc decode(nh_ws_role role, nh_slice in, size_t step, struct nh_buf *lo
 			if (rc == NH_OK && ev.kind != NH_WS_EV_NONE) {
 				if (ev.kind == NH_WS_EV_MESSAGE && ev.opcode == NH_WS_TEXT && !nh_utf8_valid(ev.data))
 					abort();
+				if (ev.data.len > (ev.kind == NH_WS_EV_MESSAGE ? 4096 : 125))
+					abort(); /* over the cap */
+				if (ev.kind == NH_WS_EV_CLOSE && ev.code != NH_WS_CLOSE_NO_STATUS && !nh_ws_close_code_valid(ev.code))
+					abort();
 				nh_buf_printf(log, "%d %d %u %zu:", (int)ev.kind, (int)ev.opcode, ev.code, ev.data.len);
 				nh_buf_put_slice(log, ev.data);
 			}
