@@ -103,6 +103,13 @@ void nh_watch_set(struct nh_watch *w, unsigned events)
 		uv_poll_start(&w->uv, (events & NH_READABLE ? UV_READABLE : 0) | (events & NH_WRITABLE ? UV_WRITABLE : 0), on_poll);
 }
 
+void nh_watch_hand_over(struct nh_watch *w, nh_watch_fn fn, void *arg)
+{
+	NH_ASSERT(nh_loop_here(w->loop));
+	w->fn = fn;
+	w->arg = arg;
+}
+
 void nh_watch_close(struct nh_watch *w)
 {
 	if (w)

@@ -1,13 +1,13 @@
 /*
  * The server around its connections: binding, one shard a loop, accepting within limits, time-outs, posting to connections, drain, counters.
  *
- * Admission: at most max_handshakes TLS handshakes run on a loop at once; further connections are accepted, kept as bare descriptors and taken in
- * order of arrival, so that in a storm finished handshakes keep flowing instead of all timing out together.
+ * Who may begin, and who is refused, is decided in server_admit.c.
  */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <malloc.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <pthread.h>
 #include <semaphore.h>
 #include <stdio.h>
@@ -20,8 +20,9 @@
 
 #define SWEEP_MS 250
 #define LINGER_MS 2000
+#define IDLE_MS 180000 /* of WebSockets whose handler does not say */
 #define TRIM_AFTER 1000 /* connections gone or jobs done before memory is worth giving back */
-#define ACCEPTS_PER_EVENT 64
+#define ACCEPTS_PER_EVENT 256 /* about a ms: faster than handshakes, so that in a storm we choose and not the kernel's full queue */
 #define BACKLOG 4096
 #define FD_RESERVE 200 /* for the database, files and the log */
 
@@ -93,102 +94,76 @@ static nh_rc prove_free(struct nh_listener *l, struct nh_err *err)
 
 /* ---- accepting --------------------------------------------------------------------------------------------------------- */
 
-static unsigned handshakes_max(const struct shard *shard) { return shard->server->config.max_handshakes ? shard->server->config.max_handshakes : 96; }
-
-void shard_unpark(struct shard *shard)
+/* No descriptors. The socket stays readable: without a rest the loop would spin. The next sweep looks again. */
+static void rest(struct acceptor *a)
 {
-	while (shard->parked_head && shard->stats.handshaking < handshakes_max(shard)) {
-		struct parked *p = shard->parked_head;
-		shard->parked_head = p->next;
-		if (!shard->parked_head)
-			shard->parked_tail = &shard->parked_head;
-		UNCOUNT(shard, parked, 1);
-		conn_new(shard, p->acceptor->listener, p->fd, &p->peer);
-		free(p);
-	}
+	COUNT(a->shard, accept_pauses, 1);
+	admit_episode(a->shard, EPISODE_DESCRIPTORS);
+	nh_watch_set(a->watch, 0);
+	a->shard->starved = true;
 }
 
-static void park(struct acceptor *a, int fd, const struct sockaddr_storage *peer)
+/* The kernel looks for a descriptor first: it says EMFILE also where nobody waits. */
+static bool somebody_waits(const struct acceptor *a)
 {
-	struct parked *p = nh_xcalloc(1, sizeof *p);
-	*p = (struct parked){.fd = fd, .acceptor = a, .peer = *peer};
-	*a->shard->parked_tail = p;
-	a->shard->parked_tail = &p->next;
-	COUNT(a->shard, parked, 1);
-}
-
-static bool over_rate(struct acceptor *a)
-{
-	uint64_t second = nh_loop_now_ms(a->shard->loop) / 1000;
-	if (a->listener->connect_rate == 0)
-		return false;
-	if (second != a->rate_second) {
-		a->rate_second = second;
-		a->rate_count = 0;
-	}
-	return ++a->rate_count > a->listener->connect_rate;
-}
-
-static void admit(struct acceptor *a, int fd, const struct sockaddr_storage *peer)
-{
-	struct shard *shard = a->shard;
-	COUNT(shard, accepted, 1);
-	if (over_rate(a) || shard->stats.connections + shard->stats.parked >= shard->server->config.max_connections) {
-		/* Early and cheap: not one byte of TLS. */
-		COUNT(shard, refused, 1);
-		if (!shard->full_logged && a->listener->connect_rate == 0) {
-			shard->full_logged = true;
-			NH_LOG(NH_LOG_WARN, "net.full", NH_I("connections", shard->stats.connections), NH_STR("listener", a->listener->name));
-		}
-		close(fd);
-		return;
-	}
-	shard->full_logged = false;
-	if (a->listener->tls && shard->stats.handshaking >= handshakes_max(shard))
-		park(a, fd, peer);
-	else
-		conn_new(shard, a->listener, fd, peer);
+	struct pollfd p = {.fd = a->fd, .events = POLLIN};
+	return poll(&p, 1, 0) > 0;
 }
 
 static void on_acceptable(void *arg, unsigned events)
 {
 	struct acceptor *a = arg;
 	for (unsigned i = 0; i < ACCEPTS_PER_EVENT; i++) {
-		struct sockaddr_storage peer = {0};
-		socklen_t len = sizeof peer;
-		int fd = accept4(a->fd, (struct sockaddr *)&peer, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
-		if (fd < 0) {
-			if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
-				/* The socket stays readable: without a rest the loop would spin. The next sweep looks again. */
-				NH_LOG(NH_LOG_ERROR, "net.no_descriptors", NH_I("connections", a->shard->stats.connections));
-				nh_watch_set(a->watch, 0);
-				a->shard->starved = true;
-			}
-			return;
+		int fd = accept4(a->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		if (fd >= 0) {
+			admit(a, fd);
+			continue;
 		}
-		admit(a, fd, &peer);
+		bool exhausted = errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS;
+		bool transient = errno == ECONNABORTED || errno == EINTR;
+		if (exhausted && !somebody_waits(a))
+			return;
+		if (transient || (exhausted && admit_make_room(a->shard)))
+			continue;
+		if (exhausted)
+			rest(a);
+		return;
 	}
 }
 
 /* ---- time -------------------------------------------------------------------------------------------------------------- */
 
-static uint64_t limit_of(const struct nh_server_config *config, const struct nh_conn *c)
+static void set_limits(struct shard *shard)
 {
-	switch ((conn_class)c->class) {
-	case CLASS_HANDSHAKE: return config->handshake_ms;
-	case CLASS_HEAD: return config->head_ms;
-	case CLASS_BODY: return config->body_ms;
-	case CLASS_KEEP_ALIVE: return config->keep_alive_ms;
-	case CLASS_WEBSOCKET: return c->ws && c->ws->idle_ms ? c->ws->idle_ms : 180000;
-	case CLASS_LINGER: return LINGER_MS;
-	case CLASS_WORKING:
-	case CLASS_COUNT: break;
+	const struct nh_server_config *config = &shard->server->config;
+	const uint64_t limits[CLASS_WEBSOCKET] = {
+		[CLASS_HANDSHAKE] = config->handshake_ms, [CLASS_STALLED] = config->handshake_ms, [CLASS_VERIFYING] = config->handshake_ms,
+		[CLASS_HEAD] = config->head_ms, [CLASS_BODY] = config->body_ms, [CLASS_KEEP_ALIVE] = config->keep_alive_ms,
+		[CLASS_LINGER] = LINGER_MS, [CLASS_WORKING] = UINT64_MAX};
+	for (size_t class = 0; class < CLASS_WEBSOCKET; class++)
+		shard->lists[class].limit_ms = limits[class];
+}
+
+conn_class shard_idle_class(struct shard *shard, uint64_t idle_ms)
+{
+	size_t i = 0;
+	idle_ms = idle_ms ? idle_ms : IDLE_MS;
+	while (i < shard->idle_times && shard->lists[CLASS_WEBSOCKET + i].limit_ms != idle_ms)
+		i++;
+	if (i == shard->idle_times) {
+		NH_ASSERT(i < IDLE_TIMES); /* handlers are the program's, not a peer's */
+		shard->lists[CLASS_WEBSOCKET + i].limit_ms = idle_ms;
+		shard->idle_times++;
 	}
-	return UINT64_MAX;
+	return (conn_class)(CLASS_WEBSOCKET + i);
 }
 
 static void timed_out(struct nh_conn *c)
 {
+	if (c->class == CLASS_BODY && exchange_window_over(c))
+		return;
+	if (c->class == CLASS_HANDSHAKE || c->class == CLASS_STALLED)
+		COUNT(c->shard, stalled_ended, 1);
 	if (c->state == CONN_WEBSOCKET)
 		nh_ws_close(c, NH_WS_CLOSE_PROTOCOL, NH_LIT("idle")); /* source: reference/device-protocol "4" */
 	else if (c->state == CONN_HEAD && c->class == CLASS_HEAD && c->in.len) {
@@ -233,14 +208,14 @@ static void on_sweep(void *arg)
 {
 	struct shard *shard = arg;
 	uint64_t now = nh_loop_now_ms(shard->loop);
-	for (size_t class = 0; class < CLASS_WORKING; class++) {
-		struct nh_conn *c;
-		while ((c = shard->first[class]) && now - c->active_ms >= limit_of(&shard->server->config, c))
-			timed_out(c);
+	for (size_t class = 0; class < CLASS_COUNT; class++) {
+		struct conn_list *list = &shard->lists[class];
+		while (list->first && now - list->first->active_ms >= list->limit_ms)
+			timed_out(list->first);
 	}
 	if (shard->starved)
 		accept_again(shard);
-	shard_unpark(shard);
+	admit_sweep(shard, now);
 	give_memory_back(shard);
 }
 
@@ -257,35 +232,32 @@ struct shard_drain {
 	struct shard *shard;
 };
 
-static void close_parked(struct shard *shard)
-{
-	while (shard->parked_head) {
-		struct parked *p = shard->parked_head;
-		shard->parked_head = p->next;
-		close(p->fd);
-		free(p);
-		UNCOUNT(shard, parked, 1);
-	}
-	shard->parked_tail = &shard->parked_head;
-}
-
 static void close_all(struct shard *shard)
 {
 	for (size_t class = 0; class < CLASS_COUNT; class++)
-		while (shard->first[class])
-			conn_close(shard->first[class]);
+		while (shard->lists[class].first)
+			conn_close(shard->lists[class].first);
 }
 
 #define DRAIN_TICK_MS 50
+
+static struct nh_conn *some_websocket(struct shard *shard)
+{
+	struct nh_conn *c = NULL;
+	for (unsigned i = 0; !c && i < shard->idle_times; i++)
+		c = shard->lists[CLASS_WEBSOCKET + i].first;
+	return c;
+}
 
 static void on_drain_tick(void *arg)
 {
 	struct shard_drain *d = arg;
 	struct shard *shard = d->shard;
-	for (uint64_t i = 0; i < shard->drain_step && shard->first[CLASS_WEBSOCKET]; i++)
-		nh_ws_close(shard->first[CLASS_WEBSOCKET], NH_WS_CLOSE_RESTART, NH_LIT("restarting"));
-	while (shard->first[CLASS_KEEP_ALIVE])
-		conn_close(shard->first[CLASS_KEEP_ALIVE]);
+	struct nh_conn *c;
+	for (uint64_t i = 0; i < shard->drain_step && (c = some_websocket(shard)); i++)
+		nh_ws_close(c, NH_WS_CLOSE_RESTART, NH_LIT("restarting"));
+	while ((c = shard->lists[CLASS_KEEP_ALIVE].first))
+		conn_close(c);
 	if (nh_loop_now_ms(shard->loop) >= shard->drain_until_ms)
 		close_all(shard);
 	/* Jobs of connections that are closed already count: their sinks and sessions still need the pool. */
@@ -315,9 +287,9 @@ static void drain_shard(void *arg)
 	struct shard_drain *d = arg;
 	struct shard *shard = d->shard;
 	uint64_t spread_ticks = d->drain->drain_ms * 3 / 4 / DRAIN_TICK_MS;
-	close_acceptors(shard);
-	close_parked(shard);
 	shard->draining = true;
+	close_acceptors(shard);
+	admit_close(shard);
 	shard->drain_until_ms = nh_loop_now_ms(shard->loop) + d->drain->drain_ms;
 	shard->drain_step = shard->stats.websockets / (spread_ticks ? spread_ticks : 1) + 1;
 	shard->drain_timer = nh_timer_new(shard->loop, on_drain_tick, d);
@@ -359,6 +331,12 @@ static void defaults(struct nh_server_config *config)
 		config->loops = 1;
 	if (config->max_connections == 0)
 		config->max_connections = descriptors > 2 * FD_RESERVE ? (size_t)(descriptors - FD_RESERVE) / config->loops : 100;
+	if (config->max_handshakes == 0)
+		config->max_handshakes = 96;
+	if (config->max_stalled == 0)
+		config->max_stalled = 2048;
+	if (config->body_rate == 0)
+		config->body_rate = 1000;
 	if (config->handshake_ms == 0)
 		config->handshake_ms = 20000;
 	if (config->head_ms == 0)
@@ -376,12 +354,13 @@ static nh_rc shard_open(struct nh_server *server, unsigned index, struct nh_err 
 	snprintf(name, sizeof name, "loop-%u", index);
 	shard->server = server;
 	shard->index = index;
-	shard->parked_tail = &shard->parked_head;
 	shard->buffer = nh_xcalloc(1, READ_BUFFER);
 	shard->acceptors = nh_xcalloc(server->config.listener_count, sizeof *shard->acceptors);
 	for (size_t i = 0; i < server->config.listener_count; i++)
 		shard->acceptors[i] = (struct acceptor){.shard = shard, .listener = &server->listeners[i], .fd = -1};
 	NH_TRY(nh_loop_new(&(struct nh_loop_config){.name = name, .mailbox_max = 65536}, &shard->loop, err));
+	set_limits(shard);
+	admit_open(shard);
 	for (size_t i = 0; i < server->config.listener_count; i++) {
 		struct acceptor *a = &shard->acceptors[i];
 		NH_TRY(bind_socket(&server->listeners[i], true, &a->fd, err));
@@ -429,8 +408,9 @@ static void shard_free(struct shard *shard)
 {
 	if (!shard->loop)
 		goto memory;
+	shard->draining = true;
 	close_acceptors(shard);
-	close_parked(shard);
+	admit_close(shard);
 	nh_timer_close(shard->sweep);
 	nh_loop_free(shard->loop);
 memory:
@@ -513,11 +493,13 @@ void nh_server_send(struct nh_server *server, struct nh_conn_id id, struct nh_co
 
 void nh_server_stats(const struct nh_server *server, struct nh_server_stats *out)
 {
-	uint64_t *sum = (uint64_t *)out;
+	uint64_t *sum = (uint64_t *)out, measured = 0;
 	*out = (struct nh_server_stats){0};
 	for (unsigned i = 0; i < server->config.loops; i++) {
 		const uint64_t *part = (const uint64_t *)&server->shards[i].stats;
 		for (size_t field = 0; field < sizeof *out / sizeof *sum; field++)
 			sum[field] += __atomic_load_n(&part[field], __ATOMIC_RELAXED);
+		measured += __atomic_load_n(&server->shards[i].stats.handshake_cost_ns, __ATOMIC_RELAXED) != 0;
 	}
+	out->handshake_cost_ns /= measured ? measured : 1; /* a mean, not a sum */
 }

@@ -18,34 +18,40 @@
 
 static void list_remove(struct nh_conn *c)
 {
-	struct shard *shard = c->shard;
+	struct conn_list *list = &c->shard->lists[c->class];
 	if (c->prev)
 		c->prev->next = c->next;
 	else
-		shard->first[c->class] = c->next;
+		list->first = c->next;
 	if (c->next)
 		c->next->prev = c->prev;
 	else
-		shard->last[c->class] = c->prev;
+		list->last = c->prev;
 	c->prev = c->next = NULL;
 }
 
 static void list_append(struct nh_conn *c, conn_class class)
 {
-	struct shard *shard = c->shard;
+	struct conn_list *list = &c->shard->lists[class];
 	c->class = (uint8_t)class;
-	c->prev = shard->last[class];
+	c->prev = list->last;
 	if (c->prev)
 		c->prev->next = c;
 	else
-		shard->first[class] = c;
-	shard->last[class] = c;
-	c->active_ms = nh_loop_now_ms(shard->loop);
+		list->first = c;
+	list->last = c;
 }
 
 void conn_enter(struct nh_conn *c, conn_state state, conn_class class)
 {
 	c->state = (uint8_t)state;
+	list_remove(c);
+	list_append(c, class);
+	c->active_ms = nh_loop_now_ms(c->shard->loop);
+}
+
+void conn_shift(struct nh_conn *c, conn_class class)
+{
 	list_remove(c);
 	list_append(c, class);
 }
@@ -79,7 +85,6 @@ static void slot_release(struct nh_conn *c)
 
 struct nh_conn_id nh_conn_id_of(const struct nh_conn *conn) { return (struct nh_conn_id){conn->shard->index, conn->slot, conn->generation}; }
 struct nh_loop *nh_conn_loop(const struct nh_conn *conn) { return conn->shard->loop; }
-struct nh_server *nh_conn_server(const struct nh_conn *conn) { return conn->shard->server; }
 void *nh_conn_session(const struct nh_conn *conn) { return conn->ws ? conn->session : NULL; }
 
 /* ---- raw input and output ---------------------------------------------------------------------------------------------- */
@@ -118,6 +123,13 @@ nh_rc conn_raw_write(struct nh_conn *c, nh_slice bytes, size_t *put)
 
 int conn_fd(const struct nh_conn *c) { return c->fd; }
 
+void conn_count_out(struct nh_conn *c, size_t put)
+{
+	COUNT(c->shard, bytes_out, put);
+	if (c->exchange)
+		c->exchange->sent += put;
+}
+
 nh_rc conn_flush(struct nh_conn *c)
 {
 	while (conn_has_output(c)) {
@@ -131,7 +143,7 @@ nh_rc conn_flush(struct nh_conn *c)
 			return NH_ECLOSED;
 		}
 		c->out_at += put;
-		COUNT(c->shard, bytes_out, put);
+		conn_count_out(c, put);
 	}
 	nh_buf_fini(&c->out);
 	c->out_at = 0;
@@ -164,7 +176,7 @@ nh_rc conn_write(struct nh_conn *c, nh_slice bytes)
 		if (rc != NH_OK)
 			return conn_break(c);
 		bytes = nh_slice_skip(bytes, put);
-		COUNT(c->shard, bytes_out, put);
+		conn_count_out(c, put);
 	}
 	if (bytes.len) {
 		if (c->out_at > READ_BUFFER) {
@@ -202,15 +214,6 @@ void conn_rewatch(struct nh_conn *c)
 	nh_watch_set(c->watch, events);
 }
 
-static void handshake_over(struct nh_conn *c)
-{
-	if (!c->in_handshake_count)
-		return;
-	c->in_handshake_count = false;
-	UNCOUNT(c->shard, handshaking, 1);
-	shard_unpark(c->shard);
-}
-
 struct verification {
 	struct nh_work work;
 	struct nh_conn *conn;
@@ -243,7 +246,7 @@ static void verification_done(struct nh_work *work)
 		return;
 	}
 	c->peer_tag = tag;
-	conn_enter(c, CONN_HANDSHAKE, CLASS_HANDSHAKE);
+	conn_enter(c, CONN_HANDSHAKE, admit_class(c));
 	nh_tls_decide(c->tls, verdict);
 	handshake(c);
 }
@@ -265,7 +268,7 @@ nh_tls_verdict nh_server_verify(void *conn, struct nh_tls_session *session, nh_s
 	for (size_t i = 0; i < sizeof v->fingerprint; i++)
 		v->fingerprint[i] = fingerprint[i];
 	c->work_open = true;
-	conn_enter(c, CONN_VERIFYING, CLASS_HANDSHAKE);
+	conn_enter(c, CONN_VERIFYING, CLASS_VERIFYING);
 	nh_work_queue(c->shard->server->config.pool, c->shard->loop, &v->work);
 	return NH_TLS_PENDING;
 }
@@ -273,12 +276,14 @@ nh_tls_verdict nh_server_verify(void *conn, struct nh_tls_session *session, nh_s
 static void handshake(struct nh_conn *c)
 {
 	struct nh_err err = NH_ERR_INIT;
+	uint64_t before = admit_thread_ns();
 	nh_rc rc = nh_tls_handshake(c->tls, &err);
+	c->handshake_ns += (uint32_t)(admit_thread_ns() - before);
 	if (rc == NH_EAGAIN) {
 		conn_rewatch(c);
 		return;
 	}
-	handshake_over(c);
+	admit_handshake_ends(c, rc == NH_OK);
 	if (rc != NH_OK) {
 		COUNT(c->shard, handshake_failures, 1);
 		NH_LOG(NH_LOG_DEBUG, "net.handshake_failed", NH_STR("listener", c->listener->name), NH_STR("why", err.msg));
@@ -294,39 +299,52 @@ static void handshake(struct nh_conn *c)
 	conn_rewatch(c);
 }
 
-struct nh_conn *conn_new(struct shard *shard, const struct nh_listener *listener, int fd, const struct sockaddr_storage *peer)
+static struct sockaddr_storage *peer_of(int fd)
+{
+	struct sockaddr_storage *peer = nh_xcalloc(1, sizeof *peer);
+	socklen_t len = sizeof *peer;
+	NH_IGNORE(getpeername(fd, (struct sockaddr *)peer, &len)); /* gone already: no address, which the next read tells */
+	return peer;
+}
+
+struct nh_conn *conn_new(struct shard *shard, const struct nh_listener *listener, int take_fd, struct nh_watch *take_watch)
 {
 	struct nh_conn *c = nh_xcalloc(1, sizeof *c);
 	struct nh_err err = NH_ERR_INIT;
 	c->shard = shard;
 	c->listener = listener;
-	c->fd = fd;
-	c->peer = nh_xcalloc(1, sizeof *c->peer);
-	*c->peer = *peer;
-	nh_rc rc = nh_watch_open(shard->loop, fd, on_event, c, &c->watch, &err);
-	if (rc == NH_OK && listener->tls)
-		rc = nh_tls_session_new(listener->tls, fd, NULL, c, &c->tls, &err);
-	if (rc != NH_OK) {
+	c->fd = take_fd;
+	c->watch = take_watch;
+	if (listener->tls && nh_tls_session_new(listener->tls, c->fd, NULL, c, &c->tls, &err) != NH_OK) {
 		NH_LOG(NH_LOG_WARN, "net.accept_failed", NH_STR("why", err.msg));
 		nh_watch_close(c->watch);
-		close(fd);
-		free(c->peer);
+		close(c->fd);
 		free(c);
 		return NULL;
 	}
 	int on = 1;
-	NH_IGNORE(setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on));
+	NH_IGNORE(setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on));
+	nh_watch_hand_over(c->watch, on_event, c);
+	c->peer = peer_of(c->fd);
 	slot_take(c);
 	shard->alive++;
 	COUNT(shard, connections, 1);
-	c->state = c->tls ? CONN_HANDSHAKE : CONN_HEAD;
-	list_append(c, c->tls ? CLASS_HANDSHAKE : CLASS_HEAD);
-	if (c->tls) {
-		c->in_handshake_count = true;
-		COUNT(shard, handshaking, 1);
-	}
-	conn_rewatch(c);
+	list_append(c, CLASS_HEAD);
+	conn_enter(c, c->tls ? CONN_HANDSHAKE : CONN_HEAD, c->tls ? CLASS_HANDSHAKE : CLASS_HEAD);
+	if (c->tls)
+		admit_handshake_begins(c);
 	return c;
+}
+
+static void on_readable(struct nh_conn *c);
+
+void conn_begin(struct nh_conn *c)
+{
+	nh_watch_set(c->watch, NH_READABLE);
+	if (c->tls)
+		handshake(c);
+	else
+		on_readable(c);
 }
 
 /* ---- the end ----------------------------------------------------------------------------------------------------------- */
@@ -355,7 +373,7 @@ void conn_close(struct nh_conn *c)
 {
 	if (c->state == CONN_CLOSED)
 		return;
-	handshake_over(c);
+	admit_handshake_ends(c, false);
 	bool lingered = c->state == CONN_LINGER;
 	c->state = CONN_CLOSED;
 	list_remove(c);

@@ -5,12 +5,16 @@
 #include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
 
 #include "base/log.h"
 #include "server_int.h"
 
 void exchange_free(struct exchange *ex)
 {
+	if (ex->file_counted)
+		ex->conn->shard->files--;
 	response_fini(&ex->response);
 	nh_arena_fini(&ex->arena);
 	nh_buf_fini(&ex->head);
@@ -68,8 +72,11 @@ static void job_done(struct nh_work *work)
 		orphaned(ex);
 		return;
 	}
-	if (ex->then != abort_then)
+	if (ex->then != abort_then) {
+		uint64_t since_ms = ex->work_since_ms > c->active_ms ? ex->work_since_ms : c->active_ms;
+		ex->window_own_ms += nh_loop_now_ms(c->shard->loop) - since_ms;
 		c->work_open = false;
+	}
 	ex->then(ex);
 }
 
@@ -79,8 +86,13 @@ void exchange_submit(struct exchange *ex, void (*run)(struct exchange *), void (
 	ex->then = then;
 	ex->work = (struct nh_work){.run = job_run, .done = job_done};
 	ex->conn->work_open = true;
+	ex->work_since_ms = nh_loop_now_ms(ex->conn->shard->loop);
 	if (ex->conn->state != CONN_CLOSED) {
-		conn_enter(ex->conn, CONN_WORKING, CLASS_WORKING);
+		/* In the midst of a body or of a response the window goes on: a peer must not get a new one with each piece. */
+		if (ex->conn->class == CLASS_BODY)
+			ex->conn->state = CONN_WORKING;
+		else
+			conn_enter(ex->conn, CONN_WORKING, CLASS_WORKING);
 		conn_rewatch(ex->conn);
 	}
 	nh_work_queue(ex->conn->shard->server->config.pool, ex->conn->shard->loop, &ex->work);
@@ -101,6 +113,45 @@ void exchange_gone(struct exchange *ex)
 	}
 	c->exchange = NULL;
 	exchange_free(ex);
+}
+
+/* ---- minimum rates ----------------------------------------------------------------------------------------------------- */
+
+/* A body that is read, or a response that is written, is watched in windows of body_ms. The clock of a window is the connection's place in CLASS_BODY. */
+void exchange_window_begin(struct exchange *ex, conn_state state)
+{
+	ex->window_moved = 0;
+	ex->window_own_ms = 0;
+	conn_enter(ex->conn, state, CLASS_BODY);
+}
+
+/* What the peer has taken: the kernel may hold megabytes for one that takes a byte a minute, and reports room only after it has sent a third of them. */
+static uint64_t delivered(const struct exchange *ex)
+{
+	int queued = 0;
+	if (ioctl(ex->conn->fd, SIOCOUTQ, &queued) != 0 || queued < 0)
+		queued = 0;
+	return ex->sent > (uint64_t)queued ? ex->sent - (uint64_t)queued : 0;
+}
+
+bool exchange_window_over(struct nh_conn *c)
+{
+	struct exchange *ex = c->exchange;
+	const struct nh_server_config *config = &c->shard->server->config;
+	if (!ex)
+		return false; /* the last bytes of a connection: one window must do */
+	if (c->state == CONN_RESPONDING) {
+		uint64_t taken = delivered(ex);
+		ex->window_moved = taken - ex->window_taken;
+		ex->window_taken = taken;
+	}
+	uint64_t peers_ms = config->body_ms > ex->window_own_ms ? config->body_ms - ex->window_own_ms : 0;
+	if (c->state != CONN_WORKING && ex->window_moved * 1000 < config->body_rate * peers_ms) {
+		COUNT(c->shard, slow_ended, 1);
+		return false;
+	}
+	exchange_window_begin(ex, (conn_state)c->state);
+	return true;
 }
 
 /* ---- from head to handler ---------------------------------------------------------------------------------------------- */
@@ -169,7 +220,10 @@ static void send_continue(struct exchange *ex)
 /* Takes bytes of the body until it is over or the socket has no more. */
 static void read_body(struct exchange *ex)
 {
-	conn_enter(ex->conn, CONN_BODY, CLASS_BODY);
+	if (ex->conn->class == CLASS_BODY)
+		ex->conn->state = CONN_BODY;
+	else
+		exchange_window_begin(ex, CONN_BODY);
 }
 
 static void begin_run(struct exchange *ex)
@@ -181,7 +235,7 @@ static void begin_run(struct exchange *ex)
 static void begin_then(struct exchange *ex)
 {
 	if (ex->sink_rc != NH_OK) {
-		ex->response.close = true;
+		ex->conn->keep_alive = false;
 		respond(ex);
 		return;
 	}
@@ -195,7 +249,7 @@ static void start_body(struct exchange *ex)
 	const struct nh_route *route = ex->request.route;
 	struct nh_conn *c = ex->conn;
 	if (ex->parsed.framing == NH_HTTP_LENGTH && ex->parsed.content_length > body_cap(route)) {
-		ex->response.close = true;
+		ex->conn->keep_alive = false;
 		exchange_fault(c, ex, 413, "Request Entity Too Large");
 		return;
 	}
@@ -276,7 +330,7 @@ void exchange_head(struct nh_conn *c, nh_slice bytes, size_t *used)
 		return;
 	}
 	/* Without a route the body is not wanted: say so and end, unless there is none. */
-	ex->response.close = ex->parsed.framing != NH_HTTP_NO_BODY;
+	c->keep_alive = c->keep_alive && ex->parsed.framing == NH_HTTP_NO_BODY;
 	if (status == 405)
 		nh_response_header(&ex->response, "Allow", nh_buf_slice(&allow));
 	exchange_fault(c, ex, status, nh_http_reason(status));
@@ -293,7 +347,7 @@ static void data_then(struct exchange *ex)
 {
 	nh_buf_fini(&ex->piece);
 	if (ex->sink_rc != NH_OK)
-		ex->response.close = true;
+		ex->conn->keep_alive = false;
 	if (ex->sink_rc != NH_OK || ex->body_done) {
 		handle(ex);
 		return;
@@ -304,7 +358,7 @@ static void data_then(struct exchange *ex)
 
 static void body_failed(struct exchange *ex, nh_rc rc)
 {
-	ex->response.close = true;
+	ex->conn->keep_alive = false;
 	if (ex->sink_open) {
 		/* The handler hears of it and words the answer. */
 		ex->sink_rc = rc;
@@ -335,8 +389,7 @@ void exchange_body(struct nh_conn *c, nh_slice bytes, size_t *used)
 			break;
 	} while (!done && *used < bytes.len);
 	ex->body_done = done;
-	if (*used)
-		conn_enter(c, CONN_BODY, CLASS_BODY);
+	ex->window_moved += *used;
 	if (ex->request.route->body == NH_BODY_STREAM && (ex->piece.len || done))
 		exchange_submit(ex, data_run, data_then);
 	else if (done)
@@ -346,7 +399,7 @@ void exchange_body(struct nh_conn *c, nh_slice bytes, size_t *used)
 void exchange_finished(struct nh_conn *c)
 {
 	struct exchange *ex = c->exchange;
-	bool close = !c->keep_alive || ex->response.close || c->shard->draining;
+	bool close = !c->keep_alive || c->shard->draining;
 	c->exchange = NULL;
 	exchange_free(ex);
 	if (close) {

@@ -11,8 +11,21 @@
 #define READ_BUFFER ((size_t)65536)
 #define HEAD_MAX ((size_t)32768)
 
-/* Each open connection stands in exactly one list, ordered by last activity, so a sweep looks only at what is over time. */
-typedef enum conn_class { CLASS_HANDSHAKE, CLASS_HEAD, CLASS_BODY, CLASS_KEEP_ALIVE, CLASS_WEBSOCKET, CLASS_LINGER, CLASS_WORKING, CLASS_COUNT } conn_class;
+#define IDLE_TIMES 8 /* different idle_ms of WebSocket handlers on one server */
+
+/* Each open connection stands in exactly one list, ordered by the time its clock began, so a sweep looks only at what is over time. */
+typedef enum conn_class {
+	CLASS_HANDSHAKE, /* holds a slot; ordered by begin */
+	CLASS_STALLED,   /* a handshake that waits for its peer and gave its slot back; ordered by begin */
+	CLASS_VERIFYING, /* a handshake that waits for us */
+	CLASS_HEAD,
+	CLASS_BODY,      /* ordered by the begin of the window in which bytes are counted */
+	CLASS_KEEP_ALIVE,
+	CLASS_LINGER,
+	CLASS_WORKING,   /* never over time */
+	CLASS_WEBSOCKET, /* and those behind it: one for each idle time */
+	CLASS_COUNT = CLASS_WEBSOCKET + IDLE_TIMES,
+} conn_class;
 
 typedef enum conn_state {
 	CONN_HANDSHAKE,  /* TLS */
@@ -49,16 +62,20 @@ struct nh_conn {
 	uint8_t class;
 	bool keep_alive;
 	bool work_open;              /* a job of this connection is out: memory stays until it is back */
-	bool in_handshake_count;
+	uint8_t admitted;            /* enum admitted: what the handshake is counted as */
 	bool tls_open;               /* the handshake is over: a goodbye makes sense */
 	bool close_sent;
 	bool broken;                 /* writing failed: closed at the end of the iteration */
 	uint16_t close_code;         /* WebSocket: what on_close is told; 0 = nothing was said */
+	uint32_t handshake_ns;       /* CPU time of the handshake until now */
 	uint32_t lingered_bytes;
 	struct nh_http_scan scan;    /* how far the head in front was looked at */
 	/* WebSocket */
 	const struct nh_ws_handler *ws;
-	void *session;
+	union {
+		void *session;       /* valid where ws is set */
+		uint64_t begun_ms;   /* when the handshake began */
+	};
 	struct nh_ws_decoder decoder;
 	struct sockaddr_storage *peer; /* freed after the upgrade */
 };
@@ -73,11 +90,50 @@ struct acceptor {
 	uint64_t rate_count;
 };
 
-struct parked {
-	int fd;
+/* A connection before it is one: no TLS, no buffers, nothing but a watched descriptor. Admission owns it. */
+struct arrival {
+	struct arrival *prev, *next;
+	struct arrival_list *in;
 	struct acceptor *acceptor;
-	struct sockaddr_storage peer;
-	struct parked *next;
+	struct nh_watch *watch;
+	uint64_t since_ms;
+	uint64_t number;              /* in order of arrival over all lists */
+	int fd;
+};
+
+struct arrival_list {
+	struct arrival *first, *last; /* in order of arrival */
+	uint64_t *count;              /* the counter in the statistics */
+};
+
+/* Something that happens to very many at once is logged when it begins and when it is over. */
+typedef enum episode_kind { EPISODE_RATE, EPISODE_CAPACITY, EPISODE_FULL, EPISODE_SILENT, EPISODE_STALLED, EPISODE_DESCRIPTORS, EPISODE_COUNT } episode_kind;
+
+struct episode {
+	uint64_t count;
+	uint64_t last_ms;
+};
+
+enum admitted { ADMITTED_NOT, ADMITTED_SLOT, ADMITTED_STALLED };
+
+struct conn_list {
+	struct nh_conn *first, *last;
+	uint64_t limit_ms;
+};
+
+/* Who may begin a handshake: see server_admit.c. */
+struct admission {
+	struct arrival_list silent_tls, silent_plain; /* have not said anything */
+	struct arrival_list queue;                    /* have, and wait for a slot */
+	struct nh_message pump;
+	bool pump_sent;
+	bool ticking;
+	unsigned turn;                                /* handshakes that may begin before others get their turn */
+	struct nh_timer *tick;
+	uint64_t tick_wall_ns, tick_cpu_ns;
+	uint64_t cost_ns;                             /* running mean of the CPU time of a whole handshake */
+	uint64_t answer_ms, answer_var_ms;            /* running mean and deviation of how long handshakes take */
+	struct episode episodes[EPISODE_COUNT];
 };
 
 struct slot {
@@ -93,13 +149,14 @@ struct shard {
 	struct acceptor *acceptors;
 	struct nh_timer *sweep;
 	struct nh_timer *drain_timer;
-	struct nh_conn *first[CLASS_COUNT], *last[CLASS_COUNT];
+	struct conn_list lists[CLASS_COUNT];
+	unsigned idle_times;         /* lists of WebSockets in use */
+	struct admission admission;
 	struct slot *slots;
 	uint32_t slot_count;
 	uint32_t *free_slots;
 	uint32_t free_count;
 	uint64_t next_generation;
-	struct parked *parked_head, **parked_tail;
 	uint64_t date_second;
 	char date[40];
 	uint64_t drain_until_ms, drain_step;
@@ -110,7 +167,7 @@ struct shard {
 	bool trimming;
 	bool starved;                /* accepting rests until the next sweep: no descriptors left */
 	bool draining;
-	bool full_logged;
+	uint64_t files;              /* descriptors of files that responses hold */
 	uint8_t *buffer; /* READ_BUFFER bytes, shared by all connections of the loop */
 	struct nh_server_stats stats; /* written by this loop, read by others: relaxed atomics */
 };
@@ -157,12 +214,21 @@ struct exchange {
 	void (*then)(struct exchange *ex); /* afterwards, on the loop */
 	struct nh_buf piece;    /* STREAM: bytes for the sink */
 	bool sink_open, body_done;
+	bool file_counted;      /* in the shard's files */
+	uint64_t window_moved;  /* bytes of the peer in this window */
+	uint64_t window_own_ms; /* time of this window that we spent */
+	uint64_t window_taken;  /* of sent, what the peer had taken when the window began */
+	uint64_t work_since_ms;
+	uint64_t sent;          /* bytes of the response given to the kernel */
 	nh_rc sink_rc;
 	char remote[64];
 };
 
 /* conn.c */
-struct nh_conn *conn_new(struct shard *shard, const struct nh_listener *listener, int fd, const struct sockaddr_storage *peer);
+/* Takes the descriptor and its watch, also on failure. Its first bytes can be read: conn_begin does. */
+struct nh_conn *conn_new(struct shard *shard, const struct nh_listener *listener, int take_fd, struct nh_watch *take_watch);
+void conn_begin(struct nh_conn *c);
+void conn_shift(struct nh_conn *c, conn_class class); /* to the end of another list; its clock runs on */
 void conn_enter(struct nh_conn *c, conn_state state, conn_class class); /* moves to the end of a class list; refreshes its activity */
 void conn_close(struct nh_conn *c);           /* now; deferred memory */
 void conn_end(struct nh_conn *c);             /* the output is written: goodbye, then linger until the peer ends too */
@@ -174,6 +240,7 @@ void conn_input(struct nh_conn *c, nh_slice fresh); /* fresh bytes behind c->in:
 void conn_resume(struct nh_conn *c);          /* what waits in c->in, then the socket */
 static inline bool conn_has_output(const struct nh_conn *c) { return c->out.len > c->out_at; }
 nh_rc conn_raw_write(struct nh_conn *c, nh_slice bytes, size_t *put);
+void conn_count_out(struct nh_conn *c, size_t put);
 int conn_fd(const struct nh_conn *c);
 nh_rc conn_break(struct nh_conn *c); /* closed at the end of the iteration, whatever is on the stack now; NH_ECLOSED */
 
@@ -184,6 +251,8 @@ void exchange_free(struct exchange *ex);
 void exchange_gone(struct exchange *ex); /* the connection closed before the exchange ended */
 void exchange_finished(struct nh_conn *c); /* the response is written: next request or close */
 void exchange_fault(struct nh_conn *c, struct exchange *ex, unsigned status, const char *text);
+void exchange_window_begin(struct exchange *ex, conn_state state); /* a body is read or a response written from now on */
+bool exchange_window_over(struct nh_conn *c); /* true: its peer moves enough, or it is our turn: a new window began */
 void exchange_submit(struct exchange *ex, void (*run)(struct exchange *), void (*then)(struct exchange *));
 
 /* respond.c */
@@ -192,8 +261,22 @@ void respond_more(struct nh_conn *c);          /* the socket takes more of a fil
 void response_init(struct nh_response *res);
 void response_fini(struct nh_response *res);
 
+/* admit.c */
+void admit(struct acceptor *a, int take_fd);
+bool admit_make_room(struct shard *shard);           /* closes who has waited longest in silence; false where there is nobody */
+void admit_episode(struct shard *shard, episode_kind kind);
+void admit_handshake_begins(struct nh_conn *c);
+void admit_handshake_ends(struct nh_conn *c, bool completed); /* in whatever way; its slot goes to the next */
+conn_class admit_class(const struct nh_conn *c);     /* of a handshake that goes on */
+void admit_sweep(struct shard *shard, uint64_t now_ms);
+void admit_open(struct shard *shard);
+void admit_close(struct shard *shard);               /* closes everybody who has not begun */
+uint64_t admit_queue_max(const struct shard *shard);
+uint64_t admit_thread_ns(void);                      /* CPU time of this thread */
+void admit_reset(int fd);                            /* its close will send a reset and keep nothing in the kernel */
+
 /* server.c */
-void shard_unpark(struct shard *shard); /* a handshake ended: the next may begin */
+conn_class shard_idle_class(struct shard *shard, uint64_t idle_ms); /* the list of WebSockets that may be silent so long; 0 = the default */
 
 /* ws_conn.c */
 void ws_start(struct nh_conn *c, const struct nh_ws_handler *handler, void *session);

@@ -42,7 +42,6 @@ void nh_response_send(struct nh_response *res, unsigned status, const char *type
 }
 
 unsigned nh_response_status(const struct nh_response *res) { return res->status; }
-void nh_response_close(struct nh_response *res) { res->close = true; }
 
 void nh_response_file(struct nh_response *res, int take_fd, uint64_t size_bytes, const char *type, nh_slice etag)
 {
@@ -203,7 +202,11 @@ void respond(struct exchange *ex)
 		prepare_file(ex, &extra);
 		length = res->file_left;
 	}
-	conn_enter(c, CONN_RESPONDING, CLASS_BODY);
+	if (res->file >= 0 && !ex->file_counted) {
+		ex->file_counted = true;
+		c->shard->files++;
+	}
+	exchange_window_begin(ex, CONN_RESPONDING);
 	if (ex->request.method == NH_HTTP_HEAD || !body_allowed(res->status))
 		res->file_left = 0;
 	write_head(ex, nh_buf_slice(&extra), length);
@@ -223,7 +226,7 @@ static void warm_run(struct exchange *ex)
 
 static void warm_then(struct exchange *ex)
 {
-	conn_enter(ex->conn, CONN_RESPONDING, CLASS_BODY);
+	ex->conn->state = CONN_RESPONDING;
 	respond_more(ex->conn);
 }
 
@@ -238,7 +241,7 @@ static progress send_plain(struct nh_conn *c, struct nh_response *res)
 		return n < 0 && (errno == EAGAIN || errno == EINTR) ? BLOCKED : BROKEN;
 	res->file_at += (uint64_t)n;
 	res->file_left -= (uint64_t)n;
-	COUNT(c->shard, bytes_out, n);
+	conn_count_out(c, (size_t)n);
 	return MORE;
 }
 
@@ -257,7 +260,7 @@ static progress send_tls(struct nh_conn *c, struct nh_response *res)
 		return rc == NH_EAGAIN ? BLOCKED : BROKEN;
 	res->file_at += put;
 	res->file_left -= put;
-	COUNT(c->shard, bytes_out, put);
+	conn_count_out(c, put);
 	return MORE;
 }
 
@@ -275,7 +278,6 @@ void respond_more(struct nh_conn *c)
 		switch (c->tls ? send_tls(c, res) : send_plain(c, res)) {
 		case MORE: continue;
 		case BLOCKED:
-			conn_enter(c, CONN_RESPONDING, CLASS_BODY);
 			conn_rewatch(c);
 			return;
 		case COLD: exchange_submit(ex, warm_run, warm_then); return;
@@ -289,6 +291,5 @@ void respond_more(struct nh_conn *c)
 			conn_resume(c);
 		return;
 	}
-	conn_enter(c, CONN_RESPONDING, CLASS_BODY);
 	conn_rewatch(c);
 }

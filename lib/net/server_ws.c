@@ -16,7 +16,7 @@ void ws_start(struct nh_conn *c, const struct nh_ws_handler *handler, void *sess
 	c->peer = NULL;
 	nh_ws_decoder_init(&c->decoder, NH_WS_SERVER, handler->max_message_bytes);
 	COUNT(c->shard, websockets, 1);
-	conn_enter(c, CONN_WEBSOCKET, CLASS_WEBSOCKET);
+	conn_enter(c, CONN_WEBSOCKET, shard_idle_class(c->shard, handler->idle_ms));
 	handler->on_open(c, session);
 	if (c->state == CONN_WEBSOCKET)
 		conn_resume(c);
@@ -74,8 +74,8 @@ void ws_input(struct nh_conn *c, uint8_t *bytes, size_t len)
 {
 	struct nh_ws_input in = {bytes, len};
 	struct nh_err err = NH_ERR_INIT;
-	if (c->class == CLASS_WEBSOCKET)
-		conn_enter(c, CONN_WEBSOCKET, CLASS_WEBSOCKET);
+	if (c->class >= CLASS_WEBSOCKET)
+		conn_enter(c, CONN_WEBSOCKET, (conn_class)c->class);
 	while (c->state == CONN_WEBSOCKET && !c->work_open) {
 		struct nh_ws_event ev = {0};
 		nh_rc rc = nh_ws_decode(&c->decoder, &in, &ev, &err);
@@ -166,5 +166,3 @@ void nh_conn_work(struct nh_conn *conn, void (*run)(void *worker, void *arg), vo
 	conn_rewatch(conn);
 	nh_work_queue(conn->shard->server->config.pool, conn->shard->loop, &job->work);
 }
-
-bool nh_conn_working(const struct nh_conn *conn) { return conn->work_open; }

@@ -240,51 +240,6 @@ static void test_connect_rate(void **state)
 	end(1000);
 }
 
-/* Only one handshake at a time: a silent peer holds the place until its time is over, then those behind come in. */
-static void test_parked_handshakes_come_in_order(void **state)
-{
-	struct client silent, c[3];
-	start((struct limits){.config = {.max_handshakes = 1, .handshake_ms = 500}});
-	assert_int_equal(client_dial(&silent, TLS, NULL), NH_OK);
-	while (stats().handshaking == 0)
-		sched_yield();
-	int fds[3];
-	for (size_t i = 0; i < 3; i++)
-		fds[i] = dial(TLS);
-	while (stats().parked < 3)
-		sched_yield();
-	assert_int_equal(stats().handshaking, 1);
-	for (size_t i = 0; i < 3; i++) {
-		c[i] = (struct client){.fd = fds[i]};
-		assert_int_equal(nh_tls_session_new(client_tls, c[i].fd, "localhost", NULL, &c[i].tls, NULL), NH_OK);
-		nh_rc rc;
-		while ((rc = nh_tls_handshake(c[i].tls, NULL)) == NH_EAGAIN)
-			wait_fd(c[i].fd, nh_tls_wants_write(c[i].tls));
-		assert_int_equal(rc, NH_OK);
-		assert_int_equal(ask(&c[i], GET_OK), 200);
-		client_close(&c[i]);
-	}
-	assert_false(client_more(&silent));
-	client_close(&silent);
-	assert_int_equal(stats().parked, 0);
-	end(1000);
-}
-
-static void test_parked_connections_end_with_the_drain(void **state)
-{
-	struct client c[4];
-	start((struct limits){.config = {.max_handshakes = 1}});
-	for (size_t i = 0; i < 4; i++)
-		assert_int_equal(client_dial(&c[i], TLS, NULL), NH_OK);
-	while (stats().parked < 3)
-		sched_yield();
-	end(100);
-	for (size_t i = 0; i < 4; i++) {
-		assert_false(client_more(&c[i]));
-		client_close(&c[i]);
-	}
-}
-
 /* One worker, one place in the queue: requests wait for room, none is lost. */
 static void test_a_full_pool_delays_but_loses_nothing(void **state)
 {
@@ -592,8 +547,6 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_connections_over_the_cap_are_closed_at_once),
 		cmocka_unit_test(test_connect_rate),
-		cmocka_unit_test(test_parked_handshakes_come_in_order),
-		cmocka_unit_test(test_parked_connections_end_with_the_drain),
 		cmocka_unit_test(test_a_full_pool_delays_but_loses_nothing),
 		cmocka_unit_test(test_silent_peers_are_closed),
 		cmocka_unit_test(test_a_dripping_head_is_answered_408),

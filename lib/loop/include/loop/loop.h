@@ -52,6 +52,7 @@ void nh_loop_defer(struct nh_loop *loop, nh_loop_fn fn, void *arg);
 /* ---- timers. [loop] ---------------------------------------------------------------------------------------------------- */
 
 struct nh_timer;
+/* A timer that does not run yet; fn(arg) runs each time it is due. Never NULL; close it before the loop is freed. */
 struct nh_timer *nh_timer_new(struct nh_loop *loop, nh_loop_fn fn, void *arg);
 void nh_timer_start(struct nh_timer *t, uint64_t after_ms, uint64_t repeat_ms); /* repeat 0 = once; a running timer starts anew */
 void nh_timer_stop(struct nh_timer *t);
@@ -69,11 +70,13 @@ typedef void (*nh_watch_fn)(void *arg, unsigned events); /* NH_READABLE | NH_WRI
 /* nh_watch_open - watches nothing yet. The descriptor is borrowed and must be non-blocking. NH_EIO: not watchable. */
 nh_rc nh_watch_open(struct nh_loop *loop, int fd, nh_watch_fn fn, void *arg, struct nh_watch **out, struct nh_err *err);
 void nh_watch_set(struct nh_watch *w, unsigned events); /* what to be told of; 0 = nothing; the same again costs nothing */
+void nh_watch_hand_over(struct nh_watch *w, nh_watch_fn fn, void *arg); /* from now on fn(arg) is told; what is watched for stays */
 void nh_watch_close(struct nh_watch *w);                /* the descriptor may be closed right after. NULL legal */
 
 /* ---- signals. [loop] --------------------------------------------------------------------------------------------------- */
 
 struct nh_signal;
+/* nh_signal_open - fn(arg) runs on the loop for each arrival of the signal, in place of its default action. NH_EIO: not a signal that can be caught. */
 nh_rc nh_signal_open(struct nh_loop *loop, int number, nh_loop_fn fn, void *arg, struct nh_signal **out, struct nh_err *err);
 void nh_signal_close(struct nh_signal *s); /* NULL legal */
 

@@ -62,8 +62,6 @@ unsigned nh_response_status(const struct nh_response *res); /* 0 = nothing sent 
  * etag: unquoted, or empty. Status is 200, 206, 304 or 416. source: reference/device-protocol "13.2"
  */
 void nh_response_file(struct nh_response *res, int take_fd, uint64_t size_bytes, const char *type, nh_slice etag);
-/* The connection ends after this response. */
-void nh_response_close(struct nh_response *res);
 
 struct nh_ws_handler {
 	size_t max_message_bytes;
@@ -127,7 +125,7 @@ struct nh_listener {
 	/* [worker] Asked after PENDING; ACCEPT or REFUSE. */
 	nh_tls_verdict (*verify_slow)(void *worker, void *app, nh_slice der, const uint8_t fingerprint[NH_TLS_FINGERPRINT_LEN], int64_t *tag);
 	void *verify_app;
-	uint64_t connect_rate;          /* connections a second and loop; the excess is closed at once; 0 = no limit */
+	uint64_t connect_rate;          /* connections a second and loop, on top of what the handshakes' cost allows; the excess is reset at once; 0 = no limit */
 };
 
 /* The verify function to put into nh_tls_server_config for a listener's credentials. */
@@ -139,11 +137,14 @@ struct nh_server_config {
 	struct nh_pool *pool;         /* needed */
 	struct nh_listener *listeners;
 	size_t listener_count;
-	size_t max_connections;       /* a loop's; 0 = from the descriptor limit */
-	unsigned max_handshakes;      /* in progress on a loop; 96. Further connections wait unread, in order. */
+	size_t max_connections;       /* a loop's, those that have not begun and open response files included; 0 = from the descriptor limit */
+	unsigned max_handshakes;      /* a loop's, for which it has work; 96. Further connections wait unread, in order of arrival. */
+	unsigned max_stalled;         /* a loop's handshakes that wait for their peer; 2048 of about 30 KiB each */
+	size_t max_queued;            /* a loop's connections that wait for a handshake; 0 = what it can finish in 3/4 of handshake_ms, measured */
 	uint64_t handshake_ms;        /* 20 000 */
 	uint64_t head_ms;             /* whole request head; 20 000 */
-	uint64_t body_ms;             /* between two pieces of a body or of a response; 60 000 */
+	uint64_t body_ms;             /* a body or response that moved less than body_rate allows in such a window ends; 60 000 */
+	uint64_t body_rate;           /* bytes a second, averaged over body_ms, the server's own time not counted; 1000 */
 	uint64_t keep_alive_ms;       /* 60 000 */
 	size_t output_max;            /* unsent bytes of a WebSocket; 4 MiB */
 };
@@ -159,9 +160,19 @@ struct nh_loop *nh_server_loop(struct nh_server *server, unsigned i); /* i < loo
 void nh_server_drain(struct nh_server *server, uint64_t drain_ms);
 void nh_server_free(struct nh_server *server); /* after drain: stops and frees the loops. NULL legal */
 
+/* All of one type: added up over the loops. */
 struct nh_server_stats {
-	uint64_t connections, handshaking, parked, websockets; /* now */
+	uint64_t connections, handshaking, parked, websockets;       /* now; parked: wait for a handshake */
+	uint64_t silent, stalled;                                    /* now: accepted without a byte; handshakes that wait for their peer */
+	uint64_t queue_max;                                          /* now: how many may wait for a handshake, as measured */
 	uint64_t accepted, refused, handshakes, handshake_failures, requests, messages_in, messages_out, bytes_in, bytes_out; /* since start */
+	uint64_t refused_rate, refused_capacity, refused_full;       /* parts of refused: over connect_rate; over queue_max; no place left */
+	uint64_t abandoned;                                          /* closed by their peer before anything began */
+	uint64_t silent_evicted, silent_expired;                     /* never said a byte: closed for a newer one; closed after their time */
+	uint64_t stalled_ended;                                      /* handshakes whose peer did not go on */
+	uint64_t slow_ended;                                         /* bodies and responses below body_rate */
+	uint64_t accept_pauses;                                      /* times accepting rested for want of descriptors */
+	uint64_t handshake_cost_ns;                                  /* running mean of the CPU time of a handshake; 0 = none yet */
 };
 void nh_server_stats(const struct nh_server *server, struct nh_server_stats *out); /* any thread */
 
@@ -174,6 +185,7 @@ struct nh_conn_id {
 	uint64_t generation; /* 0 = nobody */
 };
 
+/* [loop] What other threads may keep of a connection and post to; it finds nobody once the connection has gone. */
 struct nh_conn_id nh_conn_id_of(const struct nh_conn *conn);
 /* nh_server_post - runs fn on the connection's loop; conn is NULL where it is gone. NH_EAGAIN: mailbox full, fn does not run. Any thread. */
 nh_rc nh_server_post(struct nh_server *server, struct nh_conn_id id, void (*fn)(struct nh_conn *conn, void *arg), void *arg);
@@ -201,7 +213,5 @@ void nh_ws_send_frame(struct nh_conn *conn, nh_slice frame); /* bytes already fr
 void nh_ws_close(struct nh_conn *conn, uint16_t code, nh_slice reason);
 /* [loop] nh_conn_work - run on a worker, then done on the loop; done's conn is NULL where it is gone (on_close follows). Until then nothing more is delivered. One at a time (asserted). */
 void nh_conn_work(struct nh_conn *conn, void (*run)(void *worker, void *arg), void (*done)(struct nh_conn *conn, void *arg), void *arg);
-bool nh_conn_working(const struct nh_conn *conn);
 struct nh_loop *nh_conn_loop(const struct nh_conn *conn);
-struct nh_server *nh_conn_server(const struct nh_conn *conn);
 void *nh_conn_session(const struct nh_conn *conn); /* the one given to nh_response_upgrade, NULL where it is no WebSocket */
