@@ -27,6 +27,7 @@ struct nh_device_api *nh_device_api_new(const struct nh_device_api_config *confi
 struct clean {
 	struct nh_device_api *api;
 	struct nh_arena *arena;
+	bool own; /* what this node's last run left; else what is stale */
 	int64_t before_us;
 	size_t cleaned;
 };
@@ -36,21 +37,31 @@ static nh_rc clean_tx(struct nh_tx *tx, void *arg, struct nh_err *err)
 	struct clean *clean = arg;
 	struct nh_effects effects = {0};
 	struct nh_ctx ctx = device_api_ctx(clean->api, tx, clean->arena, &effects);
-	return nh_session_clean_stale(&ctx, clean->before_us, &clean->cleaned, err);
+	return clean->own ? nh_session_clean_node(&ctx, &clean->cleaned, err) : nh_session_clean_stale(&ctx, clean->before_us, &clean->cleaned, err);
+}
+
+static nh_rc clean_all(struct clean *clean, struct nh_err *err)
+{
+	do {
+		NH_AUTO_ARENA struct nh_arena arena = NH_ARENA_INIT;
+		clean->arena = &arena;
+		NH_TRY(nh_db_write(clean->api->config.db, clean_tx, clean, err));
+	} while (clean->cleaned >= 500);
+	return NH_OK;
 }
 
 nh_rc nh_device_api_start(struct nh_device_api *api, struct nh_server *server, struct nh_err *err)
 {
 	api->server = server;
-	/* SQLite has one process: whoever is connected in its rows is not. With PostgreSQL others may hold them; only the silent are cleaned. */
-	struct clean clean = {.api = api, .before_us = nh_clock_now(api->config.clock)};
-	if (nh_db_is_postgres(api->config.db))
-		clean.before_us -= STALE_AFTER_US;
-	do {
-		NH_AUTO_ARENA struct nh_arena arena = NH_ARENA_INIT;
-		clean.arena = &arena;
-		NH_TRY(nh_db_write(api->config.db, clean_tx, &clean, err));
-	} while (clean.cleaned >= 500);
+	/*
+	 * Nobody is connected to a node that is only starting. SQLite has one process: whoever is connected in its rows is not, whatever the clock said
+	 * when that was written. With PostgreSQL other nodes hold theirs; of those only the silent are cleaned.
+	 */
+	struct clean clean = {.api = api, .own = true};
+	NH_TRY(clean_all(&clean, err));
+	clean.own = false;
+	clean.before_us = nh_db_is_postgres(api->config.db) ? nh_clock_now(api->config.clock) - STALE_AFTER_US : INT64_MAX;
+	NH_TRY(clean_all(&clean, err));
 	NH_TRY(presence_start(&api->presence, nh_server_loop(server, 0), err));
 	return rollout_start(&api->rollout, api, nh_server_loop(server, 0), err);
 }
@@ -170,33 +181,6 @@ static void to_device(struct nh_device_api *api, const struct nh_effect *e)
 	nh_server_send(api->server, id, &m->base);
 }
 
-struct deletion {
-	struct nh_work work;
-	struct nh_objects *objects;
-	char *key;
-};
-
-static void delete_run(void *worker, struct nh_work *work)
-{
-	struct deletion *d = (struct deletion *)(void *)work;
-	struct nh_err err = NH_ERR_INIT;
-	if (nh_objects_delete(d->objects, d->key, &err) != NH_OK)
-		NH_LOG(NH_LOG_WARN, "object.delete_failed", NH_STR("key", d->key), NH_STR("why", err.msg));
-	free(d->key);
-	free(d);
-}
-
-static void delete_object(struct nh_device_api *api, const struct nh_effect *e)
-{
-	struct deletion *d = nh_xcalloc(1, sizeof *d);
-	*d = (struct deletion){.work = {.run = delete_run}, .objects = api->config.objects, .key = nh_xstrdup(e->name)};
-	if (nh_work_submit(api->config.pool, NULL, &d->work) == NH_OK)
-		return;
-	NH_LOG(NH_LOG_WARN, "object.delete_failed", NH_S("key", e->name), NH_STR("why", "worker queue full; the file stays until it is removed by hand"));
-	free(d->key);
-	free(d);
-}
-
 static void carry_out(struct nh_device_api *api, const struct nh_effect *e)
 {
 	switch (e->kind) {
@@ -211,7 +195,7 @@ static void carry_out(struct nh_device_api *api, const struct nh_effect *e)
 			certificates_put(&api->certificates, e->payload.ptr, e->id);
 		break;
 	case NH_EFFECT_GROUP_WAKE: rollout_wake(&api->rollout, e->id); break;
-	case NH_EFFECT_OBJECT_DELETE: delete_object(api, e); break;
+	case NH_EFFECT_OBJECT_DELETE:   /* done by the room that deletes firmware, and by its sweep */
 	case NH_EFFECT_DEVICE_SETTINGS: /* sessions cache nothing of the device's row */
 	case NH_EFFECT_TOPIC: break;    /* nobody listens on this node yet */
 	}

@@ -86,8 +86,8 @@ struct rollout {
 	struct nh_timer *timer;
 	struct rollout_group *groups; /* the loop's */
 	size_t count, cap;
-	uint64_t next_round_ms, next_expiry_ms;
-	bool round_running, expiry_running;
+	uint64_t next_ms[4]; /* by kind of job */
+	bool running[4];
 	bool stopping; /* atomic */
 };
 

@@ -18,7 +18,9 @@
 
 /* ---- jobs -------------------------------------------------------------------------------------------------------------- */
 
-typedef enum job_kind { RUN_GROUP, ROUND, EXPIRE } job_kind;
+typedef enum job_kind { RUN_GROUP, ROUND, REMIND, EXPIRE, JOB_KINDS } job_kind;
+
+_Static_assert(JOB_KINDS <= NH_ARRAY_LEN(((struct rollout *)0)->next_ms), "a place for each kind of job");
 
 struct job {
 	struct nh_work work;
@@ -58,6 +60,14 @@ static nh_rc expire_tx(struct nh_tx *tx, void *arg, struct nh_err *err)
 	return nh_orchestrator_expire(&ctx, &call->job->count, err);
 }
 
+static nh_rc remind_tx(struct nh_tx *tx, void *arg, struct nh_err *err)
+{
+	struct call *call = arg;
+	*call->effects = (struct nh_effects){0};
+	struct nh_ctx ctx = device_api_ctx(call->api, tx, call->arena, call->effects);
+	return nh_orchestrator_remind(&ctx, &call->job->count, err);
+}
+
 /* All active groups, however many: page after page. */
 static nh_rc round_tx(struct nh_tx *tx, void *arg, struct nh_err *err)
 {
@@ -93,7 +103,13 @@ static void job_run(void *worker, struct nh_work *work)
 		round_all(api, &call);
 		return;
 	}
-	nh_rc rc = nh_db_write(api->config.db, job->kind == RUN_GROUP ? run_group_tx : expire_tx, &call, &err);
+	nh_rc rc;
+	if (job->kind == REMIND)
+		rc = nh_db_read(api->config.db, remind_tx, &call, &err);
+	else
+		rc = nh_db_write(api->config.db, job->kind == RUN_GROUP ? run_group_tx : expire_tx, &call, &err);
+	if (rc == NH_OK && job->kind == REMIND && job->count)
+		NH_LOG(NH_LOG_INFO, "rollout.reminded", NH_I("devices", job->count));
 	if (rc == NH_OK)
 		nh_device_api_effects(api, &effects);
 	else
@@ -122,10 +138,8 @@ static void job_done(struct nh_work *work)
 		struct rollout_group *group = group_of(r, job->group_id);
 		group->running = false;
 		group->wanted = group->wanted || job->again;
-	} else if (job->kind == ROUND) {
-		r->round_running = false;
 	} else {
-		r->expiry_running = false;
+		r->running[job->kind] = false;
 	}
 	free(job);
 }
@@ -149,6 +163,11 @@ static uint64_t interval(const struct rollout *r)
 	return (ms ? ms : NH_ORCHESTRATOR_INTERVAL_MS) + nh_rng_below(&nh_rng_system, NH_ORCHESTRATOR_JITTER_MS / 20);
 }
 
+static uint64_t every_ms(const struct rollout *r, job_kind kind)
+{
+	return kind == ROUND ? interval(r) : kind == REMIND ? NH_REMIND_EVERY_MS : EXPIRY_EVERY_MS;
+}
+
 static void on_tick(void *arg)
 {
 	struct rollout *r = arg;
@@ -164,10 +183,10 @@ static void on_tick(void *arg)
 		group->wanted = !group->running;
 		group->not_before_ms = now + NH_ORCHESTRATOR_DEBOUNCE_MS;
 	}
-	if (now >= r->next_round_ms && !r->round_running && (r->round_running = submit(r, ROUND, 0)))
-		r->next_round_ms = now + interval(r);
-	if (now >= r->next_expiry_ms && !r->expiry_running && (r->expiry_running = submit(r, EXPIRE, 0)))
-		r->next_expiry_ms = now + EXPIRY_EVERY_MS;
+	for (job_kind kind = ROUND; kind < JOB_KINDS; kind++) {
+		if (now >= r->next_ms[kind] && !r->running[kind] && (r->running[kind] = submit(r, kind, 0)))
+			r->next_ms[kind] = now + every_ms(r, kind);
+	}
 }
 
 struct wake {
@@ -199,7 +218,8 @@ void rollout_wake(struct rollout *r, int64_t group_id)
 static void start_on_loop(void *arg)
 {
 	struct rollout *r = arg;
-	r->next_expiry_ms = nh_loop_now_ms(r->loop) + EXPIRY_EVERY_MS;
+	for (job_kind kind = REMIND; kind < JOB_KINDS; kind++)
+		r->next_ms[kind] = nh_loop_now_ms(r->loop) + every_ms(r, kind);
 	r->timer = nh_timer_new(r->loop, on_tick, r);
 	nh_timer_start(r->timer, TICK_MS, TICK_MS);
 }

@@ -42,7 +42,8 @@ nh_rc nh_session_connect(struct nh_ctx *ctx, int64_t device_id, nh_slice fingerp
 	nh_uuid_v7(&id, now, ctx->rng);
 	nh_uuid_format(&id, out->connection_id);
 	NH_TRY(nh_sql_exec(ctx->tx, &nh_q_device_provision, NH_PARAMS(nh_p_int(now), nh_p_int(device_id)), NULL, err));
-	NH_TRY(nh_sql_exec(ctx->tx, &nh_q_connection_open, NH_PARAMS(nh_p_str(out->connection_id), nh_p_int(device_id), nh_p_int(now)), NULL, err));
+	NH_TRY(nh_sql_exec(ctx->tx, &nh_q_connection_open, NH_PARAMS(nh_p_str(out->connection_id), nh_p_int(device_id), nh_p_int(now), nh_p_text(nh_ctx_node(ctx))),
+	                   NULL, err));
 	NH_TRY(set_online(ctx, device_id, 0, err));
 	nh_device_topic(ctx, device_id);
 	return NH_OK;
@@ -149,14 +150,17 @@ static nh_rc firmware_changed(struct nh_ctx *ctx, const struct nh_device_facts *
 	                    NH_ARG(d->identifier), NH_ARG(d->firmware_version), NH_ARG(r->version), NH_ARG(r->uuid));
 }
 
-static nh_rc take_firmware(struct nh_ctx *ctx, const struct nh_device_facts *d, struct nh_reported *r, struct nh_join_result *out, struct nh_err *err)
+static nh_rc take_firmware(struct nh_ctx *ctx, const struct nh_device_facts *d, struct nh_reported *r, struct nh_join_result *out, bool *again,
+                           struct nh_err *err)
 {
 	NH_TRY(complete(ctx, d, r, &out->metadata_known, err));
 	out->firmware_changed = out->metadata_known && !nh_slice_eq(r->uuid, d->firmware_uuid);
 	if (out->firmware_changed)
 		return firmware_changed(ctx, d, r, err);
 	NH_TRY(store_validation(ctx, d, r, err));
-	if (!r->downloading)
+	if (!r->downloading && !r->reverted)
+		NH_TRY(nh_update_unheard(ctx, d, again, err));
+	if (!r->downloading && !*again)
 		NH_TRY(nh_update_abandoned(ctx, d, r->reverted, err));
 	if (out->metadata_known || d->firmware_uuid.len > 0)
 		return NH_OK;
@@ -207,7 +211,8 @@ nh_rc nh_session_join(struct nh_ctx *ctx, struct nh_session *s, const json_t *pa
 		return NH_FAIL(err, NH_ENOTFOUND, "device %.*s is deleted", NH_ARG(d.identifier));
 
 	nh_reported_read(payload, ctx->arena, &reported);
-	NH_TRY(take_firmware(ctx, &d, &reported, out, err));
+	bool again = false;
+	NH_TRY(take_firmware(ctx, &d, &reported, out, &again, err));
 
 	NH_AUTO_JSON json_t *metadata = json_object();
 	json_object_set_new(metadata, "device_api_version", nh_json_new_text(reported.api_version));
@@ -230,6 +235,8 @@ nh_rc nh_session_join(struct nh_ctx *ctx, struct nh_session *s, const json_t *pa
 	NH_TRY(push_keys(ctx, s, err));
 	if (s->api_2_2)
 		nh_effect_add(ctx, NH_EFFECT_DEVICE_PUSH, s->device_id, NH_LIT("extensions:get"), NH_LIT("{}"));
+	if (again)
+		NH_TRY(nh_update_send_again(ctx, d.id, err));
 	nh_wake_group(ctx, d.group_id);
 	nh_device_topic(ctx, d.id);
 	return NH_OK;
@@ -268,16 +275,32 @@ static void read_stale(const struct nh_rows *rows, struct nh_arena *arena, void 
 		s->connection_id[i] = (char)id.ptr[i];
 }
 
+static nh_rc clean(struct nh_ctx *ctx, const struct nh_list *list, size_t *cleaned, struct nh_err *err)
+{
+	const struct nh_seen *stale = list->items;
+	for (size_t i = 0; i < list->count; i++)
+		NH_TRY(nh_session_disconnect(ctx, stale[i].device_id, stale[i].connection_id, NH_LIT("Stale connection"), err));
+	*cleaned = list->count;
+	return NH_OK;
+}
+
 nh_rc nh_session_clean_stale(struct nh_ctx *ctx, int64_t before_us, size_t *cleaned, struct nh_err *err)
 {
 	struct nh_list list = NH_LIST_OF(ctx->arena, struct nh_seen);
+	nh_slice own = nh_ctx_node(ctx);
 	*cleaned = 0;
-	NH_TRY(nh_list_rows(ctx->tx, &list, &nh_q_connection_stale, NH_PARAMS(nh_p_int(before_us), nh_p_int(STALE_MAX)), read_stale, err));
-	const struct nh_seen *stale = list.items;
-	for (size_t i = 0; i < list.count; i++)
-		NH_TRY(nh_session_disconnect(ctx, stale[i].device_id, stale[i].connection_id, NH_LIT("Stale connection"), err));
-	*cleaned = list.count;
-	return NH_OK;
+	/* What a server holds itself it knows better than its clock, which may have been set. Without a name there are no others. */
+	NH_TRY(nh_list_rows(ctx->tx, &list, &nh_q_connection_stale,
+	                    NH_PARAMS(nh_p_int(before_us), nh_p_text(own.len ? own : NH_LIT("-")), nh_p_int(STALE_MAX)), read_stale, err));
+	return clean(ctx, &list, cleaned, err);
+}
+
+nh_rc nh_session_clean_node(struct nh_ctx *ctx, size_t *cleaned, struct nh_err *err)
+{
+	struct nh_list list = NH_LIST_OF(ctx->arena, struct nh_seen);
+	*cleaned = 0;
+	NH_TRY(nh_list_rows(ctx->tx, &list, &nh_q_connection_of_node, NH_PARAMS(nh_p_text(nh_ctx_node(ctx)), nh_p_int(STALE_MAX)), read_stale, err));
+	return clean(ctx, &list, cleaned, err);
 }
 
 static void read_connection(const struct nh_rows *rows, struct nh_arena *arena, void *item)

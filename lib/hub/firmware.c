@@ -153,7 +153,8 @@ nh_rc nh_firmware_claim(struct nh_ctx *ctx, const struct nh_actor *actor, const 
 	*object_key = nh_slice_str(nh_arena_printf(ctx->arena, "firmware/%lld/%lld/%.*s-%08llx.fw", (long long)intake->product.org_id,
 	                                           (long long)intake->product.id, NH_ARG(facts->uuid),
 	                                           (unsigned long long)nh_rng_below(ctx->rng, UINT64_C(1) << 32)));
-	return nh_sql_exec(ctx->tx, &nh_q_loose_put, NH_PARAMS(nh_p_text(*object_key), nh_p_int(nh_ctx_now(ctx) + CLAIM_TTL_US)), NULL, err);
+	return nh_sql_exec(ctx->tx, &nh_q_loose_put, NH_PARAMS(nh_p_text(*object_key), nh_p_int(nh_ctx_now(ctx) + CLAIM_TTL_US), nh_p_text(nh_ctx_node(ctx))), NULL,
+	                   err);
 }
 
 static struct nh_param optional(nh_slice s)
@@ -221,7 +222,7 @@ nh_rc nh_firmware_delete(struct nh_ctx *ctx, const struct nh_actor *actor, const
 	if (rc == NH_ECONFLICT)
 		return nh_refuse(errors, err, NH_EINVAL, "deployment_releases", "Firmware has associated deployment releases");
 	NH_TRY(rc);
-	NH_TRY(nh_sql_exec(ctx->tx, &nh_q_loose_put, NH_PARAMS(nh_p_text(f.object_key), nh_p_int(nh_ctx_now(ctx))), NULL, err));
+	NH_TRY(nh_sql_exec(ctx->tx, &nh_q_loose_put, NH_PARAMS(nh_p_text(f.object_key), nh_p_int(nh_ctx_now(ctx)), nh_p_text(nh_ctx_node(ctx))), NULL, err));
 	NH_TRY(nh_sql_exec(ctx->tx, &nh_q_product_count_firmwares, NH_PARAMS(nh_p_int(-1), nh_p_int(product->id)), NULL, err));
 	nh_effect_add(ctx, NH_EFFECT_OBJECT_DELETE, f.id, f.object_key, NH_SLICE_EMPTY);
 	return nh_audit_add(ctx, actor, product->org_id, NH_AUDIT_FIRMWARE, f.id, err, "%.*s deleted firmware %.*s (%.*s) of product %.*s",
@@ -242,6 +243,11 @@ nh_rc nh_loose_objects_due(struct nh_ctx *ctx, size_t max, nh_slice **keys, size
 	*keys = list.items;
 	*count = list.count;
 	return NH_OK;
+}
+
+nh_rc nh_loose_objects_abandon(struct nh_ctx *ctx, struct nh_err *err)
+{
+	return nh_sql_exec(ctx->tx, &nh_q_loose_abandon, NH_PARAMS(nh_p_int(nh_ctx_now(ctx)), nh_p_text(nh_ctx_node(ctx))), NULL, err);
 }
 
 nh_rc nh_loose_object_gone(struct nh_ctx *ctx, nh_slice key, struct nh_err *err)

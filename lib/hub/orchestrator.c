@@ -16,6 +16,7 @@
 
 #define PAGE 200
 #define EXPIRE_MAX 500
+#define REMIND_MAX 500
 
 struct candidate {
 	int64_t device_id;
@@ -217,6 +218,19 @@ static nh_rc expire_one(struct nh_ctx *ctx, int64_t device_id, struct nh_err *er
 	nh_wake_group(ctx, d.inflight_group_id);
 	nh_device_topic(ctx, device_id);
 	return nh_audit_add(ctx, &actor, d.org_id, NH_AUDIT_DEVICE, device_id, err, "Update of device %.*s expired: %s", NH_ARG(d.identifier), text);
+}
+
+nh_rc nh_orchestrator_remind(struct nh_ctx *ctx, size_t *reminded, struct nh_err *err)
+{
+	struct nh_list list = NH_LIST_OF(ctx->arena, int64_t);
+	int64_t now = nh_ctx_now(ctx), after = now - NH_REMIND_UNTIL_S * NH_US_PER_S, until = now - NH_REMIND_AFTER_S * NH_US_PER_S;
+	*reminded = 0;
+	NH_TRY(nh_list_rows(ctx->tx, &list, &nh_q_inflight_unheard, NH_PARAMS(nh_p_int(after), nh_p_int(until), nh_p_int(REMIND_MAX)), read_id, err));
+	const int64_t *ids = list.items;
+	for (size_t i = 0; i < list.count; i++)
+		NH_TRY(nh_update_send_again(ctx, ids[i], err));
+	*reminded = list.count;
+	return NH_OK;
 }
 
 nh_rc nh_orchestrator_expire(struct nh_ctx *ctx, size_t *expired, struct nh_err *err)

@@ -209,6 +209,17 @@ nh_rc nh_update_succeeded(struct nh_ctx *ctx, const struct nh_device_facts *befo
 	                    NH_ARG(before->identifier), NH_ARG(new_version), NH_ARG(new_uuid));
 }
 
+nh_rc nh_update_unheard(struct nh_ctx *ctx, const struct nh_device_facts *d, bool *yes, struct nh_err *err)
+{
+	struct nh_inflight row;
+	*yes = false;
+	if (!d->inflight || d->inflight_group_id)
+		return NH_OK;
+	NH_TRY(nh_inflight_get(ctx, d->id, &row, err));
+	*yes = row.stage == NH_STAGE_REQUESTED && row.firmware_id != 0;
+	return NH_OK;
+}
+
 nh_rc nh_update_abandoned(struct nh_ctx *ctx, const struct nh_device_facts *d, bool reverted, struct nh_err *err)
 {
 	if (!d->inflight)

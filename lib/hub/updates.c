@@ -158,12 +158,27 @@ static nh_slice payload_of(struct nh_ctx *ctx, const struct target *t, int64_t g
 	return nh_json_arena(ctx->arena, payload);
 }
 
+static nh_rc load_target(struct nh_ctx *ctx, int64_t firmware_id, struct target *out, struct nh_err *err)
+{
+	return nh_one_row(ctx->tx, ctx->arena, &nh_q_firmware_for_payload, NH_PARAMS(nh_p_int(firmware_id)), read_target, out, "firmware", err);
+}
+
+nh_rc nh_update_send_again(struct nh_ctx *ctx, int64_t device_id, struct nh_err *err)
+{
+	struct nh_inflight row;
+	struct target target;
+	NH_TRY(nh_inflight_get(ctx, device_id, &row, err));
+	NH_TRY(load_target(ctx, row.firmware_id, &target, err));
+	nh_effect_add(ctx, NH_EFFECT_DEVICE_PUSH, device_id, NH_LIT("update"), payload_of(ctx, &target, row.group_id));
+	return NH_OK;
+}
+
 nh_rc nh_update_send(struct nh_ctx *ctx, const struct nh_actor *actor, const struct nh_device_facts *d, const struct nh_group *group, int64_t firmware_id,
                      bool priority, struct nh_err *err)
 {
 	struct target target;
 	int64_t group_id = group ? group->id : 0, inserted = 0;
-	NH_TRY(nh_one_row(ctx->tx, ctx->arena, &nh_q_firmware_for_payload, NH_PARAMS(nh_p_int(firmware_id)), read_target, &target, "firmware", err));
+	NH_TRY(load_target(ctx, firmware_id, &target, err));
 	if (target.product_id != d->product_id)
 		return NH_FAIL(err, NH_ENOTFOUND, "no such firmware");
 	NH_TRY(nh_sql_exec(ctx->tx, &nh_q_inflight_insert,

@@ -2,7 +2,8 @@
  * Object store in a directory: an object's key is its path. Uploads are written to `.uploads/`, in the same file system, so that a rename gives
  * the key; file and folders are synced before that is called done. No index, no cache: the directory is the truth.
  *
- * Invariant: what can be opened under a key was written, synced and renamed completely. One process owns the directory.
+ * Invariant: what can be opened under a key was written, synced and renamed completely. One process owns the directory, by a
+ * lock that ends with it.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -12,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -46,6 +48,12 @@ static void close_fd(int fd)
 		close(fd);
 }
 
+/* Another process that opened this store would take our uploads for leftovers. Where the file system knows no locks, people must see to it. */
+static bool locked_by_other(int root)
+{
+	return flock(root, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+}
+
 static bool same_folder(const struct directory *d)
 {
 	struct stat held, named;
@@ -62,7 +70,7 @@ static bool look_again(struct directory *d)
 	bool good = same_folder(d);
 	int root = good ? -1 : open(d->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	int uploads = root < 0 ? -1 : openat(root, UPLOADS, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-	if (uploads >= 0)
+	if (uploads >= 0 && !locked_by_other(root))
 		good = dup3(root, d->root, O_CLOEXEC) >= 0 && dup3(uploads, d->uploads, O_CLOEXEC) >= 0;
 	close_fd(uploads);
 	close_fd(root);
@@ -359,6 +367,8 @@ nh_rc nh_objects_open_dir(const char *path, struct nh_objects **out, struct nh_e
 	pthread_mutex_init(&d->lock, NULL);
 	d->root = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	nh_rc rc = d->root < 0 ? fail(d, "open", "it", err) : NH_OK;
+	if (rc == NH_OK && locked_by_other(d->root))
+		rc = NH_FAIL(err, NH_ECONFLICT, "another process uses the object store %s: stop it first, or choose another folder", path);
 	if (rc == NH_OK && mkdirat(d->root, UPLOADS, 0700) != 0 && errno != EEXIST)
 		rc = fail(d, "create", UPLOADS, err);
 	if (rc == NH_OK) {

@@ -101,7 +101,9 @@ STMT(firmware_version_taken,
      "SELECT id FROM firmwares WHERE product_id = $1 AND version = $2 AND platform = $3 AND architecture = $4 LIMIT 1");
 STMT(firmware_delete, "DELETE FROM firmwares WHERE product_id = $1 AND id = $2");
 
-STMT(loose_put, "INSERT INTO loose_objects (object_key, due_at) VALUES ($1, $2) ON CONFLICT (object_key) DO UPDATE SET due_at = excluded.due_at");
+STMT(loose_put, "INSERT INTO loose_objects (object_key, due_at, node) VALUES ($1, $2, $3) "
+                "ON CONFLICT (object_key) DO UPDATE SET due_at = excluded.due_at, node = excluded.node");
+STMT(loose_abandon, "UPDATE loose_objects SET due_at = $1 WHERE node = $2 AND due_at > $1");
 STMT(loose_delete, "DELETE FROM loose_objects WHERE object_key = $1");
 STMT(loose_settle, "DELETE FROM loose_objects WHERE object_key = $1 AND due_at > $2");
 STMT(loose_due, "SELECT object_key FROM loose_objects WHERE due_at <= $1 ORDER BY due_at LIMIT $2");
@@ -166,7 +168,7 @@ const struct nh_stmt *const nh_foundation_statements[] = {
 	&nh_q_product_count_devices, &nh_q_product_count_firmwares,
 	&nh_q_key_list, &nh_q_key_by_name, &nh_q_key_taken, &nh_q_key_insert, &nh_q_key_delete, &nh_q_key_exists,
 	&nh_q_firmware_insert, &nh_q_firmware_by_uuid, &nh_q_firmware_list, &nh_q_firmware_version_taken, &nh_q_firmware_delete,
-	&nh_q_loose_put, &nh_q_loose_delete, &nh_q_loose_settle, &nh_q_loose_due,
+	&nh_q_loose_put, &nh_q_loose_abandon, &nh_q_loose_delete, &nh_q_loose_settle, &nh_q_loose_due,
 	&nh_q_device_insert, &nh_q_device_by_id, &nh_q_device_by_name, &nh_q_device_taken, &nh_q_device_anywhere, &nh_q_device_update,
 	&nh_q_device_delete, &nh_q_device_move,
 	&nh_q_cert_insert, &nh_q_cert_list, &nh_q_cert_by_serial, &nh_q_cert_by_sha256, &nh_q_cert_spki_owner, &nh_q_cert_delete,

@@ -117,6 +117,9 @@ STMT(inflight_insert, "INSERT INTO inflight_updates (device_id, deployment_id, f
 STMT(inflight_set, "UPDATE inflight_updates SET status = $1, progress = $2, updated_at = $3 WHERE device_id = $4");
 STMT(inflight_delete, "DELETE FROM inflight_updates WHERE device_id = $1");
 STMT(inflight_expired, "SELECT device_id FROM inflight_updates WHERE updated_at < $1 ORDER BY updated_at LIMIT $2");
+STMT(inflight_unheard, "SELECT i.device_id FROM inflight_updates i JOIN devices d ON d.id = i.device_id "
+                       "WHERE i.status = 'requested' AND i.updated_at > $1 AND i.updated_at <= $2 AND i.firmware_id IS NOT NULL "
+                       "AND d.connected_at IS NOT NULL AND d.deleted_at IS NULL ORDER BY i.updated_at LIMIT $3");
 STMT(update_stat_add, "INSERT INTO update_stats (product_id, device_id, deployment_id, type, source_firmware_uuid, target_firmware_uuid, "
                       "update_bytes, saved_bytes, inserted_at) VALUES ($1, $2, $3, 'fwup_full', $4, $5, $6, 0, $7)");
 STMT(firmware_for_payload, "SELECT f.uuid, f.version, f.platform, f.architecture, p.name, f.author, f.description, f.misc, f.vcs_identifier, "
@@ -132,9 +135,9 @@ STMT(download_firmware, "SELECT id, object_key, checksum, size_bytes FROM firmwa
 
 STMT(connection_get, "SELECT id, status, established_at, last_seen_at, disconnected_at, disconnected_reason, network_interface, metadata "
                      "FROM device_connections WHERE device_id = $1");
-STMT(connection_open, "INSERT INTO device_connections (id, device_id, status, established_at, last_seen_at) "
-                      "VALUES ($1, $2, 'connecting', $3, $3) ON CONFLICT (device_id) DO UPDATE SET id = excluded.id, "
-                      "status = excluded.status, established_at = excluded.established_at, last_seen_at = excluded.last_seen_at, "
+STMT(connection_open, "INSERT INTO device_connections (id, device_id, status, established_at, last_seen_at, node) "
+                      "VALUES ($1, $2, 'connecting', $3, $3, $4) ON CONFLICT (device_id) DO UPDATE SET id = excluded.id, "
+                      "node = excluded.node, status = excluded.status, established_at = excluded.established_at, last_seen_at = excluded.last_seen_at, "
                       "disconnected_at = NULL, disconnected_reason = NULL, network_interface = NULL, metadata = '{}'");
 STMT(connection_joined, "UPDATE device_connections SET status = 'connected', metadata = $1, last_seen_at = $2 WHERE device_id = $3 AND id = $4");
 STMT(connection_is, "SELECT metadata, established_at FROM device_connections WHERE device_id = $1 AND id = $2 AND status <> 'disconnected'");
@@ -143,8 +146,9 @@ STMT(connection_interface, "UPDATE device_connections SET network_interface = $1
 STMT(connection_metadata, "UPDATE device_connections SET metadata = $1 WHERE device_id = $2 AND id = $3");
 STMT(connection_close, "UPDATE device_connections SET status = 'disconnected', disconnected_at = $1, disconnected_reason = $2 "
                        "WHERE device_id = $3 AND id = $4 AND status <> 'disconnected'");
-STMT(connection_stale, "SELECT device_id, id FROM device_connections WHERE status <> 'disconnected' AND last_seen_at < $1 "
-                       "ORDER BY last_seen_at LIMIT $2");
+STMT(connection_stale, "SELECT device_id, id FROM device_connections WHERE status <> 'disconnected' AND last_seen_at < $1 AND node <> $2 "
+                       "ORDER BY last_seen_at LIMIT $3");
+STMT(connection_of_node, "SELECT device_id, id FROM device_connections WHERE status <> 'disconnected' AND node = $1 LIMIT $2");
 
 /* ---- device authentication ---------------------------------------------------------------------------------------------- */
 
@@ -178,10 +182,11 @@ const struct nh_stmt *const nh_rollout_statements[] = {
 	&nh_q_device_provision, &nh_q_device_online, &nh_q_device_firmware_add, &nh_q_device_firmware_validation,
 	&nh_q_waiting_source, &nh_q_waiting_fifo, &nh_q_waiting_lifo,
 	&nh_q_inflight_get, &nh_q_inflight_count, &nh_q_inflight_insert, &nh_q_inflight_set, &nh_q_inflight_delete, &nh_q_inflight_expired,
+	&nh_q_inflight_unheard,
 	&nh_q_update_stat_add, &nh_q_firmware_for_payload, &nh_q_firmware_size_by_uuid, &nh_q_firmware_metadata_by_uuid,
 	&nh_q_org_public_keys, &nh_q_download_firmware,
 	&nh_q_connection_get, &nh_q_connection_open, &nh_q_connection_joined, &nh_q_connection_is, &nh_q_connection_seen,
-	&nh_q_connection_interface, &nh_q_connection_metadata, &nh_q_connection_close, &nh_q_connection_stale,
+	&nh_q_connection_interface, &nh_q_connection_metadata, &nh_q_connection_close, &nh_q_connection_stale, &nh_q_connection_of_node,
 	&nh_q_auth_cert_by_sha256, &nh_q_auth_cert_by_key, &nh_q_auth_cert_used, &nh_q_auth_cert_used_by_sha256, &nh_q_auth_ca_by_ski,
 	&nh_q_auth_ca_used, &nh_q_auth_device_find, &nh_q_auth_device_deleted, &nh_q_auth_device_certs, &nh_q_auth_device_by_id,
 	&nh_q_auth_product_secret, &nh_q_auth_device_secret,

@@ -12,6 +12,7 @@
 #include "base/log.h"
 
 #define BODY_MAX ((size_t)8 << 20)
+#define SWEEP_PAGE 100
 #define NOT_FOUND_TEXT "Resource Not Found or Authorization Insufficient"
 
 /* ---- the app ----------------------------------------------------------------------------------------------------------- */
@@ -451,7 +452,7 @@ static nh_rc sweep_find(struct nh_tx *tx, void *arg, struct nh_err *err)
 {
 	struct sweep *s = arg;
 	struct nh_ctx ctx = sweep_ctx(s, tx);
-	return nh_loose_objects_due(&ctx, 100, &s->keys, &s->count, err);
+	return nh_loose_objects_due(&ctx, SWEEP_PAGE, &s->keys, &s->count, err);
 }
 
 static nh_rc sweep_gone(struct nh_tx *tx, void *arg, struct nh_err *err)
@@ -461,21 +462,49 @@ static nh_rc sweep_gone(struct nh_tx *tx, void *arg, struct nh_err *err)
 	return nh_loose_object_gone(&ctx, s->key, err);
 }
 
-nh_rc nh_user_api_sweep(struct nh_user_api *api, size_t *deleted, struct nh_err *err)
+static nh_rc sweep_abandon(struct nh_tx *tx, void *arg, struct nh_err *err)
+{
+	struct nh_ctx ctx = sweep_ctx(arg, tx);
+	return nh_loose_objects_abandon(&ctx, err);
+}
+
+nh_rc nh_user_api_recover(struct nh_user_api *api, struct nh_err *err)
 {
 	NH_AUTO_ARENA struct nh_arena arena = NH_ARENA_INIT;
 	struct sweep s = {.api = api, .arena = &arena};
-	NH_TRY(nh_db_read(api->config.db, sweep_find, &s, err));
-	size_t done = 0;
-	for (size_t i = 0; i < s.count; i++) {
-		nh_rc rc = nh_objects_delete(api->config.objects, (const char *)s.keys[i].ptr, err);
-		if (rc != NH_OK && rc != NH_ENOTFOUND)
-			return rc;
-		s.key = s.keys[i];
-		NH_TRY(nh_db_write(api->config.db, sweep_gone, &s, err));
-		done++;
+	return nh_db_write(api->config.db, sweep_abandon, &s, err);
+}
+
+/* One page. An object that cannot be deleted does not keep the others; what failed first is told. */
+static nh_rc sweep_page(struct sweep *s, size_t *deleted, struct nh_err *err)
+{
+	nh_rc first = NH_OK;
+	*deleted = 0;
+	NH_TRY(nh_db_read(s->api->config.db, sweep_find, s, err));
+	for (size_t i = 0; i < s->count; i++) {
+		s->key = s->keys[i];
+		nh_rc rc = nh_objects_delete(s->api->config.objects, (const char *)s->key.ptr, first == NH_OK ? err : NULL);
+		if (rc == NH_OK || rc == NH_ENOTFOUND)
+			rc = nh_db_write(s->api->config.db, sweep_gone, s, first == NH_OK ? err : NULL);
+		if (rc == NH_OK)
+			++*deleted;
+		else if (first == NH_OK)
+			first = rc;
 	}
+	return first;
+}
+
+nh_rc nh_user_api_sweep(struct nh_user_api *api, size_t *deleted, struct nh_err *err)
+{
+	size_t all = 0, here = 0;
+	nh_rc rc;
+	do {
+		NH_AUTO_ARENA struct nh_arena arena = NH_ARENA_INIT;
+		struct sweep s = {.api = api, .arena = &arena};
+		rc = sweep_page(&s, &here, err);
+		all += here;
+	} while (rc == NH_OK && here == SWEEP_PAGE);
 	if (deleted)
-		*deleted = done;
-	return NH_OK;
+		*deleted = all;
+	return rc;
 }

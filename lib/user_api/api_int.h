@@ -23,7 +23,6 @@ struct limiter;
 struct nh_user_api {
 	struct nh_user_api_config config;
 	struct limiter *logins, *polls;
-	int64_t swept_at_us; /* atomic */
 };
 
 typedef enum scope { SCOPE_NONE, SCOPE_ORG, SCOPE_PRODUCT, SCOPE_DEVICE, SCOPE_DEVICE_ANYWHERE } scope;

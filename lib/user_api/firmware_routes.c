@@ -13,7 +13,6 @@
 #include "net/multipart.h"
 
 #define ENVELOPE_MAX ((uint64_t)1 << 20) /* parts and fields around the file */
-#define SWEEP_INTERVAL_US (3600 * NH_US_PER_S)
 #define NO_FILE "No firmware uploaded"
 
 /* ---- lists ------------------------------------------------------------------------------------------------------------- */
@@ -288,17 +287,6 @@ static nh_rc finish(struct upload_call *u, struct nh_err *err)
 	return rc;
 }
 
-/* Where firmware is added, room is made too. What fails is tried again in an hour. */
-static void sweep_now_and_then(struct nh_user_api *api)
-{
-	struct nh_err err = NH_ERR_INIT;
-	int64_t now = nh_clock_now(api->config.clock), last = __atomic_load_n(&api->swept_at_us, __ATOMIC_SEQ_CST);
-	if (now - last < SWEEP_INTERVAL_US || !__atomic_compare_exchange_n(&api->swept_at_us, &last, now, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
-		return;
-	if (nh_user_api_sweep(api, NULL, &err) != NH_OK)
-		NH_LOG(NH_LOG_WARN, "objects.sweep_failed", NH_STR("why", err.msg));
-}
-
 void handle_upload(struct nh_request *req, struct nh_response *res)
 {
 	struct upload_call u = {.upload = req->stream};
@@ -312,5 +300,4 @@ void handle_upload(struct nh_request *req, struct nh_response *res)
 		call_close(&u.call, rc, &err);
 	}
 	upload_free(u.upload);
-	sweep_now_and_then(req->app);
 }

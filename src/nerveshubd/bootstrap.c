@@ -5,6 +5,7 @@
 #include "bootstrap.h"
 
 #include <arpa/inet.h>
+#include <dirent.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -12,6 +13,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/rng.h"
+#include "base/uuid.h"
 #include "crypto/pki.h"
 
 #define FILE_MAX_BYTES (1u << 20)
@@ -46,6 +48,41 @@ static nh_rc load_secret(const struct settings *s, struct nh_arena *arena, struc
 	if (out->len < 32)
 		return NH_FAIL(err, NH_EFORMAT, "%s holds %zu characters; expected at least 32 (delete it to have a new one made; issued URLs then end)", path, out->len);
 	return NH_OK;
+}
+
+static nh_rc load_node(const struct settings *s, struct nh_arena *arena, struct nh_buf *out, struct nh_err *err)
+{
+	const char *path = path_in(s, arena, "node");
+	if (access(path, F_OK) != 0) {
+		struct nh_uuid id;
+		char text[NH_UUID_TEXT_LEN + 2];
+		nh_uuid_v7(&id, nh_now_us(), &nh_rng_system);
+		nh_uuid_format(&id, text);
+		text[NH_UUID_TEXT_LEN] = '\n';
+		NH_TRY(nh_file_write_atomic(path, nh_slice_of(text, NH_UUID_TEXT_LEN + 1), 0644, err));
+	}
+	NH_TRY(nh_file_read(path, 256, out, err));
+	nh_buf_truncate(out, nh_slice_trim(nh_buf_slice(out)).len);
+	if (out->len == 0)
+		return NH_FAIL(err, NH_EFORMAT, "%s is empty; delete it to have a new one made", path);
+	return NH_OK;
+}
+
+/* A write that was cut off leaves NAME.XXXXXX beside NAME, maybe with half a secret in it. Only names of our own are touched. */
+static void remove_leftovers(const char *folder)
+{
+	static const char *const names[] = {"secret.key.", "node.", "admin-password.", "ca.key.", "ca.crt.", "device.key.", "device.crt."};
+	DIR *dir = opendir(folder);
+	if (!dir)
+		return;
+	for (struct dirent *entry; (entry = readdir(dir)) != NULL;) {
+		nh_slice name = nh_slice_str(entry->d_name);
+		for (size_t i = 0; i < NH_ARRAY_LEN(names); i++) {
+			if (nh_slice_starts(name, nh_slice_str(names[i])) && name.len == strlen(names[i]) + 6)
+				unlinkat(dirfd(dir), entry->d_name, 0);
+		}
+	}
+	closedir(dir);
 }
 
 /* Reads the PEM key at path, making it first where there is none. */
@@ -148,13 +185,17 @@ nh_rc bootstrap(const struct settings *s, struct identity *out, struct nh_err *e
 	NH_AUTO_ARENA struct nh_arena arena = NH_ARENA_INIT;
 	*out = (struct identity){0};
 	NH_TRY_CTX(nh_dir_make(s->data_dir, 0700, err), err, "data directory (choose another with --data-dir)");
+	remove_leftovers(s->data_dir);
+	remove_leftovers(path_in(s, &arena, "pki"));
 	NH_TRY(load_secret(s, &arena, &out->secret, err));
+	NH_TRY(load_node(s, &arena, &out->node, err));
 	return *s->device_cert_file ? own_certificate(s, out, err) : development_certificate(s, &arena, out, err);
 }
 
 void identity_fini(struct identity *id)
 {
 	nh_buf_wipe(&id->secret);
+	nh_buf_fini(&id->node);
 	nh_buf_fini(&id->device_cert);
 	nh_buf_wipe(&id->device_key);
 }

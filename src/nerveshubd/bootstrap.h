@@ -1,5 +1,5 @@
 /*
- * First start on an empty data directory: makes the directory, the signing secret, the development CA and the certificate of the device port.
+ * First start on an empty data directory: makes the directory, the signing secret, the node's name, the development CA and the certificate of the device port.
  * Everything is made once and read afterwards; nothing existing is ever replaced. thread: main, before anything else starts.
  *
  * source: design/architecture "7. Endpoints"
@@ -11,6 +11,7 @@
 
 struct identity {
 	struct nh_buf secret;        /* at least 32 bytes; wiped by identity_fini */
+	struct nh_buf node;          /* names this data directory's server in a database that several share */
 	struct nh_buf device_cert;   /* PEM chain of the device port */
 	struct nh_buf device_key;    /* PEM; wiped */
 	bool development;            /* the certificate is the development CA's */

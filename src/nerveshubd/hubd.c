@@ -59,7 +59,7 @@ static nh_rc open_parts(struct hubd *h, struct nh_err *err)
 {
 	const struct settings *s = h->settings;
 	NH_TRY(bootstrap(s, &h->identity, err));
-	h->hub = (struct nh_hub_config){.secret_key = nh_buf_slice(&h->identity.secret), .download_ttl_s = 86400, .max_firmware_bytes = s->firmware_max_bytes,
+	h->hub = (struct nh_hub_config){.secret_key = nh_buf_slice(&h->identity.secret), .node = nh_buf_slice(&h->identity.node), .download_ttl_s = 86400, .max_firmware_bytes = s->firmware_max_bytes,
 					.shared_secrets_enabled = s->shared_secrets, .registration_open = s->registrations, .download_base_url = ""};
 	struct nh_db_config db = {.url = s->database_url, .connections = (unsigned)s->workers + 1, .timeout_ms = s->database_timeout_ms, .statements = nh_store_statements};
 	NH_TRY(nh_db_open(&db, &h->db, err));
@@ -87,6 +87,17 @@ static void set_listeners(struct hubd *h)
 	h->listeners[LISTENER_METRICS] = (struct nh_listener){.name = "metrics", .address = "127.0.0.1", .port = (uint16_t)s->metrics_port, .mounts = h->metrics_mounts};
 }
 
+/* What the last run left when it was cut off. An object store that is away for a while is no reason not to serve the rest: housekeeping tries again. */
+static void recover_objects(struct hubd *h)
+{
+	struct nh_err err = NH_ERR_INIT;
+	nh_rc rc = nh_user_api_recover(h->user_api, &err);
+	if (rc == NH_OK)
+		rc = nh_user_api_sweep(h->user_api, NULL, &err);
+	if (rc != NH_OK)
+		NH_LOG(NH_LOG_WARN, "objects.sweep_failed", NH_STR("why", err.msg));
+}
+
 static nh_rc open_server(struct hubd *h, struct nh_err *err)
 {
 	set_listeners(h);
@@ -94,7 +105,8 @@ static nh_rc open_server(struct hubd *h, struct nh_err *err)
 	NH_TRY(nh_server_open(&config, &h->server, err));
 	set_urls(h);
 	NH_TRY(nh_device_api_start(h->device_api, h->server, err));
-	NH_TRY(nh_user_api_sweep(h->user_api, NULL, err)); /* what an upload left when the last run was cut off */
+	recover_objects(h);
+	NH_TRY(housekeeping_start(h, err));
 	return nh_server_start(h->server, err);
 }
 
@@ -126,6 +138,7 @@ nh_rc hubd_open(const struct settings *s, struct hubd *out, struct nh_err *err)
 
 void hubd_close(struct hubd *h)
 {
+	housekeeping_stop(h);
 	nh_device_api_stop(h->device_api);
 	nh_server_drain(h->server, h->settings->drain_ms);
 	take_down(h);

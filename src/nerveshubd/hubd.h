@@ -10,6 +10,12 @@
 #include "store/db.h"
 #include "user_api/user_api.h"
 
+struct housekeeping {
+	struct nh_timer *timer;
+	struct nh_work work;
+	bool running; /* atomic */
+};
+
 struct hubd {
 	const struct settings *settings;
 	struct identity identity;
@@ -25,8 +31,13 @@ struct hubd {
 	struct nh_mount device_mounts[2], web_mounts[3], metrics_mounts[2];
 	struct nh_listener listeners[3]; /* device, web, metrics */
 	struct nh_server *server;
+	struct housekeeping housekeeping;
 	bool first_start; /* the administrator was created now */
 };
+
+/* housekeeping.c: deletes objects that nobody names, from time to time, while the server runs. */
+nh_rc housekeeping_start(struct hubd *h, struct nh_err *err); /* after the server was opened: its first loop carries the timer */
+void housekeeping_stop(struct hubd *h);                       /* waits until the timer is closed; a sweep under way ends with the pool */
 
 enum { LISTENER_DEVICE, LISTENER_WEB, LISTENER_METRICS, LISTENER_COUNT };
 

@@ -294,6 +294,19 @@ static nh_rc rows(struct world *w, struct nh_err *err)
 	/* the insert of a refused publish goes with its transaction; here it stays, hence two firmwares */
 	CHECK_RC(NH_ETIMEOUT, nh_firmware_publish(&w->ctx, &w->as_ada, &intake, &lost, object, &f, NO_ERRORS(w), E(w)));
 	OK(nh_loose_object_gone(&w->ctx, object, E(w)));
+
+	/* what this node's last run claimed falls due at its start; another node's claim is its own */
+	struct nh_firmware_facts cut = facts_of(w, "aaaaaaaa-0000-0000-0000-000000000007", "6.0.0");
+	w->config.node = NH_LIT("here");
+	OK(nh_firmware_claim(&w->ctx, &w->as_ada, &intake, &cut, &object, NULL, E(w)));
+	w->config.node = NH_LIT("there");
+	OK(nh_loose_objects_abandon(&w->ctx, E(w)));
+	OK(nh_loose_objects_due(&w->ctx, 10, &loose, &count, E(w)));
+	CHECK(count == 0);
+	w->config.node = NH_LIT("here");
+	OK(nh_loose_objects_abandon(&w->ctx, E(w)));
+	OK(nh_loose_objects_due(&w->ctx, 10, &loose, &count, E(w)));
+	CHECK(count == 1 && nh_slice_eq(loose[0], object));
 	CHECK_RC(NH_ETIMEOUT, nh_firmware_publish(&w->ctx, &w->as_ada, &intake, &late, NH_LIT("firmware/none.fw"), &f, NO_ERRORS(w), E(w)));
 	return NH_OK;
 }

@@ -82,6 +82,43 @@ static nh_rc connections(struct world *w, struct nh_err *err)
 }
 static void test_connections(void **state) { on_each_engine(connections, NULL); }
 
+/* A start ends what the node's last run left, whatever the clock said then; a server never takes its own connections for stale. */
+static nh_rc restarts(struct world *w, struct nh_err *err)
+{
+	struct nh_session s;
+	struct nh_connection c;
+	struct nh_device_facts d;
+	int64_t here, there;
+	size_t cleaned;
+	NH_TRY(add_firmware(w, 1, "1.0.0", err));
+	NH_TRY(add_device(w, "d-1", NULL, &here, err));
+	NH_TRY(add_device(w, "d-2", NULL, &there, err));
+	w->config.node = NH_LIT("here");
+	OK(join(w, here, 1, "1.0.0", &s));
+	w->config.node = NH_LIT("there");
+	OK(join(w, there, 1, "1.0.0", &s));
+	OK(nh_session_clean_stale(&w->ctx, w->now_us, &cleaned, E(w)));
+	CHECK(cleaned == 0);
+	w->now_us -= 3600 * NH_US_PER_S;
+	OK(nh_session_clean_node(&w->ctx, &cleaned, E(w)));
+	CHECK(cleaned == 1);
+	OK(nh_device_facts_load(&w->ctx, there, &d, E(w)));
+	CHECK(!d.connected);
+	OK(nh_device_facts_load(&w->ctx, here, &d, E(w)));
+	CHECK(d.connected);
+	w->now_us += 2 * 3600 * NH_US_PER_S;
+	w->config.node = NH_LIT("here");
+	OK(nh_session_clean_stale(&w->ctx, w->now_us, &cleaned, E(w)));
+	CHECK(cleaned == 0);
+	w->config.node = NH_LIT("there");
+	OK(nh_session_clean_stale(&w->ctx, w->now_us, &cleaned, E(w)));
+	CHECK(cleaned == 1);
+	OK(nh_connection_get(&w->ctx, here, &c, E(w)));
+	CHECK(nh_slice_eq_str(c.status, "disconnected"));
+	return NH_OK;
+}
+static void test_restarts(void **state) { on_each_engine(restarts, NULL); }
+
 /* Join payloads of all ages, some of them nonsense: none fails, each is read as the reference says. */
 static nh_rc payloads(struct world *w, struct nh_err *err)
 {
@@ -399,6 +436,51 @@ static nh_rc penalties(struct world *w, struct nh_err *err)
 }
 static void test_penalties(void **state) { on_each_engine(penalties, NULL); }
 
+/* ---- pushes that were lost ---------------------------------------------------------------------------------------------------- */
+
+static nh_rc lost_pushes(struct world *w, struct nh_err *err)
+{
+	static const struct {
+		int64_t after_s;
+		size_t reminded;
+	} looks[] = {{0, 0}, {59, 0}, {2, 1}, {60, 1}, {70, 0}};
+	struct world_update u;
+	struct nh_device_facts d;
+	size_t reminded;
+	NH_TRY(offered(w, &u, err));
+	for (size_t i = 0; i < NH_ARRAY_LEN(looks); i++) {
+		w->now_us += looks[i].after_s * NH_US_PER_S;
+		forget_effects(w);
+		OK(nh_orchestrator_remind(&w->ctx, &reminded, E(w)));
+		CHECK(reminded == looks[i].reminded && pushes(w, "update") == reminded);
+	}
+
+	/* who said something, or is not there, is left alone */
+	OK(join(w, u.device, 1, "1.0.0", &u.session));
+	OK(nh_update_push(&w->ctx, &w->as_ada, w->acme.id, u.device, fw_uuid(w, 2), E(w)));
+	w->now_us += 61 * NH_US_PER_S;
+	OK(nh_session_disconnect(&w->ctx, u.device, u.session.connection_id, NH_SLICE_EMPTY, E(w)));
+	OK(nh_orchestrator_remind(&w->ctx, &reminded, E(w)));
+	CHECK(reminded == 0);
+
+	/* a person's push of which nothing was heard comes again with the join, and is over in half an hour all the same */
+	forget_effects(w);
+	OK(join(w, u.device, 1, "1.0.0", &u.session));
+	CHECK(pushes(w, "update") == 1 && holds(pushed(w, u.device, "update"), "\"deployment_id\":null"));
+	OK(nh_orchestrator_remind(&w->ctx, &reminded, E(w)));
+	CHECK(reminded == 1);
+	OK(event(w, &u.session, "status_update", "{\"status\":\"received\"}"));
+	w->now_us += 61 * NH_US_PER_S;
+	OK(nh_orchestrator_remind(&w->ctx, &reminded, E(w)));
+	CHECK(reminded == 0);
+	forget_effects(w);
+	OK(join(w, u.device, 1, "1.0.0", &u.session)); /* it had it, and came back without: that one is over */
+	OK(nh_device_facts_load(&w->ctx, u.device, &d, E(w)));
+	CHECK(pushes(w, "update") == 0 && !d.inflight);
+	return NH_OK;
+}
+static void test_lost_pushes(void **state) { on_each_engine(lost_pushes, NULL); }
+
 /* ---- by hand ------------------------------------------------------------------------------------------------------------------ */
 
 static nh_rc by_hand(struct world *w, struct nh_err *err)
@@ -538,7 +620,8 @@ static void test_queues(void **state) { on_each_engine(queues, NULL); }
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_connections), cmocka_unit_test(test_payloads), cmocka_unit_test(test_success),
+		cmocka_unit_test(test_connections),
+		cmocka_unit_test(test_restarts), cmocka_unit_test(test_lost_pushes), cmocka_unit_test(test_payloads), cmocka_unit_test(test_success),
 		cmocka_unit_test(test_failures),    cmocka_unit_test(test_reschedules), cmocka_unit_test(test_reverts),
 		cmocka_unit_test(test_penalties),   cmocka_unit_test(test_by_hand),  cmocka_unit_test(test_queues),
 	};

@@ -26,6 +26,8 @@ struct api_server {
 	struct nh_mount mounts[2];
 	struct nh_listener listener;
 	char dir[64];
+	char orphan[32]; /* the latest */
+	unsigned orphans;
 };
 
 static int64_t now(void *ctx)
@@ -149,7 +151,7 @@ void api_server_user(struct api_server *s, const char *name, const char *email, 
 static nh_rc claim_orphan(struct nh_tx *tx, void *arg, struct nh_err *err)
 {
 	struct direct *d = arg;
-	return nh_sql_exec(tx, &nh_q_loose_put, NH_PARAMS(nh_p_str("firmware/orphan.fw"), nh_p_int(now(d->s) + 3600 * NH_US_PER_S)), NULL, err);
+	return nh_sql_exec(tx, &nh_q_loose_put, NH_PARAMS(nh_p_str(d->s->orphan), nh_p_int(now(d->s) + 3600 * NH_US_PER_S), nh_p_str("")), NULL, err);
 }
 
 void api_server_orphan(struct api_server *s)
@@ -157,10 +159,11 @@ void api_server_orphan(struct api_server *s)
 	struct direct d = {.s = s};
 	struct nh_err err = NH_ERR_INIT;
 	struct nh_object_upload *u = NULL;
+	snprintf(s->orphan, sizeof(s->orphan), "firmware/orphan-%u.fw", s->orphans++);
 	must(nh_db_write(s->db, claim_orphan, &d, &err), &err, "claim");
 	must(nh_objects_upload(s->objects, &u, &err), &err, "upload");
 	must(nh_object_upload_write(u, NH_LIT("bytes"), &err), &err, "upload");
-	must(nh_object_upload_commit(u, "firmware/orphan.fw", &err), &err, "upload");
+	must(nh_object_upload_commit(u, s->orphan, &err), &err, "upload");
 }
 
 static nh_rc confirm(struct nh_tx *tx, void *arg, struct nh_err *err)

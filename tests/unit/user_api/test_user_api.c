@@ -357,12 +357,17 @@ static void bad_uploads(struct place *p)
 	for (int i = 0; i < 5; i++)
 		abandon_upload(s, P "/firmwares", p->ada);
 
-	/* uploads sweep by themselves, once an hour */
-	api_server_orphan(s);
-	api_server_age_claims(s);
-	AUTO_ANSWER another = upload(s, P "/firmwares", p->ada, nh_buf_slice(&good), false);
-	assert_int_equal(another.status, 422);
+	/* what the last run was filing goes at the next start, whatever the clock says; many pages at once */
+	for (int i = 0; i < 230; i++)
+		api_server_orphan(s);
+	assert_int_equal(api_server_objects(s), 231);
+	assert_int_equal(nh_user_api_sweep(api_server_app(s), &swept, NULL), NH_OK);
+	assert_int_equal(swept, 0);
+	assert_int_equal(nh_user_api_recover(api_server_app(s), NULL), NH_OK);
+	assert_int_equal(nh_user_api_sweep(api_server_app(s), &swept, NULL), NH_OK);
+	assert_int_equal(swept, 230);
 	assert_int_equal(api_server_objects(s), 1);
+	status(s, 200, "GET", P "/firmwares/" UUID1 "/download", p->ada, NULL);
 }
 static void test_bad_uploads(void **state) { on_each_engine(bad_uploads); }
 

@@ -39,7 +39,7 @@ struct nh_join_result {
  * nh_session_join - the join of the device channel. payload: the join parameters (object; everything in it is the device's word and may have any
  * type). Stores firmware metadata, decides on inflight update, success, group membership; marks the row connected.
  * Effects, to be carried out after the reply: DEVICE_PUSH fwup_public_keys / archive_public_keys where asked for and any exist,
- * DEVICE_PUSH extensions:get (device_api_version >= 2.2.0), GROUP_WAKE.
+ * DEVICE_PUSH extensions:get (device_api_version >= 2.2.0), DEVICE_PUSH update where one that a person pushed has not reached the device, GROUP_WAKE.
  * NH_EFORMAT: payload is no object. NH_ECLOSED, NH_ENOTFOUND (deleted meanwhile), NH_EIO: answer {"error":"could not connect"}.
  */
 nh_rc nh_session_join(struct nh_ctx *ctx, struct nh_session *session, const json_t *payload, struct nh_join_result *out, struct nh_err *err);
@@ -80,8 +80,13 @@ struct nh_seen {
 };
 nh_rc nh_session_seen(struct nh_ctx *ctx, const struct nh_seen *items, size_t count, struct nh_err *err);
 
-/* nh_session_clean_stale - connections not seen since before_us become disconnected ("Stale connection"), at most 500; *cleaned. NH_EIO. */
+/*
+ * nh_session_clean_stale - connections of other nodes (of all, where this one has no name) that were not seen since before_us become disconnected
+ * ("Stale connection"), at most 500; *cleaned. NH_EIO.
+ */
 nh_rc nh_session_clean_stale(struct nh_ctx *ctx, int64_t before_us, size_t *cleaned, struct nh_err *err);
+/* nh_session_clean_node - at start: every connection that the last run of this node left becomes disconnected, at most 500; *cleaned. NH_EIO. */
+nh_rc nh_session_clean_node(struct nh_ctx *ctx, size_t *cleaned, struct nh_err *err);
 
 /* What people see of a device's connection (read). */
 struct nh_connection {

@@ -8,7 +8,8 @@
  *   4  write  nh_firmware_claim           writes down the object key that is about to exist
  *   5         the caller commits the object under that key
  *   6  write  nh_firmware_publish         the row; the claim is settled
- * After a failure in 6 the caller deletes the object (or nh_loose_objects_due does, an hour later). Metadata is text: nothing in it is expanded or run.
+ * After a failure in 6 the caller deletes the object. A crash after 4 leaves a claim: it falls due when this server starts again
+ * (nh_loose_objects_abandon), or an hour later. Metadata is text: nothing in it is expanded or run.
  *
  * Conventions: hub/accounts.h. source: reference/user-api-and-cli "12"; reference/server-behaviour "1.7", "4.1" to "4.3", "4.9"
  */
@@ -90,4 +91,9 @@ nh_rc nh_version_key(nh_slice version, struct nh_buf *out);
 
 /* nh_loose_objects_due - at most `max` keys that are due (read). The caller deletes each object, then calls nh_loose_object_gone (write). */
 nh_rc nh_loose_objects_due(struct nh_ctx *ctx, size_t max, nh_slice **keys, size_t *count, struct nh_err *err);
+/*
+ * nh_loose_objects_abandon - at start, before anybody uploads: what the last run of this node claimed falls due now, since nobody is left who could
+ * publish it (write). NH_EIO.
+ */
+nh_rc nh_loose_objects_abandon(struct nh_ctx *ctx, struct nh_err *err);
 nh_rc nh_loose_object_gone(struct nh_ctx *ctx, nh_slice key, struct nh_err *err);

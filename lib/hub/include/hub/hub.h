@@ -25,8 +25,8 @@ typedef enum nh_effect_kind {
 	NH_EFFECT_CERT_FORGET,    /* certificate fingerprint `payload` (32 bytes) left the set of known ones */
 	NH_EFFECT_CERT_KNOWN,     /* certificate fingerprint `payload` (32 bytes) now belongs to device `id` */
 	NH_EFFECT_GROUP_WAKE,     /* run the orchestrator for deployment group `id` soon */
-	NH_EFFECT_TOPIC,          /* publish on topic `name`: something about `id` changed (browser pages, event stream) */
-	NH_EFFECT_OBJECT_DELETE,  /* delete object with key `name` */
+	NH_EFFECT_TOPIC,          /* publish on topic `name`: something about `id` changed (browser pages, event stream). Produced; nobody listens yet, so it is dropped */
+	NH_EFFECT_OBJECT_DELETE,  /* delete object with key `name` now; it is written down as loose, so a sweep does what is not done here */
 } nh_effect_kind;
 
 struct nh_effect {
@@ -49,6 +49,7 @@ struct nh_hub_config {
 	const char *download_base_url;   /* "https://host:port" that devices reach, without trailing slash */
 	uint64_t download_ttl_s;         /* default 86400 */
 	uint64_t max_firmware_bytes;     /* default 1 GiB */
+	nh_slice node;                   /* names this server among those of one database, the same at each start; empty where there is only one */
 	bool shared_secrets_enabled;
 	bool registration_open;
 };
@@ -62,7 +63,11 @@ struct nh_ctx {
 	struct nh_effects *effects;      /* NULL in read-only contexts */
 };
 
+/* The context's time, µs since 1970 UTC. */
 static inline int64_t nh_ctx_now(const struct nh_ctx *ctx) { return nh_clock_now(ctx->clock); }
+
+/* For a column that is never NULL. */
+static inline nh_slice nh_ctx_node(const struct nh_ctx *ctx) { return ctx->config && ctx->config->node.len ? ctx->config->node : NH_LIT(""); }
 
 /* nh_effect_add - appends (copies name and payload into the arena). ctx->effects must not be NULL. */
 void nh_effect_add(struct nh_ctx *ctx, nh_effect_kind kind, int64_t id, nh_slice name, nh_slice payload);

@@ -5,7 +5,7 @@
  * Invariants, whatever happens: never more than concurrent_updates inflight rows of the group's normal queue nor more than
  * priority_queue_concurrent_updates of its priority queue; at most one inflight row a device; nothing to a device that nh_update_decide refuses.
  *
- * source: reference/server-behaviour "3.8"; reference/device-protocol "10"
+ * thread: the writer's (as every change, hub/hub.h). source: reference/server-behaviour "3.8"; reference/device-protocol "10"
  */
 #pragma once
 
@@ -16,6 +16,13 @@
 #define NH_ORCHESTRATOR_INTERVAL_MS 120000
 #define NH_ORCHESTRATOR_JITTER_MS 20000
 #define NH_INFLIGHT_EXPIRY_S 1800
+/*
+ * A connected device that says nothing about an update is sent it again, once or twice, when it is this old; called every NH_REMIND_EVERY_MS. It ignores
+ * what it has already.
+ */
+#define NH_REMIND_AFTER_S 60
+#define NH_REMIND_UNTIL_S 180
+#define NH_REMIND_EVERY_MS 60000
 /* Most devices one run sends to, so that a write stays short; more = true asks for another run. */
 #define NH_ORCHESTRATOR_BATCH 100
 
@@ -30,6 +37,12 @@ nh_rc nh_orchestrator_run(struct nh_ctx *ctx, int64_t group_id, struct nh_orches
 
 /* nh_orchestrator_groups - ids of all active groups with id > after_id, ascending, at most max (read). */
 nh_rc nh_orchestrator_groups(struct nh_ctx *ctx, int64_t after_id, int64_t *ids, size_t max, size_t *count, struct nh_err *err);
+
+/*
+ * nh_orchestrator_remind - sends updates again of which connected devices have said nothing from NH_REMIND_AFTER_S to NH_REMIND_UNTIL_S after they were
+ * sent, at most 500 (read); *reminded tells how many. The push may have been lost between its row and the device. Effects: DEVICE_PUSH. NH_EIO.
+ */
+nh_rc nh_orchestrator_remind(struct nh_ctx *ctx, size_t *reminded, struct nh_err *err);
 
 /*
  * nh_orchestrator_expire - deletes inflight rows without a report for NH_INFLIGHT_EXPIRY_S, at most 500; *expired tells how many. The device stays

@@ -4,7 +4,7 @@
  * nh_update_decide is the one place that knows the rules. The orchestrator, the manual actions and the answer to "why did this device not
  * update?" all call it.
  *
- * source: reference/server-behaviour "3.8" to "3.11"; reference/device-protocol "8.1", "8.2", "10"
+ * thread: a worker's (reads; pure functions) or the writer's. source: reference/server-behaviour "3.8" to "3.11"; reference/device-protocol "8.1", "8.2", "10"
  */
 #pragma once
 
@@ -150,6 +150,14 @@ nh_rc nh_update_report(struct nh_ctx *ctx, int64_t device_id, const struct nh_up
 nh_rc nh_update_succeeded(struct nh_ctx *ctx, const struct nh_device_facts *before, nh_slice new_uuid, nh_slice new_version, struct nh_err *err);
 /* nh_update_abandoned - the device joined without the update it was sent: row deleted; where it tells of an automatic revert, that is the reason. */
 nh_rc nh_update_abandoned(struct nh_ctx *ctx, const struct nh_device_facts *device, bool reverted, struct nh_err *err);
+
+/*
+ * nh_update_unheard - *yes: a person's push is in flight of which the device has said nothing, so that it may never have arrived (read). NH_EIO.
+ * A group's update needs no such care: its row is deleted at the join, and the orchestrator sends it anew.
+ */
+nh_rc nh_update_unheard(struct nh_ctx *ctx, const struct nh_device_facts *device, bool *yes, struct nh_err *err);
+/* nh_update_send_again - the update in flight once more, as it was: effect DEVICE_PUSH only. It still expires with its row. NH_ENOTFOUND, NH_EIO. */
+nh_rc nh_update_send_again(struct nh_ctx *ctx, int64_t device_id, struct nh_err *err);
 
 /* The inflight update of a device (read). NH_ENOTFOUND: none. */
 struct nh_inflight {

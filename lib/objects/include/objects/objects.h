@@ -18,7 +18,10 @@
 struct nh_objects;
 struct nh_object_upload;
 
-/* nh_objects_open_dir - file store under path, created with parents where absent. NH_EPERM, NH_ENOSPC, NH_EIO (message names the path). */
+/*
+ * nh_objects_open_dir - file store under path, created with parents where absent. NH_EPERM, NH_ENOSPC, NH_EIO; NH_ECONFLICT: another process has it open
+ * (messages name the path).
+ */
 nh_rc nh_objects_open_dir(const char *path, struct nh_objects **out, struct nh_err *err);
 void nh_objects_close(struct nh_objects *objects); /* no upload may be open; NULL legal */
 

@@ -59,6 +59,7 @@ extern const struct nh_stmt nh_q_inflight_insert;      /* device, group, firmwar
 extern const struct nh_stmt nh_q_inflight_set;         /* status, progress or null, at, device */
 extern const struct nh_stmt nh_q_inflight_delete;      /* device */
 extern const struct nh_stmt nh_q_inflight_expired;     /* before, limit → device */
+extern const struct nh_stmt nh_q_inflight_unheard;     /* after, until, limit → device: sent then, connected, nothing reported yet */
 extern const struct nh_stmt nh_q_update_stat_add;      /* product, device, group or null, source or null, target, bytes, at */
 extern const struct nh_stmt nh_q_firmware_for_payload; /* firmware id → what an update message says */
 extern const struct nh_stmt nh_q_firmware_size_by_uuid;/* product, uuid → size */
@@ -68,14 +69,15 @@ extern const struct nh_stmt nh_q_download_firmware;    /* org, uuid → id, obje
 
 /* ---- connections --------------------------------------------------------------------------------------------------------- */
 extern const struct nh_stmt nh_q_connection_get;       /* device */
-extern const struct nh_stmt nh_q_connection_open;      /* id, device, at: replaces the device's row */
+extern const struct nh_stmt nh_q_connection_open;      /* id, device, at, node: replaces the device's row */
 extern const struct nh_stmt nh_q_connection_joined;    /* metadata, at, device, id → changed 0: replaced */
 extern const struct nh_stmt nh_q_connection_is;        /* device, id → metadata, established_at */
 extern const struct nh_stmt nh_q_connection_seen;      /* at, device, id */
 extern const struct nh_stmt nh_q_connection_interface; /* interface, device, id */
 extern const struct nh_stmt nh_q_connection_metadata;  /* metadata, device, id */
 extern const struct nh_stmt nh_q_connection_close;     /* at, reason or null, device, id → changed 0: replaced */
-extern const struct nh_stmt nh_q_connection_stale;     /* before, limit → device, id */
+extern const struct nh_stmt nh_q_connection_stale;     /* before, node whose own are left out, limit → device, id */
+extern const struct nh_stmt nh_q_connection_of_node;   /* node, limit → device, id: not ended */
 
 /* ---- device authentication ---------------------------------------------------------------------------------------------- */
 extern const struct nh_stmt nh_q_auth_cert_by_sha256;  /* fingerprint → device (id, org, product, identifier, deleted at), certificate id */

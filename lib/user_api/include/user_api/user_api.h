@@ -33,6 +33,7 @@ struct nh_user_api_config {
 	void *effects_ctx;
 };
 
+/* config is copied, what it points to must outlive the api. Never NULL. */
 struct nh_user_api *nh_user_api_new(const struct nh_user_api_config *config);
 void nh_user_api_free(struct nh_user_api *api); /* NULL legal; no request may be running */
 
@@ -40,8 +41,13 @@ void nh_user_api_free(struct nh_user_api *api); /* NULL legal; no request may be
 extern const struct nh_route nh_user_api_routes[];
 void nh_user_api_fault(struct nh_request *req, struct nh_response *res, unsigned status, const char *text);
 
+/* nh_user_api_recover - at start, before requests: uploads that the last run was filing are given up; the next sweep deletes their objects. NH_EIO. */
+nh_rc nh_user_api_recover(struct nh_user_api *api, struct nh_err *err);
+
 /*
- * nh_user_api_sweep - deletes objects that no row names: of uploads that a crash cut off, of deleted firmware whose deletion failed. At most 100.
- * Uploads call it, at most once an hour; a program may at other times. *deleted (NULL legal). Blocks. NH_EIO.
+ * nh_user_api_sweep - deletes all objects that no row names: of uploads that a crash cut off, of deleted firmware whose deletion failed. A program calls
+ * it at start and every NH_USER_API_SWEEP_EVERY_MS; where nothing is to be done it costs one read. *deleted (NULL legal). Blocks. NH_EIO: the first
+ * that failed; the others were deleted all the same.
  */
+#define NH_USER_API_SWEEP_EVERY_MS 60000
 nh_rc nh_user_api_sweep(struct nh_user_api *api, size_t *deleted, struct nh_err *err);
