@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 
-from tool import FWUP, Folder, expect, main, run, test
+from tool import FWUP, VECTORS, Folder, expect, main, run, test
 
 ROOT_GUID, ESP_GUID = "0FC63DAF-8483-4772-8E79-3D69D8477DE4", "C12A7328-F81F-11D2-BA4B-00A0C93EC93B"
 
@@ -83,6 +83,25 @@ def gpt_too_large():
         assert status == 1 and b"fwup: " in out, out
         with open(at("small.img"), "rb") as f:
             assert f.read(512).strip(b"\0") == b"", "no table may be reachable"
+
+
+@test
+def the_manuals_example():
+    with open(os.path.join(VECTORS, "../../../docs/man/nh-fwup.conf.5")) as f:
+        page = f.read().split(".Sh EXAMPLES")[1]
+    conf = page.split(".Bd -literal -offset indent\n")[1].split(".Ed")[0]
+    with Folder() as at:
+        content = os.urandom(200000)
+        with open(at("rootfs.img"), "wb") as f:
+            f.write(content)
+        image = apply(at, conf, task="complete")
+        for slot, start in (("b", 2048 + 65536), ("a", 2048)):
+            expect(("-a", "-q", "-d", image, "-i", at("a.fw"), "-t", "upgrade"), 0, b"")
+            with open(image, "rb") as f:
+                f.seek(start * 512)
+                assert f.read(len(content)) == content
+            assert run("-a", "-q", "-d", image, "-i", at("a.fw"), "-t", "upgrade." + slot)[0] == 1, "that slot is active now"
+        assert [p["start"] for p in table(image)["partitions"]] == [2048, 67584]
 
 
 @test
