@@ -61,6 +61,7 @@ class Server:
         self.data_dir = Path(data_dir) if data_dir else self.home / "data"
         self.extra, self.env = list(extra), dict(env or {})
         self.process = None
+        self.wrap = []  # a command that executes the server: unshare, prlimit
         self.token = None
         # NH_SERVER_ENGINE=postgres: the same tests on a database of their own in the cluster of scripts/pg-test.
         if os.environ.get("NH_SERVER_ENGINE") == "postgres" and "DATABASE_URL" not in self.env:
@@ -72,7 +73,7 @@ class Server:
         self.log = open(self.home / "log", "ab")
         environment = {**os.environ, **self.env}
         self.process = subprocess.Popen(
-            [self.binary or program("nerveshubd"), "--data-dir", str(self.data_dir), "--bind", "127.0.0.1", "--device-port", "0", "--web-port", "0",
+            [*self.wrap, self.binary or program("nerveshubd"), "--data-dir", str(self.data_dir), "--bind", "127.0.0.1", "--device-port", "0", "--web-port", "0",
              "--metrics-port", "0", "--ready-file", str(ready), "--web-host", "localhost", *self.extra],
             stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log, env=environment)
         deadline = time.monotonic() + DEADLINE
