@@ -87,7 +87,7 @@ struct nh_conn_id nh_conn_id_of(const struct nh_conn *conn) { return (struct nh_
 struct nh_loop *nh_conn_loop(const struct nh_conn *conn) { return conn->shard->loop; }
 void *nh_conn_session(const struct nh_conn *conn) { return conn->ws ? conn->session : NULL; }
 
-/* ---- raw input and output ---------------------------------------------------------------------------------------------- */
+/* ---- raw input --------------------------------------------------------------------------------------------------------- */
 
 static nh_rc raw_read(struct nh_conn *c, uint8_t *out, size_t len, size_t *got)
 {
@@ -105,88 +105,7 @@ static nh_rc raw_read(struct nh_conn *c, uint8_t *out, size_t len, size_t *got)
 	return n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK) ? NH_EAGAIN : NH_ECLOSED;
 }
 
-nh_rc conn_raw_write(struct nh_conn *c, nh_slice bytes, size_t *put)
-{
-	*put = 0;
-	if (c->tls)
-		return nh_tls_write(c->tls, bytes, put);
-	ssize_t n;
-	do
-		n = send(c->fd, bytes.ptr, bytes.len, MSG_NOSIGNAL);
-	while (n < 0 && errno == EINTR);
-	if (n >= 0) {
-		*put = (size_t)n;
-		return NH_OK;
-	}
-	return errno == EAGAIN || errno == EWOULDBLOCK ? NH_EAGAIN : NH_ECLOSED;
-}
-
 int conn_fd(const struct nh_conn *c) { return c->fd; }
-
-void conn_count_out(struct nh_conn *c, size_t put)
-{
-	COUNT(c->shard, bytes_out, put);
-	if (c->exchange)
-		c->exchange->sent += put;
-}
-
-nh_rc conn_flush(struct nh_conn *c)
-{
-	while (conn_has_output(c)) {
-		nh_slice rest = nh_slice_skip(nh_buf_slice(&c->out), c->out_at);
-		size_t put = 0;
-		nh_rc rc = conn_raw_write(c, nh_slice_sub(rest, 0, NH_TLS_RECORD_MAX), &put);
-		if (rc == NH_EAGAIN)
-			return NH_EAGAIN;
-		if (rc != NH_OK) {
-			conn_close(c);
-			return NH_ECLOSED;
-		}
-		c->out_at += put;
-		conn_count_out(c, put);
-	}
-	nh_buf_fini(&c->out);
-	c->out_at = 0;
-	return NH_OK;
-}
-
-static void close_broken(void *arg) { conn_close(arg); }
-
-/*
- * Callers of conn_write stand in the middle of an exchange or of an application's callback: nothing may vanish under them, so the end is deferred.
- */
-nh_rc conn_break(struct nh_conn *c)
-{
-	c->broken = true;
-	nh_buf_fini(&c->out);
-	c->out_at = 0;
-	nh_loop_defer(c->shard->loop, close_broken, c);
-	return NH_ECLOSED;
-}
-
-nh_rc conn_write(struct nh_conn *c, nh_slice bytes)
-{
-	if (c->state == CONN_CLOSED || c->broken)
-		return NH_ECLOSED;
-	while (bytes.len && !conn_has_output(c)) {
-		size_t put = 0;
-		nh_rc rc = conn_raw_write(c, nh_slice_sub(bytes, 0, NH_TLS_RECORD_MAX), &put);
-		if (rc == NH_EAGAIN)
-			break;
-		if (rc != NH_OK)
-			return conn_break(c);
-		bytes = nh_slice_skip(bytes, put);
-		conn_count_out(c, put);
-	}
-	if (bytes.len) {
-		if (c->out_at > READ_BUFFER) {
-			nh_buf_consume(&c->out, c->out_at);
-			c->out_at = 0;
-		}
-		nh_buf_put_slice(&c->out, bytes);
-	}
-	return NH_OK;
-}
 
 /* ---- opening and the handshake ----------------------------------------------------------------------------------------- */
 
@@ -355,7 +274,7 @@ static void conn_release(void *arg)
 	c->shard->alive--;
 	c->shard->released++;
 	nh_buf_fini(&c->in);
-	nh_buf_fini(&c->out);
+	conn_drop_output(c);
 	nh_ws_decoder_fini(&c->decoder);
 	nh_tls_free(c->tls);
 	free(c->peer);

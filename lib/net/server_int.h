@@ -42,6 +42,7 @@ typedef enum conn_state {
 
 struct shard;
 struct exchange;
+struct out_piece;
 
 struct nh_conn {
 	struct shard *shard;
@@ -51,8 +52,8 @@ struct nh_conn {
 	struct nh_tls_session *tls;
 	struct exchange *exchange;   /* while a request is being handled */
 	struct nh_buf in;            /* incomplete rest of what was read */
-	struct nh_buf out;           /* not yet written, from out_at */
-	size_t out_at;
+	struct out_piece *out, *out_last; /* not yet written; NULL while the socket takes everything */
+	size_t out_bytes;            /* of them, and what keeping them costs */
 	uint64_t active_ms;
 	uint64_t generation;
 	int64_t peer_tag;
@@ -238,7 +239,10 @@ nh_rc conn_write(struct nh_conn *c, nh_slice bytes); /* tries at once, keeps the
 nh_rc conn_flush(struct nh_conn *c);          /* NH_OK: all written; NH_EAGAIN; NH_ECLOSED (closed) */
 void conn_input(struct nh_conn *c, nh_slice fresh); /* fresh bytes behind c->in: goes on with the state */
 void conn_resume(struct nh_conn *c);          /* what waits in c->in, then the socket */
-static inline bool conn_has_output(const struct nh_conn *c) { return c->out.len > c->out_at; }
+static inline bool conn_has_output(const struct nh_conn *c) { return c->out != NULL; }
+nh_rc conn_write_frame(struct nh_conn *c, struct nh_ws_frame *frame); /* as conn_write; a full socket keeps a reference */
+void conn_drop_output(struct nh_conn *c);
+nh_slice ws_frame_bytes(const struct nh_ws_frame *frame);
 nh_rc conn_raw_write(struct nh_conn *c, nh_slice bytes, size_t *put);
 void conn_count_out(struct nh_conn *c, size_t put);
 int conn_fd(const struct nh_conn *c);

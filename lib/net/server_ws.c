@@ -50,15 +50,13 @@ static void start_close(struct nh_conn *c, uint16_t code, nh_slice reason)
 
 static void deliver(struct nh_conn *c, const struct nh_ws_event *ev)
 {
-	NH_AUTO_BUF struct nh_buf pong = NH_BUF_INIT;
 	switch (ev->kind) {
 	case NH_WS_EV_MESSAGE:
 		COUNT(c->shard, messages_in, 1);
 		c->ws->on_message(c, c->session, ev->opcode, ev->data);
 		break;
 	case NH_WS_EV_PING:
-		nh_ws_put_frame(&pong, NH_WS_PONG, ev->data, NULL);
-		nh_ws_send_frame(c, nh_buf_slice(&pong)); /* under the cap of all output: who pings and never reads must not fill our memory */
+		nh_ws_send(c, NH_WS_PONG, ev->data); /* under the cap of all output: who pings and never reads must not fill our memory */
 		break;
 	case NH_WS_EV_CLOSE:
 		/* source: reference/device-protocol "4": 1000 answers a valid code, and an empty close frame */
@@ -93,29 +91,37 @@ void ws_input(struct nh_conn *c, uint8_t *bytes, size_t len)
 		nh_buf_put(&c->in, in.ptr, in.len);
 }
 
-void nh_ws_send_frame(struct nh_conn *conn, nh_slice frame)
+/* May so many bytes more be sent? Otherwise the connection ends: a peer that does not read reconnects when it can. */
+static bool may_send(struct nh_conn *conn, size_t len)
 {
-	if (conn->state != CONN_WEBSOCKET)
-		return;
 	size_t cap = conn->shard->server->config.output_max;
-	if (conn->out.len - conn->out_at + frame.len > (cap ? cap : OUTPUT_MAX)) {
-		/* A peer that does not read: it reconnects when it can. */
-		conn->close_sent = true;
-		conn_enter(conn, CONN_CLOSING, CLASS_BODY);
-		NH_IGNORE(conn_break(conn)); /* says NH_ECLOSED, which it is */
-		return;
+	if (conn->state != CONN_WEBSOCKET)
+		return false;
+	if (conn->out_bytes + len <= (cap ? cap : OUTPUT_MAX)) {
+		COUNT(conn->shard, messages_out, 1);
+		return true;
 	}
-	COUNT(conn->shard, messages_out, 1);
+	COUNT(conn->shard, unread_ended, 1);
+	conn->close_sent = true;
+	conn_enter(conn, CONN_CLOSING, CLASS_BODY);
+	NH_IGNORE(conn_break(conn)); /* says NH_ECLOSED, which it is */
+	return false;
+}
+
+void nh_ws_send_frame(struct nh_conn *conn, struct nh_ws_frame *frame)
+{
 	bool waiting = conn_has_output(conn);
-	if (conn_write(conn, frame) == NH_OK && !waiting && conn_has_output(conn))
+	if (may_send(conn, ws_frame_bytes(frame).len) && conn_write_frame(conn, frame) == NH_OK && !waiting && conn_has_output(conn))
 		conn_rewatch(conn);
 }
 
 void nh_ws_send(struct nh_conn *conn, nh_ws_opcode opcode, nh_slice data)
 {
 	NH_AUTO_BUF struct nh_buf frame = NH_BUF_INIT;
+	bool waiting = conn_has_output(conn);
 	nh_ws_put_frame(&frame, opcode, data, NULL);
-	nh_ws_send_frame(conn, nh_buf_slice(&frame));
+	if (may_send(conn, frame.len) && conn_write(conn, nh_buf_slice(&frame)) == NH_OK && !waiting && conn_has_output(conn))
+		conn_rewatch(conn);
 }
 
 void nh_ws_close(struct nh_conn *conn, uint16_t code, nh_slice reason)

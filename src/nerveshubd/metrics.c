@@ -50,6 +50,7 @@ static void metrics(struct nh_request *req, struct nh_response *res)
 		{"accept_paused_total", "Times accepting rested because no descriptor was left", COUNTER, net.accept_pauses},
 		{"handshakes_stalled_ended_total", "TLS handshakes ended because their peer did not go on", COUNTER, net.stalled_ended},
 		{"slow_peers_ended_total", "Bodies and responses ended because their peer was too slow", COUNTER, net.slow_ended},
+		{"websockets_unread_ended_total", "WebSockets ended because their peer did not read", COUNTER, net.unread_ended},
 		{"handshakes_total", "TLS handshakes completed", COUNTER, net.handshakes},
 		{"handshake_failures_total", "TLS handshakes failed or refused", COUNTER, net.handshake_failures},
 		{"http_requests_total", "HTTP requests", COUNTER, net.requests},

@@ -456,7 +456,7 @@ static void test_a_drain_aborts_uploads(void **state)
 /* ---- one message for many -------------------------------------------------------------------------------------------------- */
 
 struct broadcast {
-	struct nh_buf frame;
+	struct nh_ws_frame *frame;
 	int left; /* atomic */
 };
 
@@ -464,7 +464,7 @@ static void send_broadcast(struct nh_conn *conn, void *arg)
 {
 	struct broadcast *b = arg;
 	if (conn)
-		nh_ws_send_frame(conn, nh_buf_slice(&b->frame));
+		nh_ws_send_frame(conn, b->frame);
 	__atomic_sub_fetch(&b->left, 1, __ATOMIC_SEQ_CST);
 }
 
@@ -478,7 +478,7 @@ static void test_one_frame_for_many(void **state)
 		socket_open(&c[i], "/socket");
 	client_close(&c[0]);
 	wait_for(&closed_sessions, 1);
-	nh_ws_put_frame(&b.frame, NH_WS_TEXT, NH_LIT("to all"), NULL);
+	b.frame = nh_ws_frame_new(NH_WS_TEXT, NH_LIT("to all"));
 	for (size_t i = 0; i < COUNT; i++)
 		assert_int_equal(nh_server_post(server, ids[i], send_broadcast, &b), NH_OK);
 	for (size_t i = 1; i < COUNT; i++) {
@@ -487,7 +487,7 @@ static void test_one_frame_for_many(void **state)
 	}
 	while (get(&b.left))
 		sched_yield();
-	nh_buf_fini(&b.frame);
+	nh_ws_frame_unref(b.frame);
 	end(1000);
 }
 

@@ -171,6 +171,7 @@ struct nh_server_stats {
 	uint64_t silent_evicted, silent_expired;                     /* never said a byte: closed for a newer one; closed after their time */
 	uint64_t stalled_ended;                                      /* handshakes whose peer did not go on */
 	uint64_t slow_ended;                                         /* bodies and responses below body_rate */
+	uint64_t unread_ended;                                       /* WebSockets whose peer left output_max unread */
 	uint64_t accept_pauses;                                      /* times accepting rested for want of descriptors */
 	uint64_t handshake_cost_ns;                                  /* running mean of the CPU time of a handshake; 0 = none yet */
 };
@@ -209,7 +210,15 @@ void nh_server_send(struct nh_server *server, struct nh_conn_id id, struct nh_co
 
 /* [loop] WebSocket only. */
 void nh_ws_send(struct nh_conn *conn, nh_ws_opcode opcode, nh_slice data);
-void nh_ws_send_frame(struct nh_conn *conn, nh_slice frame); /* bytes already framed once for many */
+/*
+ * A message framed once for many connections: each writes the same bytes, and where its socket is full it keeps a reference, not a copy. new gives one
+ * reference (data is copied), ref and unref are for any thread; unref of NULL is legal.
+ */
+struct nh_ws_frame;
+struct nh_ws_frame *nh_ws_frame_new(nh_ws_opcode opcode, nh_slice data);
+struct nh_ws_frame *nh_ws_frame_ref(struct nh_ws_frame *frame);
+void nh_ws_frame_unref(struct nh_ws_frame *frame);
+void nh_ws_send_frame(struct nh_conn *conn, struct nh_ws_frame *frame); /* the caller keeps its reference */
 void nh_ws_close(struct nh_conn *conn, uint16_t code, nh_slice reason);
 /* [loop] nh_conn_work - run on a worker, then done on the loop; done's conn is NULL where it is gone (on_close follows). Until then nothing more is delivered. One at a time (asserted). */
 void nh_conn_work(struct nh_conn *conn, void (*run)(void *worker, void *arg), void (*done)(struct nh_conn *conn, void *arg), void *arg);
