@@ -83,6 +83,8 @@ static nh_rc login(struct nh_cli *c, struct nh_err *err)
 	json_object_set_new(body, "note", json_string(token_note(c)));
 	NH_TRY(cli_api(c, &(struct cli_request){"POST", "auth/cli_session", .take_body = body, .anonymous = true}, &begin, err));
 	const json_t *data = json_object_get(begin, "data");
+	if (!*cli_get(data, "url") || !*cli_get(data, "token"))
+		return NH_FAIL(err, NH_EFORMAT, "the server began no login; is %s a NervesHub server?", c->uri);
 	cli_out(c, "Open this address in a browser and confirm the login:\n\n  %s\n\nConfirmation code: %s\n\nWaiting for confirmation...%s\n",
 		cli_get(data, "url"), spaced(c, nh_json_int(data, "confirmation_code", 0)), c->io->in_terminal ? " (press Esc to cancel)" : "");
 	fflush(c->io->out);
