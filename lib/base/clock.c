@@ -22,6 +22,14 @@ uint64_t nh_mono_ms(void) { return nh_mono_us() / 1000; }
 static int64_t system_now(void *ctx) { return nh_now_us(); }
 const struct nh_clock nh_clock_system = {.now_us = system_now};
 
+int64_t nh_clock_look(struct nh_clock_watch *w, int64_t wall_us, uint64_t mono_ms)
+{
+	int64_t offset_us = wall_us - (int64_t)mono_ms * NH_US_PER_MS;
+	int64_t step_us = w->started ? offset_us - w->offset_us : 0;
+	*w = (struct nh_clock_watch){.offset_us = offset_us, .started = true};
+	return step_us > -NH_CLOCK_STEP_US && step_us < NH_CLOCK_STEP_US ? 0 : step_us;
+}
+
 struct civil {
 	int64_t year;
 	unsigned month, day; /* 1.. */

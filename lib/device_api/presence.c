@@ -287,7 +287,32 @@ bool presence_seen(struct presence *p, const struct nh_session *session)
 
 /* ---- start and stop ---------------------------------------------------------------------------------------------------- */
 
-static void on_tick(void *arg) { kick(arg); }
+/*
+ * What wall-clock times tolerate here: ends and signs of life only tell people when; rows are found by connection and not by time; stale connections are looked
+ * for at the start of a node only. Updates under way would all look overdue after a step forward: presence_clock_even.
+ */
+static void watch_clock(struct presence *p)
+{
+	uint64_t now_ms = nh_mono_ms();
+	int64_t step_us = nh_clock_look(&p->clock, nh_clock_now(p->api->config.clock), now_ms);
+	if (step_us == 0)
+		return;
+	TALLY(p->api, clock_steps);
+	__atomic_store_n(&p->stepped_ms, now_ms, __ATOMIC_RELAXED);
+	NH_LOG(NH_LOG_WARN, "clock.stepped", NH_I("seconds", step_us / NH_US_PER_S));
+}
+
+bool presence_clock_even(const struct presence *p, uint64_t for_ms)
+{
+	uint64_t stepped_ms = __atomic_load_n(&p->stepped_ms, __ATOMIC_RELAXED);
+	return stepped_ms == 0 || nh_mono_ms() - stepped_ms >= for_ms;
+}
+
+static void on_tick(void *arg)
+{
+	watch_clock(arg);
+	kick(arg);
+}
 
 static void start_on_loop(void *arg)
 {

@@ -17,7 +17,7 @@
 #include "postgres_int.h"
 
 #define CONNECT_TIMEOUT_S "5"
-#define GRACE_MS 5000       /* beyond the server's own limit for a statement */
+#define GRACE(limit_ms) ((limit_ms) / 3) /* beyond the server's own limit for a statement: for the way there and back */
 #define RETRY_FIRST_MS 250
 #define RETRY_MAX_MS 5000
 
@@ -225,7 +225,7 @@ nh_rc nh_pg_ensure(struct pg_db *db, struct pg_conn *conn, struct nh_err *err)
 	nh_pg_disconnect(conn);
 	NH_TRY(may_connect(db, err));
 	struct nh_err why = NH_ERR_INIT;
-	nh_rc rc = nh_pg_connect(db, conn, db->timeout_ms + GRACE_MS, &why);
+	nh_rc rc = nh_pg_connect(db, conn, db->timeout_ms + GRACE(db->timeout_ms), &why);
 	connected(db, conn, rc, &why);
 	if (rc != NH_OK)
 		return nh_err_set(err, rc, why.file, why.line, "%s", why.msg);

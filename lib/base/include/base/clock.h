@@ -30,5 +30,17 @@ nh_rc nh_time_parse_iso(nh_slice text, int64_t *out_us);
 /* The form nh_time_put_http writes, and no other of RFC 9110's. NH_EFORMAT, *out_us untouched. */
 nh_rc nh_time_parse_http(nh_slice text, int64_t *out_us);
 
+/*
+ * Steps of the wall clock, noticed by whoever looks at both clocks regularly. Deadlines are stored as wall-clock times, since they outlive the process; a clock
+ * that is set an hour ahead makes them all overdue at once, and who acts on what is overdue asks here first.
+ */
+struct nh_clock_watch {
+	int64_t offset_us; /* wall minus monotonic at the last look */
+	bool started;
+};
+#define NH_CLOCK_STEP_US INT64_C(10000000)
+/* nh_clock_look - by how much the wall clock was set since the last look (forward is positive); 0 for less than ten seconds, which slewing and slow looks explain. */
+int64_t nh_clock_look(struct nh_clock_watch *w, int64_t wall_us, uint64_t mono_ms);
+
 #define NH_US_PER_S INT64_C(1000000)
 #define NH_US_PER_MS INT64_C(1000)

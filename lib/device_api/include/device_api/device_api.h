@@ -27,6 +27,7 @@ struct nh_device_api_config {
 	size_t known_certificates;         /* fingerprints kept in memory; 0 = 262 144 (10 MiB, touched only as used) */
 };
 
+/* Main. config is copied, what it points to must outlive the api. Never NULL; nothing runs before start. */
 struct nh_device_api *nh_device_api_new(const struct nh_device_api_config *config);
 /* nh_device_api_start - main, after nh_server_open: cleans connections that an earlier run left, starts the orchestrator's timer. NH_EIO. */
 nh_rc nh_device_api_start(struct nh_device_api *api, struct nh_server *server, struct nh_err *err);
@@ -52,5 +53,6 @@ struct nh_device_api_stats {
 	uint64_t unavailable;          /* devices told to come back later because the database was away or full */
 	uint64_t disconnects_pending;  /* ends of connections that are not written yet, now */
 	uint64_t presence_batches;     /* transactions that wrote ends and signs of life */
+	uint64_t clock_steps;          /* jumps of the wall clock by more than ten seconds */
 };
 void nh_device_api_stats(struct nh_device_api *api, struct nh_device_api_stats *out); /* any thread */

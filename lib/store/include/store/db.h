@@ -56,7 +56,7 @@ bool nh_db_is_postgres(const struct nh_db *db);
  * of them. So the writer answers nothing until it has overwritten what was not answered, closed and reopened the database, copied the whole WAL into the file
  * again, synced and checked it; it tries that every second, and meanwhile writes fail at once with NH_EIO. Reads go on. A full disk needs none of this.
  *
- * PostgreSQL: a statement may take timeout_ms; a server that says nothing for five seconds more is given up, its connection with it. After a failed
+ * PostgreSQL: a statement may take timeout_ms; a server that says nothing for a third of that more is given up, its connection with it. After a failed
  * connect one caller at a time tries again, after 250 ms up to 5 s; the others fail at once. A COMMIT whose answer was lost is NH_EIO with a message that
  * says so: the change may have been made. Everything else that fails has changed nothing.
  */
