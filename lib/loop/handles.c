@@ -64,13 +64,18 @@ struct nh_watch {
 	void *arg;
 };
 
+static int watched(unsigned events) { return (events & NH_READABLE ? UV_READABLE : 0) | (events & NH_WRITABLE ? UV_WRITABLE : 0); }
+
 static void on_poll(uv_poll_t *uv, int status, int events)
 {
 	struct nh_watch *w = uv->data;
-	if (status < 0)
+	if (status < 0) {
+		/* libuv stops watching after an error, but a reset connection may still have bytes to be read before the reset itself is. */
+		uv_poll_start(&w->uv, watched(w->events), on_poll);
 		w->fn(w->arg, NH_READABLE | NH_WRITABLE);
-	else
+	} else {
 		w->fn(w->arg, (events & UV_READABLE ? NH_READABLE : 0) | (events & UV_WRITABLE ? NH_WRITABLE : 0));
+	}
 }
 
 nh_rc nh_watch_open(struct nh_loop *loop, int fd, nh_watch_fn fn, void *arg, struct nh_watch **out, struct nh_err *err)
@@ -100,7 +105,7 @@ void nh_watch_set(struct nh_watch *w, unsigned events)
 	if (events == 0)
 		uv_poll_stop(&w->uv);
 	else
-		uv_poll_start(&w->uv, (events & NH_READABLE ? UV_READABLE : 0) | (events & NH_WRITABLE ? UV_WRITABLE : 0), on_poll);
+		uv_poll_start(&w->uv, watched(events), on_poll);
 }
 
 void nh_watch_hand_over(struct nh_watch *w, nh_watch_fn fn, void *arg)

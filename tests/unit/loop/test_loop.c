@@ -1,4 +1,6 @@
 /* Loops: mailbox order and bound, timers, watched descriptors, signals, names, deferral, and what happens at the end. */
+#include <errno.h>
+#include <netinet/in.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -229,6 +231,57 @@ static void test_watching(void **state)
 	nh_loop_free(w.loop);
 }
 
+/* A peer that sends and then resets: bytes that came before the reset are read, in pieces, and then the reset, though nobody asks for more events. */
+
+struct reset_test {
+	struct nh_loop *loop;
+	struct nh_watch *watch;
+	int fd;
+	unsigned bytes;
+	int error;
+};
+
+static void on_reset_watch(void *arg, unsigned events)
+{
+	struct reset_test *r = arg;
+	char byte;
+	nh_watch_set(r->watch, NH_READABLE);
+	ssize_t n = recv(r->fd, &byte, 1, 0);
+	if (n == 1) {
+		r->bytes++;
+		return;
+	}
+	r->error = n < 0 ? errno : 0;
+	nh_watch_close(r->watch);
+	nh_loop_stop(r->loop);
+}
+
+static void test_watching_a_reset(void **state)
+{
+	struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t len = sizeof address;
+	struct reset_test r = {0};
+	int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), peer = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_int_equal(bind(listener, (struct sockaddr *)&address, sizeof address), 0);
+	assert_int_equal(listen(listener, 1), 0);
+	assert_int_equal(getsockname(listener, (struct sockaddr *)&address, &len), 0);
+	assert_int_equal(connect(peer, (struct sockaddr *)&address, sizeof address), 0);
+	r.fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	assert_true(r.fd >= 0);
+	assert_int_equal(send(peer, "abc", 3, 0), 3);
+	assert_int_equal(setsockopt(peer, SOL_SOCKET, SO_LINGER, &(struct linger){1, 0}, sizeof(struct linger)), 0);
+	close(peer);
+	assert_int_equal(nh_loop_new(NULL, &r.loop, NULL), NH_OK);
+	assert_int_equal(nh_watch_open(r.loop, r.fd, on_reset_watch, &r, &r.watch, NULL), NH_OK);
+	nh_watch_set(r.watch, NH_READABLE);
+	nh_loop_run(r.loop);
+	assert_int_equal(r.bytes, 3);
+	assert_int_equal(r.error, ECONNRESET);
+	nh_loop_free(r.loop);
+	close(r.fd);
+	close(listener);
+}
+
 /* ---- signals ----------------------------------------------------------------------------------------------------------- */
 
 static void test_signals(void **state)
@@ -305,6 +358,7 @@ int main(void)
 		cmocka_unit_test(test_deferred_run_later_in_order),
 		cmocka_unit_test(test_timers),
 		cmocka_unit_test(test_watching),
+		cmocka_unit_test(test_watching_a_reset),
 		cmocka_unit_test(test_signals),
 		cmocka_unit_test(test_names),
 		cmocka_unit_test(test_descriptor_limit),
