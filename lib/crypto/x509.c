@@ -120,6 +120,45 @@ static nh_rc read_raw(struct walk *w)
 	return NH_OK;
 }
 
+/* One character as UTF-8; false where there is no such character. */
+static bool put_utf8(struct nh_buf *out, uint32_t c)
+{
+	if (c > 0x10ffff || (c >= 0xd800 && c <= 0xdfff))
+		return false;
+	if (c < 0x80) {
+		nh_buf_put_u8(out, (uint8_t)c);
+		return true;
+	}
+	unsigned more = c < 0x800 ? 1 : c < 0x10000 ? 2 : 3;
+	static const uint8_t lead[] = {0, 0xc0, 0xe0, 0xf0};
+	nh_buf_put_u8(out, (uint8_t)(lead[more] | c >> (6 * more)));
+	while (more-- > 0)
+		nh_buf_put_u8(out, (uint8_t)(0x80 | (c >> (6 * more) & 0x3f)));
+	return true;
+}
+
+/*
+ * A name's text as UTF-8. BMPString and UniversalString are read as what they say: their bytes, taken as they lie there, can spell the name of
+ * another device. Nothing where they hold no text.
+ */
+static nh_slice name_text(struct nh_arena *arena, nh_slice value, unsigned long tag)
+{
+	size_t width = tag == DER_BMP_STRING ? 2 : tag == DER_UNIVERSAL_STRING ? 4 : 0;
+	if (width == 0)
+		return nh_arena_copy(arena, value);
+	NH_AUTO_BUF struct nh_buf out = NH_BUF_INIT;
+	if (value.len % width != 0)
+		return NH_SLICE_EMPTY;
+	for (size_t i = 0; i < value.len; i += width) {
+		uint32_t c = 0;
+		for (size_t k = 0; k < width; k++)
+			c = c << 8 | value.ptr[i + k];
+		if (!put_utf8(&out, c))
+			return NH_SLICE_EMPTY;
+	}
+	return nh_arena_copy(arena, nh_buf_slice(&out));
+}
+
 nh_slice nh_dn_first(struct nh_arena *arena, nh_slice name_der, const char *oid)
 {
 	gnutls_x509_dn_t dn = NULL;
@@ -133,7 +172,7 @@ nh_slice nh_dn_first(struct nh_arena *arena, nh_slice name_der, const char *oid)
 		for (int rdn = 0; !found && gnutls_x509_dn_get_rdn_ava(dn, rdn, 0, &ava) == 0; rdn++)
 			for (int i = 0; !found && gnutls_x509_dn_get_rdn_ava(dn, rdn, i, &ava) == 0; i++)
 				if (nh_slice_eq(nh_slice_of(ava.oid.data, strnlen((const char *)ava.oid.data, ava.oid.size)), nh_slice_str(oid))) {
-					out = nh_arena_copy(arena, nh_slice_of(ava.value.data, ava.value.size));
+					out = name_text(arena, nh_slice_of(ava.value.data, ava.value.size), ava.value_tag);
 					found = true;
 				}
 	gnutls_x509_dn_deinit(dn);
@@ -172,16 +211,32 @@ static void read_names(struct walk *w)
 	c->organization = nh_dn_first(a, c->subject_der, GNUTLS_OID_X520_ORGANIZATION_NAME);
 }
 
-static void read_key_ids(struct walk *w)
+/* What GnuTLS could not read: not there at all, or there and broken, which is never the same as not there. */
+static nh_rc absent(struct walk *w, const char *oid, const char *what)
+{
+	size_t len = 0;
+	unsigned critical;
+	if (gnutls_x509_crt_get_extension_by_oid(w->crt, oid, 0, NULL, &len, &critical) == GNUTLS_E_REQUESTED_DATA_NOT_AVAILABLE)
+		return NH_OK;
+	return NH_FAIL(w->err, NH_EFORMAT, "certificate has a broken extension: %s", what);
+}
+
+static nh_rc read_key_ids(struct walk *w)
 {
 	uint8_t id[256];
 	size_t len = sizeof id;
 	unsigned critical;
 	if (gnutls_x509_crt_get_subject_key_id(w->crt, id, &len, &critical) == 0)
 		w->p->cert.ski = nh_arena_copy(&w->p->arena, nh_slice_of(id, len));
+	else
+		NH_TRY(absent(w, "2.5.29.14", "subject key identifier"));
 	len = sizeof id;
-	if (gnutls_x509_crt_get_authority_key_id(w->crt, id, &len, &critical) == 0)
+	int rc = gnutls_x509_crt_get_authority_key_id(w->crt, id, &len, &critical);
+	if (rc == 0)
 		w->p->cert.aki = nh_arena_copy(&w->p->arena, nh_slice_of(id, len));
+	else if (rc != GNUTLS_E_X509_UNSUPPORTED_EXTENSION && rc != GNUTLS_E_REQUESTED_DATA_NOT_AVAILABLE) /* those name issuer and serial, or nothing */
+		NH_TRY(absent(w, "2.5.29.35", "authority key identifier"));
+	return NH_OK;
 }
 
 static unsigned key_usage_bits(unsigned gnutls)
@@ -200,7 +255,29 @@ static unsigned key_usage_bits(unsigned gnutls)
 	return out;
 }
 
-static void read_usage(struct walk *w)
+static nh_rc read_purposes(struct walk *w)
+{
+	struct nh_cert *c = &w->p->cert;
+	for (unsigned i = 0; i < 64; i++) {
+		char oid[128];
+		size_t len = sizeof oid;
+		unsigned critical;
+		int rc = gnutls_x509_crt_get_key_purpose_oid(w->crt, i, oid, &len, &critical);
+		if (rc == GNUTLS_E_REQUESTED_DATA_NOT_AVAILABLE && i > 0)
+			break;
+		if (rc < 0 && rc != GNUTLS_E_SHORT_MEMORY_BUFFER)
+			return absent(w, "2.5.29.37", "extended key usage");
+		nh_slice name = rc < 0 ? NH_LIT("too long to be known") : nh_slice_str(oid);
+		c->has_ext_key_usage = true;
+		c->ext_key_usage |= nh_slice_eq_str(name, GNUTLS_KP_TLS_WWW_SERVER) ? NH_EKU_SERVER_AUTH
+				    : nh_slice_eq_str(name, GNUTLS_KP_TLS_WWW_CLIENT) ? NH_EKU_CLIENT_AUTH
+				    : nh_slice_eq_str(name, GNUTLS_KP_ANY)	      ? NH_EKU_ANY
+										      : NH_EKU_OTHER;
+	}
+	return NH_OK;
+}
+
+static nh_rc read_usage(struct walk *w)
 {
 	struct nh_cert *c = &w->p->cert;
 	unsigned critical, ca = 0, usage = 0;
@@ -210,23 +287,16 @@ static void read_usage(struct walk *w)
 		c->has_basic_constraints = true;
 		c->is_ca = ca != 0;
 		c->path_len = ca ? path_len : -1;
+	} else {
+		NH_TRY(absent(w, "2.5.29.19", "basic constraints"));
 	}
 	if (gnutls_x509_crt_get_key_usage(w->crt, &usage, &critical) >= 0) {
 		c->has_key_usage = true;
 		c->key_usage = key_usage_bits(usage);
+	} else {
+		NH_TRY(absent(w, "2.5.29.15", "key usage"));
 	}
-	for (unsigned i = 0; i < 64; i++) {
-		char oid[128];
-		size_t len = sizeof oid;
-		if (gnutls_x509_crt_get_key_purpose_oid(w->crt, i, oid, &len, &critical) < 0)
-			break;
-		nh_slice name = nh_slice_str(oid);
-		c->has_ext_key_usage = true;
-		c->ext_key_usage |= nh_slice_eq_str(name, GNUTLS_KP_TLS_WWW_SERVER) ? NH_EKU_SERVER_AUTH
-				    : nh_slice_eq_str(name, GNUTLS_KP_TLS_WWW_CLIENT) ? NH_EKU_CLIENT_AUTH
-				    : nh_slice_eq_str(name, GNUTLS_KP_ANY)	      ? NH_EKU_ANY
-										      : NH_EKU_OTHER;
-	}
+	return read_purposes(w);
 }
 
 static nh_rc read_sans(struct walk *w)
@@ -293,8 +363,8 @@ static nh_rc read_all(struct walk *w)
 		return NH_FAIL(w->err, NH_EFORMAT, "not a certificate: %s", gnutls_strerror(rc));
 	NH_TRY(read_raw(w));
 	read_names(w);
-	read_key_ids(w);
-	read_usage(w);
+	NH_TRY(read_key_ids(w));
+	NH_TRY(read_usage(w));
 	NH_TRY(read_sans(w));
 	read_unknown(w);
 	nh_sha256(c->der, c->sha256);

@@ -111,6 +111,9 @@ static bool usable(const struct nh_cert *cert)
 {
 	if (cert->is_ca || cert->unknown_critical || !nh_input_text_ok(cert->common_name, NH_TEXT_MAX_BYTES))
 		return false;
+	/* Such a key cannot prove itself in a handshake: nothing is to be recorded of it. */
+	if (cert->has_key_usage && !(cert->key_usage & NH_KU_DIGITAL_SIGNATURE))
+		return false;
 	return !cert->has_ext_key_usage || (cert->ext_key_usage & (NH_EKU_CLIENT_AUTH | NH_EKU_ANY)) != 0;
 }
 
