@@ -1,6 +1,7 @@
 /*
  * GnuTLS glue. Settings that matter, and why: GNUTLS_NO_TICKETS where certificates decide, as a resumed session would skip the decision; an empty trust list
- * on the server, so that no CA names are sent and no client withholds its certificate; X25519 before P-256, and P-256 kept because TLS 1.2 clients need it.
+ * on the server, so that no CA names are sent and no client withholds its certificate; X25519 before P-256, and P-256 kept because TLS 1.2 clients need it; an offer of
+ * protocols without http/1.1 is refused (RFC 7301 3.2), as nothing that such a client says would be understood.
  */
 #include "net/tls.h"
 
@@ -35,6 +36,8 @@ struct nh_tls_session {
 	bool has_peer;
 	bool decided;
 	bool pending;
+	bool undecided; /* TLS 1.2: the certificate is judged when the handshake is through */
+	bool finished;  /* GnuTLS's handshake is through */
 	nh_tls_verdict verdict;
 	uint8_t fingerprint[NH_TLS_FINGERPRINT_LEN];
 };
@@ -55,6 +58,14 @@ static int verify_client(gnutls_session_t session)
 		if (gnutls_hash_fast(GNUTLS_DIG_SHA256, list[0].data, list[0].size, s->fingerprint) != 0)
 			return GNUTLS_E_CERTIFICATE_ERROR;
 		s->has_peer = true;
+	}
+	/*
+	 * TLS 1.3 comes here with the client's proof that it holds the key, TLS 1.2 before that. A certificate is no secret: whoever only has a copy of it
+	 * must not be able to have it looked up, or a device recorded for it.
+	 */
+	if (gnutls_protocol_get_version(session) < GNUTLS_TLS1_3 && !s->finished) {
+		s->undecided = true;
+		return 0;
 	}
 	if (!s->decided) {
 		s->verdict = s->tls->verify(s->ctx, s, nh_slice_of(list[0].data, list[0].size), s->fingerprint);
@@ -176,7 +187,7 @@ static int set_up(struct nh_tls_session *s, int fd, const char *server_name)
 	gnutls_handshake_set_timeout(s->session, 0);
 	if ((rc = gnutls_priority_set(s->session, t->priorities)) != 0 ||
 	    (rc = gnutls_credentials_set(s->session, GNUTLS_CRD_CERTIFICATE, t->credentials)) != 0 ||
-	    (rc = gnutls_alpn_set_protocols(s->session, &http11, 1, 0)) != 0)
+	    (rc = gnutls_alpn_set_protocols(s->session, &http11, 1, t->server ? GNUTLS_ALPN_MANDATORY : 0)) != 0)
 		return rc;
 	if (t->server) {
 		static const gnutls_certificate_request_t request[] = {GNUTLS_CERT_IGNORE, GNUTLS_CERT_REQUEST, GNUTLS_CERT_REQUIRE};
@@ -233,7 +244,11 @@ static nh_rc handshake_failure(struct nh_tls_session *s, int rc, struct nh_err *
 nh_rc nh_tls_handshake(struct nh_tls_session *s, struct nh_err *err)
 {
 	for (;;) {
-		int rc = gnutls_handshake(s->session);
+		int rc = s->finished ? 0 : gnutls_handshake(s->session);
+		if (rc == 0 && s->undecided) {
+			s->finished = true;
+			rc = verify_client(s->session);
+		}
 		if (rc == 0)
 			return NH_OK;
 		if (rc == GNUTLS_E_AGAIN)
@@ -268,11 +283,11 @@ nh_rc nh_tls_read(struct nh_tls_session *s, void *out, size_t len, size_t *got)
 		}
 		if (n == GNUTLS_E_AGAIN)
 			return NH_EAGAIN;
-		/* A TLS 1.2 peer that asks to renegotiate is told nothing and goes on; there is nothing to renegotiate. */
 		if (n == GNUTLS_E_INTERRUPTED || n == GNUTLS_E_WARNING_ALERT_RECEIVED)
 			continue;
 		if (n == 0 || n == GNUTLS_E_PREMATURE_TERMINATION || n == GNUTLS_E_PULL_ERROR)
 			return NH_ECLOSED;
+		/* Also a TLS 1.2 peer that asks to renegotiate: it is told no and let go, as another handshake could bring another certificate. */
 		gnutls_alert_send_appropriate(s->session, (int)n);
 		return NH_EFORMAT;
 	}

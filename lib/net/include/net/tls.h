@@ -22,13 +22,14 @@ typedef enum nh_tls_client_auth { NH_TLS_CLIENT_NONE, NH_TLS_CLIENT_OPTIONAL, NH
 
 typedef enum nh_tls_verdict {
 	NH_TLS_ACCEPT,
-	NH_TLS_REFUSE,  /* the handshake ends with a fatal alert */
+	NH_TLS_REFUSE,  /* the connection ends with a fatal alert before anything else is said */
 	NH_TLS_PENDING, /* ask somebody else: the handshake waits for nh_tls_decide */
 } nh_tls_verdict;
 
 /*
  * Called inside nh_tls_handshake when the client sent a certificate. leaf_der and fingerprint are borrowed for the call. What the certificate is worth
- * is entirely the callback's: no chain is verified here. (The client's proof that it has the key is checked by the handshake.)
+ * is entirely the callback's: no chain is verified here. The client has proved by then that it has the key, so that a copied certificate is worth nothing,
+ * not even a look; a client that is refused therefore hears of it when its own side of the handshake is over.
  */
 typedef nh_tls_verdict (*nh_tls_verify_fn)(void *ctx, struct nh_tls_session *session, nh_slice leaf_der, const uint8_t fingerprint[NH_TLS_FINGERPRINT_LEN]);
 
