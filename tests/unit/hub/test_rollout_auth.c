@@ -80,6 +80,7 @@ static nh_rc provisioning(struct world *w, struct nh_err *err)
 	AUTO_PAIR device = {0};
 	AUTO_PAIR bad_name = {0};
 	AUTO_PAIR nameless = {0};
+	AUTO_PAIR no_text = {0};
 	struct nh_auth_verdict v;
 	struct nh_device row;
 	int64_t ca_id;
@@ -88,6 +89,7 @@ static nh_rc provisioning(struct world *w, struct nh_err *err)
 	NH_TRY(make_device(w, "new-1", &ca, NULL, &device, err));
 	NH_TRY(make_device(w, "a/b", &ca, NULL, &bad_name, err));
 	NH_TRY(make_device(w, "", &ca, NULL, &nameless, err));
+	NH_TRY(make_device(w, "new-\xff", &ca, NULL, &no_text, err));
 	OK(decide(w, device.cert, &v));
 	CHECK(v.accepted && v.reason == NH_AUTH_ACCEPTED_CREATED && v.org_id == w->acme.id && v.product_id == w->widget.id);
 	OK(nh_device_by_id(&w->ctx, v.device_id, &row, E(w)));
@@ -95,6 +97,7 @@ static nh_rc provisioning(struct world *w, struct nh_err *err)
 	ACCEPTED(device.cert, NH_AUTH_ACCEPTED_KNOWN, v.device_id);
 	REFUSED(bad_name.cert, NH_AUTH_REGISTRATION_FAILED);
 	REFUSED(nameless.cert, NH_AUTH_MISSING_COMMON_NAME);
+	REFUSED(no_text.cert, NH_AUTH_BAD_CERTIFICATE); /* a refusal, and no failure of ours */
 	return NH_OK;
 }
 static void test_provisioning(void **state) { on_each_engine(provisioning, NULL); }
@@ -282,6 +285,7 @@ static nh_rc secrets(struct world *w, struct nh_err *err)
 		{"nhd_unknown", SECRET, "d-1", NH_AUTH_UNKNOWN_KEY},
 		{PRODUCT_KEY, SECRET, "elsewhere", NH_AUTH_IDENTIFIER_TAKEN},
 		{PRODUCT_KEY, SECRET, "a/b", NH_AUTH_REGISTRATION_FAILED},
+		{PRODUCT_KEY, SECRET, "d-\xff", NH_AUTH_BAD_TOKEN},
 	};
 	for (size_t i = 0; i < NH_ARRAY_LEN(table); i++) {
 		h = sign(w, table[i].key, table[i].secret, table[i].identifier);
