@@ -16,6 +16,13 @@
 #define SEEN_EVERY_MS (15 * 60 * 1000) /* source: reference/device-protocol "4" */
 #define SEEN_JITTER_MS (5 * 60 * 1000)
 
+#define HELD_MAX 16
+
+struct held {
+	struct held *next;
+	struct nh_buf frame;
+};
+
 struct session {
 	struct nh_device_api *api;
 	struct nh_session hub;
@@ -27,6 +34,8 @@ struct session {
 	bool joined;             /* the device channel, as the peer knows it */
 	bool opened, closed;
 	bool job_out;
+	bool joining;            /* the job is a join: what is pushed meanwhile waits for its reply */
+	struct held *held;       /* oldest first */
 	char join_ref[NH_PHOENIX_REF_MAX + 1];
 	nh_phoenix_ref_kind join_ref_kind;
 	uint16_t close_code;
@@ -73,15 +82,50 @@ static struct nh_phoenix_ref channel_ref(const struct session *s)
 	return (struct nh_phoenix_ref){s->join_ref_kind, nh_slice_str(s->join_ref)};
 }
 
+/* Sends what was pushed while the device was joining, or throws it away (conn NULL). */
+static void let_held_go(struct nh_conn *conn, struct session *s)
+{
+	for (struct held *h; (h = s->held) != NULL;) {
+		s->held = h->next;
+		if (conn)
+			send_frame(conn, s, &h->frame);
+		nh_buf_fini(&h->frame);
+		free(h);
+	}
+}
+
+static void hold(struct session *s, struct nh_buf *take_frame)
+{
+	struct held **at = &s->held;
+	size_t count = 0;
+	for (; *at; at = &(*at)->next)
+		count++;
+	if (count == HELD_MAX) {
+		nh_buf_fini(take_frame);
+		return;
+	}
+	*at = nh_xcalloc(1, sizeof **at);
+	(*at)->frame = *take_frame;
+}
+
+/*
+ * From the commit of its join on a device counts as connected, and the orchestrator may send it an update before the loop has heard of the join: such a
+ * push waits for the reply.
+ */
 void socket_push(struct nh_conn *conn, nh_slice event, nh_slice payload)
 {
-	const struct session *s = nh_conn_session(conn);
-	if (!s || !s->joined)
+	struct session *s = nh_conn_session(conn);
+	if (!s || (!s->joined && !s->joining))
 		return;
-	NH_AUTO_BUF struct nh_buf frame = NH_BUF_INIT;
+	struct nh_buf frame = NH_BUF_INIT;
 	struct nh_phoenix_message m = {.join_ref = NH_PHOENIX_NO_REF, .ref = NH_PHOENIX_NO_REF, .topic = NH_LIT("device"), .event = event, .payload_text = payload};
 	s->codec->encode(&frame, &m);
+	if (s->joining) {
+		hold(s, &frame);
+		return;
+	}
 	send_frame(conn, s, &frame);
+	nh_buf_fini(&frame);
 }
 
 /* ---- jobs: join and events --------------------------------------------------------------------------------------------- */
@@ -158,9 +202,11 @@ static void job_done(struct nh_conn *conn, void *arg)
 {
 	struct job *job = arg;
 	struct session *s = job->session;
-	s->job_out = false;
-	if (!job->event)
+	s->job_out = s->joining = false;
+	if (!job->event) {
 		joined(conn, s, job);
+		let_held_go(s->joined ? conn : NULL, s);
+	}
 	else if (job->rc != NH_OK && job->rc != NH_ECLOSED)
 		NH_LOG(level_of(job->rc), "device.event_failed", NH_I("device_id", s->hub.device_id), NH_STR("event", job->event->name), NH_STR("why", job->err.msg));
 	if (job->rc == NH_OK)
@@ -178,6 +224,7 @@ static void start_job(struct nh_conn *conn, struct session *s, const struct nh_s
 	*arena = NH_ARENA_INIT;
 	message->payload = NULL;
 	s->job_out = true;
+	s->joining = event == NULL;
 	nh_conn_work(conn, job_run, job_done, job);
 }
 
