@@ -1,5 +1,5 @@
 /*
- * nerveshubd: reads settings, opens the server, waits for SIGTERM or SIGINT, closes it in order. One line on standard error for each thing that is
+ * nerveshubd: reads settings, opens the server, waits for SIGTERM or SIGINT, closes it in order; a second signal ends it at once. One line on standard error for each thing that is
  * wrong.
  */
 #include <signal.h>
@@ -56,15 +56,20 @@ static nh_rc serve(const struct settings *s, struct nh_err *err)
 	nh_rc rc = NH_OK;
 	for (size_t i = 0; rc == NH_OK && i < NH_ARRAY_LEN(numbers); i++)
 		rc = nh_signal_open(loop, numbers[i], stop, loop, &signals[i], err);
-	if (rc == NH_OK && (rc = hubd_open(s, &hubd, err)) == NH_OK) {
+	if (rc == NH_OK)
+		rc = hubd_open(s, &hubd, err);
+	bool opened = rc == NH_OK;
+	if (opened) {
 		rc = announce(&hubd, err);
 		if (rc == NH_OK)
 			nh_loop_run(loop);
 		NH_LOG(NH_LOG_INFO, "server.stopping");
-		hubd_close(&hubd);
 	}
+	/* From here a second signal does what it does by default: whoever cannot wait for the drain loses nothing that was answered. */
 	for (size_t i = 0; i < NH_ARRAY_LEN(signals); i++)
 		nh_signal_close(signals[i]);
+	if (opened)
+		hubd_close(&hubd);
 	nh_loop_free(loop);
 	return rc;
 }
