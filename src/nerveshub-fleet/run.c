@@ -1,7 +1,9 @@
 /* nerveshub-fleet run: devices until they settled, or until a signal. */
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/arena.h"
 #include "base/clock.h"
@@ -35,6 +37,8 @@ static nh_rc load(struct run *r, struct nh_err *err)
 		return NH_FAIL(err, NH_EINVAL, "--server HOST:PORT says where the device port is");
 	if (!r->config.firmware || !r->public_key_file)
 		return NH_FAIL(err, NH_EINVAL, "--firmware and --public-key say what new disks get and whose signature counts");
+	if (access(r->config.firmware, R_OK) < 0) /* else every device would say so, for ever */
+		return NH_FAIL(err, nh_rc_from_errno(errno), "cannot read the firmware %s: %s", r->config.firmware, strerror(errno));
 	NH_TRY(read_optional(r->ca, &r->ca_pem, err));
 	NH_TRY(read_optional(r->device_ca, &r->device_ca_pem, err));
 	NH_TRY(read_optional(r->device_ca_key, &r->device_ca_key_pem, err));
