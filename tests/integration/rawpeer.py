@@ -1,7 +1,6 @@
 """A peer that writes exactly the bytes it is told to: HTTP messages, WebSocket frames and TLS streams without a library that would mend them.
 Reading is as strict as writing is free: an answer that breaks the rules is a failure here, whatever the request was."""
 
-import os
 import socket
 import struct
 
@@ -201,7 +200,3 @@ class WebSocketPeer(Peer):
                     raise Broken("bytes behind a close frame")
                 return frames, struct.unpack(">H", got[1][:2])[0] if got[1] else 1005
             frames.append(got)
-
-
-def random_bytes(count):
-    return os.urandom(count)
