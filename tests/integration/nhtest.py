@@ -100,6 +100,13 @@ class Server:
     def remove(self):
         shutil.rmtree(self.home, ignore_errors=True)
 
+    def end(self):
+        """Stops it, removes what it left, and fails where it did not end well."""
+        status, text = self.stop(), self.log_text()
+        self.remove()
+        if status != 0 or "AddressSanitizer" in text or "runtime error" in text:
+            raise AssertionError(f"nerveshubd ended with status {status}:\n{text[-6000:]}")
+
     def http(self, method, path, body=None, headers=None, port=None):
         connection = http.client.HTTPConnection("127.0.0.1", port or self.web_port, timeout=DEADLINE)
         connection.request(method, path, body=body, headers=headers or {})
@@ -314,12 +321,8 @@ class ServerCase(unittest.TestCase):
 
     @classmethod
     def tearDownClass(cls):
-        status = cls.server.stop()
-        text = cls.server.log_text()
-        cls.server.remove()
         shutil.rmtree(cls.home, ignore_errors=True)
-        if status != 0 or "AddressSanitizer" in text or "runtime error" in text:
-            raise AssertionError(f"nerveshubd ended with status {status}:\n{text[-6000:]}")
+        cls.server.end()
 
     def register_ca(self, name, **jitp):
         cert = self.pki.ca(name)
