@@ -216,6 +216,23 @@ def create_sign_and_keys():
 
 
 @test
+def in_place_of_fwup():
+    """Found in the path under the reference's name, as a client calls it."""
+    with Folder() as at:
+        os.symlink(FWUP, at("fwup"))
+        env = {**os.environ, "PATH": at() + ":" + os.environ["PATH"], "TZ": "UTC"}
+        version = subprocess.run(["fwup", "--version"], env=env, capture_output=True, text=True, timeout=60)
+        assert version.returncode == 0 and version.stdout.splitlines()[0].count(".") == 2, version
+        subprocess.run(["fwup", "-g", "-o", at("k")], env=env, check=True, capture_output=True, timeout=60)
+        subprocess.run(["fwup", "--sign", "-i", path("minimal-unsigned.fw"), "-o", at("s.fw"), "--private-key", open(at("k.priv")).read()], env=env, check=True, timeout=60)
+        meta = subprocess.run(["fwup", "-m", "-i", at("s.fw")], env=env, check=True, capture_output=True, timeout=60)
+        assert b'meta-product="Fixture Minimal"\n' in meta.stdout
+        verify = ["fwup", "--verify", "-i", at("s.fw"), "--public-key"]
+        assert subprocess.run([*verify, open(at("k.pub")).read()], env=env, capture_output=True, timeout=60).returncode == 0
+        assert subprocess.run([*verify, read("keys/key1.pub").decode()], env=env, capture_output=True, timeout=60).returncode == 1
+
+
+@test
 def apply_and_progress():
     with Folder() as at:
         file = path("minimal-signed.fw")
