@@ -182,7 +182,10 @@ static void tell_state(void)
 static void wait_for(int fd, short events)
 {
 	struct pollfd p = {.fd = fd, .events = events};
-	int ready = poll(&p, 1, 15000);
+	int ready;
+	do
+		ready = poll(&p, 1, 15000);
+	while (ready < 0 && errno == EINTR); /* libFuzzer's own alarm */
 	if (ready != 1)
 		tell_state();
 	FUZZ_CHECK(ready == 1, "the connection hangs");
