@@ -133,28 +133,61 @@ nh_tls_verdict nh_device_api_verify_slow(void *worker, void *app, nh_slice der, 
 /* ---- effects ----------------------------------------------------------------------------------------------------------- */
 
 /* Never lost in a full mailbox: what it says is committed. The number under way is bounded by the transactions that made them. */
+/* What is said, once for all devices that hear the same. */
+struct said {
+	unsigned refs; /* atomic */
+	struct nh_buf name, payload;
+	struct nh_ws_frame *frame; /* in the format that nearly all speak; NULL where only one hears it */
+};
+
 struct message {
 	struct nh_conn_message base;
 	struct nh_device_api *api;
 	int64_t device_id;
-	struct nh_buf name, payload;
+	struct said *said;
 };
+
+static struct said *said_new(const struct nh_effect *e, bool several)
+{
+	struct said *said = nh_xcalloc(1, sizeof *said);
+	said->refs = 1;
+	nh_buf_put_slice(&said->name, e->name);
+	nh_buf_put_slice(&said->payload, e->payload);
+	if (several) {
+		NH_AUTO_BUF struct nh_buf text = NH_BUF_INIT;
+		struct nh_phoenix_message m = {.topic = NH_LIT("device"), .event = e->name, .payload_text = e->payload};
+		nh_phoenix_json_v2.encode(&text, &m);
+		said->frame = nh_ws_frame_new(NH_WS_TEXT, nh_buf_slice(&text));
+	}
+	return said;
+}
+
+static void said_unref(struct said *said)
+{
+	if (!said || __atomic_sub_fetch(&said->refs, 1, __ATOMIC_ACQ_REL) > 0)
+		return;
+	nh_buf_fini(&said->name);
+	nh_buf_fini(&said->payload);
+	nh_ws_frame_unref(said->frame);
+	free(said);
+}
 
 static void message_free(struct message *m)
 {
-	nh_buf_fini(&m->name);
-	nh_buf_fini(&m->payload);
+	said_unref(m->said);
 	free(m);
 }
 
 static void push_on_loop(struct nh_conn *conn, struct nh_conn_message *base)
 {
 	struct message *m = (struct message *)(void *)base;
+	const struct said *said = m->said;
 	if (conn) {
-		socket_push(conn, nh_buf_slice(&m->name), nh_buf_slice(&m->payload));
+		if (!said->frame || !socket_push_frame(conn, said->frame))
+			socket_push(conn, nh_buf_slice(&said->name), nh_buf_slice(&said->payload));
 	} else {
 		TALLY(m->api, pushes_lost);
-		NH_LOG(NH_LOG_DEBUG, "device.push_lost", NH_I("device_id", m->device_id), NH_S("event", nh_buf_slice(&m->name)));
+		NH_LOG(NH_LOG_DEBUG, "device.push_lost", NH_I("device_id", m->device_id), NH_S("event", nh_buf_slice(&said->name)));
 	}
 	message_free(m);
 }
@@ -167,15 +200,19 @@ static void close_on_loop(struct nh_conn *conn, struct nh_conn_message *base)
 	message_free((struct message *)(void *)base);
 }
 
-static void to_device(struct nh_device_api *api, const struct nh_effect *e)
+static bool same_words(const struct nh_effect *a, const struct nh_effect *b)
+{
+	return a->kind == b->kind && a->name.ptr == b->name.ptr && a->name.len == b->name.len && a->payload.ptr == b->payload.ptr && a->payload.len == b->payload.len;
+}
+
+static void to_device(struct nh_device_api *api, const struct nh_effect *e, struct said *said)
 {
 	struct nh_conn_id id;
 	if (!api->server || !registry_get(&api->registry, e->id, &id))
 		return;
 	struct message *m = nh_xcalloc(1, sizeof *m);
-	*m = (struct message){.base = {.fn = e->kind == NH_EFFECT_DEVICE_PUSH ? push_on_loop : close_on_loop}, .api = api, .device_id = e->id};
-	nh_buf_put_slice(&m->name, e->name);
-	nh_buf_put_slice(&m->payload, e->payload);
+	*m = (struct message){.base = {.fn = e->kind == NH_EFFECT_DEVICE_PUSH ? push_on_loop : close_on_loop}, .api = api, .device_id = e->id, .said = said};
+	__atomic_add_fetch(&said->refs, 1, __ATOMIC_RELAXED);
 	if (e->kind == NH_EFFECT_DEVICE_PUSH)
 		TALLY(api, pushes);
 	nh_server_send(api->server, id, &m->base);
@@ -185,7 +222,7 @@ static void carry_out(struct nh_device_api *api, const struct nh_effect *e)
 {
 	switch (e->kind) {
 	case NH_EFFECT_DEVICE_PUSH:
-	case NH_EFFECT_DEVICE_CLOSE: to_device(api, e); break;
+	case NH_EFFECT_DEVICE_CLOSE: break; /* nh_device_api_effects */
 	case NH_EFFECT_CERT_FORGET:
 		if (e->payload.len == NH_TLS_FINGERPRINT_LEN)
 			certificates_forget(&api->certificates, e->payload.ptr);
@@ -203,8 +240,22 @@ static void carry_out(struct nh_device_api *api, const struct nh_effect *e)
 
 void nh_device_api_effects(struct nh_device_api *api, const struct nh_effects *effects)
 {
-	for (size_t i = 0; i < effects->count; i++)
-		carry_out(api, &effects->items[i]);
+	struct said *said = NULL;
+	for (size_t i = 0; i < effects->count; i++) {
+		const struct nh_effect *e = &effects->items[i];
+		if (e->kind != NH_EFFECT_DEVICE_PUSH && e->kind != NH_EFFECT_DEVICE_CLOSE) {
+			carry_out(api, e);
+			continue;
+		}
+		if (said && !same_words(e, e - 1)) {
+			said_unref(said);
+			said = NULL;
+		}
+		if (!said)
+			said = said_new(e, e->kind == NH_EFFECT_DEVICE_PUSH && i + 1 < effects->count && same_words(e, e + 1));
+		to_device(api, e, said);
+	}
+	said_unref(said);
 }
 
 /* ---- routes ------------------------------------------------------------------------------------------------------------ */

@@ -128,6 +128,15 @@ void socket_push(struct nh_conn *conn, nh_slice event, nh_slice payload)
 	nh_buf_fini(&frame);
 }
 
+bool socket_push_frame(struct nh_conn *conn, struct nh_ws_frame *frame)
+{
+	const struct session *s = nh_conn_session(conn);
+	if (!s || !s->joined || s->codec != &nh_phoenix_json_v2)
+		return false;
+	nh_ws_send_frame(conn, frame);
+	return true;
+}
+
 /* ---- jobs: join and events --------------------------------------------------------------------------------------------- */
 
 struct job {
