@@ -39,7 +39,7 @@ def main():
                                      description="Measures the connection layer: nerveshubd on the first core, nerveshub-fleet load on the last; ratios of one run, floors beside them.",
                                      epilog="figures:\n" + "\n".join(f"  {f.name:<12} {f.help}" for f in figures.ALL))
     parser.add_argument("figures", nargs="*", metavar="FIGURE", help="only these")
-    parser.add_argument("--output", default="bench.json", metavar="FILE", help="where the JSON goes (build/bench.json)")
+    parser.add_argument("--output", default="bench.json", metavar="FILE", help="where the JSON goes (scripts/bench: build/bench.json)")
     parser.add_argument("--scale", type=float, default=1.0, metavar="X", help="devices in tenths or hundredths, to try things out: the floors are meant for 1")
     options = parser.parse_args()
     names = {f.name: f for f in figures.ALL}

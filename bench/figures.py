@@ -168,12 +168,16 @@ def idle(c, count):
     """Resident and kernel bytes of an idle joined device when `count` are there."""
     c.fresh(count)
     load = Load(c.hub, count)
-    load.do("online 1")  # what the first one brings into being is not a device's
+    # What the first ones bring into being once (caches of the database, heaps of the workers) is not a device's.
+    load.do(f"online {min(count, c.size(1000))}")
+    load.do("drop")
+    c.hub.calm()
     before, kernel = world.anon(c.hub.pid), world.kernel_bytes()
+    load.do("receive 0")
     load.do(f"online {count}")
     load.do(f"receive {count}")
     time.sleep(2.5)
-    each, in_kernel = (world.anon(c.hub.pid) - before) / (count - 1), (world.kernel_bytes() - kernel) / (count - 1) / 2
+    each, in_kernel = (world.anon(c.hub.pid) - before) / count, (world.kernel_bytes() - kernel) / count / 2
     load.end()
     c.hub.calm()
     return each, in_kernel
@@ -394,7 +398,7 @@ def download(c):
         for kind, scheme, ours_port, their_port, floor in (("plain", "http", hub.web_port, nginx.plain, 0.95), ("tls", "https", hub.device_port, nginx.tls, 1.0)):
             for clients in (1, 8, 64):
                 ours, theirs, ratios = [], [], []
-                total = int((1536 if kind == "plain" else 768) * MIB * min(1, c.scale * 2))
+                total = int((768 if kind == "plain" else 384) * MIB * min(1, c.scale * 2))
                 for i in range(rounds):
                     measures = [lambda: ours.append(fetch(hub.pid, f"{scheme}://127.0.0.1:{ours_port}{path}", clients, size, total, hub.ca_file)),
                                 lambda: theirs.append(fetch(nginx.pid, f"{scheme}://127.0.0.1:{their_port}/blob", clients, size, total, hub.ca_file))]
