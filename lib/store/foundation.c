@@ -32,7 +32,6 @@ STMT(token_delete_all, "DELETE FROM user_tokens WHERE user_id = $1");
 #define MEMBER "SELECT u.id, u.name, u.email, m.role FROM org_users m JOIN users u ON u.id = m.user_id WHERE m.org_id = $1 AND u.deleted_at IS NULL "
 
 STMT(org_insert, "INSERT INTO orgs (name, personal_user_id, inserted_at, updated_at) VALUES ($1, $2, $3, $3) RETURNING id");
-STMT(org_by_id, "SELECT " ORG " FROM orgs o WHERE o.id = $1 AND o.deleted_at IS NULL");
 STMT(org_by_name, "SELECT " ORG " FROM orgs o WHERE o.name = $1 AND o.deleted_at IS NULL");
 STMT(org_for_user, ORG_OF_USER "AND o.name = $2");
 STMT(org_list, ORG_OF_USER "ORDER BY o.name");
@@ -114,7 +113,6 @@ STMT(device_insert, "INSERT INTO devices (org_id, product_id, identifier, descri
                     "VALUES ($1, $2, $3, $4, $5, $6, $6) RETURNING id");
 STMT(device_by_id, NH_DEVICE_SELECT NH_DEVICE_FROM "WHERE d.id = $1");
 STMT(device_by_name, NH_DEVICE_SELECT NH_DEVICE_FROM "WHERE d.product_id = $1 AND d.identifier = $2 AND d.deleted_at IS NULL");
-STMT(device_taken, "SELECT id FROM devices WHERE org_id = $1 AND identifier = $2 AND deleted_at IS NULL");
 STMT(device_anywhere, NH_DEVICE_SELECT ", m.role " NH_DEVICE_FROM "JOIN org_users m ON m.org_id = d.org_id AND m.user_id = $1 "
                       "WHERE d.identifier = $2 AND d.deleted_at IS NULL AND p.deleted_at IS NULL AND o.deleted_at IS NULL LIMIT 2");
 STMT(device_update, "UPDATE devices SET description = $1, tags = $2, connecting_code = $3, custom_location = $4, extensions = $5, "
@@ -161,7 +159,7 @@ STMT(device_secret_deactivate_all, "UPDATE device_shared_secrets SET deactivated
 const struct nh_stmt *const nh_foundation_statements[] = {
 	&nh_q_user_any, &nh_q_user_insert, &nh_q_user_by_id, &nh_q_user_by_email, &nh_q_user_set_password,
 	&nh_q_token_insert, &nh_q_token_find, &nh_q_token_touch, &nh_q_token_list, &nh_q_token_delete, &nh_q_token_delete_all,
-	&nh_q_org_insert, &nh_q_org_by_id, &nh_q_org_by_name, &nh_q_org_for_user, &nh_q_org_list, &nh_q_org_role,
+	&nh_q_org_insert, &nh_q_org_by_name, &nh_q_org_for_user, &nh_q_org_list, &nh_q_org_role,
 	&nh_q_member_list, &nh_q_member_get, &nh_q_member_insert, &nh_q_member_set_role, &nh_q_member_delete, &nh_q_member_count,
 	&nh_q_cli_insert, &nh_q_cli_get, &nh_q_cli_confirm, &nh_q_cli_deliver, &nh_q_cli_expire,
 	&nh_q_product_insert, &nh_q_product_by_name, &nh_q_product_by_id, &nh_q_product_list, &nh_q_product_update, &nh_q_product_delete,
@@ -169,7 +167,7 @@ const struct nh_stmt *const nh_foundation_statements[] = {
 	&nh_q_key_list, &nh_q_key_by_name, &nh_q_key_taken, &nh_q_key_insert, &nh_q_key_delete, &nh_q_key_exists,
 	&nh_q_firmware_insert, &nh_q_firmware_by_uuid, &nh_q_firmware_list, &nh_q_firmware_version_taken, &nh_q_firmware_delete,
 	&nh_q_loose_put, &nh_q_loose_abandon, &nh_q_loose_delete, &nh_q_loose_settle, &nh_q_loose_due,
-	&nh_q_device_insert, &nh_q_device_by_id, &nh_q_device_by_name, &nh_q_device_taken, &nh_q_device_anywhere, &nh_q_device_update,
+	&nh_q_device_insert, &nh_q_device_by_id, &nh_q_device_by_name, &nh_q_device_anywhere, &nh_q_device_update,
 	&nh_q_device_delete, &nh_q_device_move,
 	&nh_q_cert_insert, &nh_q_cert_list, &nh_q_cert_by_serial, &nh_q_cert_by_sha256, &nh_q_cert_spki_owner, &nh_q_cert_delete,
 	&nh_q_cert_move,

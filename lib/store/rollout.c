@@ -166,7 +166,6 @@ STMT(auth_ca_used, "UPDATE ca_certificates SET last_used_at = $1 WHERE id = $2")
 STMT(auth_device_find, "SELECT " AUTH_DEVICE " FROM devices d WHERE d.org_id = $1 AND d.identifier = $2 AND d.deleted_at IS NULL");
 STMT(auth_device_deleted, "SELECT d.id FROM devices d WHERE d.org_id = $1 AND d.identifier = $2 AND d.deleted_at IS NOT NULL LIMIT 1");
 STMT(auth_device_certs, "SELECT COUNT(*) FROM (SELECT id FROM device_certificates WHERE device_id = $1 LIMIT 1) AS c");
-STMT(auth_device_by_id, "SELECT " AUTH_DEVICE " FROM devices d WHERE d.id = $1");
 STMT(auth_product_secret, "SELECT s.secret, p.id, p.org_id FROM product_shared_secrets s JOIN products p ON p.id = s.product_id "
                           "WHERE s.key = $1 AND s.deactivated_at IS NULL AND p.deleted_at IS NULL");
 STMT(auth_device_secret, "SELECT s.secret, d.product_id, d.org_id, d.id, d.identifier FROM device_shared_secrets s "
@@ -188,7 +187,7 @@ const struct nh_stmt *const nh_rollout_statements[] = {
 	&nh_q_connection_get, &nh_q_connection_open, &nh_q_connection_joined, &nh_q_connection_is, &nh_q_connection_seen,
 	&nh_q_connection_interface, &nh_q_connection_metadata, &nh_q_connection_close, &nh_q_connection_stale, &nh_q_connection_of_node,
 	&nh_q_auth_cert_by_sha256, &nh_q_auth_cert_by_key, &nh_q_auth_cert_used, &nh_q_auth_cert_used_by_sha256, &nh_q_auth_ca_by_ski,
-	&nh_q_auth_ca_used, &nh_q_auth_device_find, &nh_q_auth_device_deleted, &nh_q_auth_device_certs, &nh_q_auth_device_by_id,
+	&nh_q_auth_ca_used, &nh_q_auth_device_find, &nh_q_auth_device_deleted, &nh_q_auth_device_certs,
 	&nh_q_auth_product_secret, &nh_q_auth_device_secret,
 	NULL,
 };

@@ -24,7 +24,6 @@ extern const struct nh_stmt nh_q_token_delete_all; /* user */
 /* ---- organizations and members ------------------------------------------------------------------------------------------ */
 /* columns of an organization: id, name, personal user id, inserted_at, updated_at; then the role where a user is given */
 extern const struct nh_stmt nh_q_org_insert;       /* name, personal user or null, at → id */
-extern const struct nh_stmt nh_q_org_by_id;        /* id */
 extern const struct nh_stmt nh_q_org_by_name;      /* name */
 extern const struct nh_stmt nh_q_org_for_user;     /* user, name → with role */
 extern const struct nh_stmt nh_q_org_list;         /* user → with role, by name */
@@ -82,7 +81,6 @@ extern const struct nh_stmt nh_q_loose_due;        /* now, limit → key */
 extern const struct nh_stmt nh_q_device_insert;    /* org, product, identifier, description, tags, at → id */
 extern const struct nh_stmt nh_q_device_by_id;     /* id; deleted ones too */
 extern const struct nh_stmt nh_q_device_by_name;   /* product, identifier */
-extern const struct nh_stmt nh_q_device_taken;     /* org, identifier → id */
 extern const struct nh_stmt nh_q_device_anywhere;  /* user, identifier → whole device, role; at most 2 */
 extern const struct nh_stmt nh_q_device_update;    /* description, tags, connecting code, location, extensions, at, id */
 extern const struct nh_stmt nh_q_device_delete;    /* at, id */

@@ -88,7 +88,6 @@ extern const struct nh_stmt nh_q_auth_ca_by_ski;       /* key identifier → CAs
 extern const struct nh_stmt nh_q_auth_ca_used;         /* at, CA id */
 extern const struct nh_stmt nh_q_auth_device_find;     /* org, identifier → live device */
 extern const struct nh_stmt nh_q_auth_device_deleted;  /* org, identifier → id of a deleted one */
-extern const struct nh_stmt nh_q_auth_device_by_id;    /* id → device, deleted or not */
 extern const struct nh_stmt nh_q_auth_device_certs;    /* device → number of certificates (0 or 1) */
 extern const struct nh_stmt nh_q_auth_product_secret;  /* key → secret, product, org */
 extern const struct nh_stmt nh_q_auth_device_secret;   /* key → secret, product, org, device, identifier */
