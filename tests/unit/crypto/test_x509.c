@@ -471,12 +471,80 @@ static void chains_and_pem(void **state)
 	assert_int_equal(nh_cert_parse_der(nh_buf_slice(&longer), &none, &e), NH_ETOOBIG);
 }
 
+/*
+ * Extensions that are there and broken are never taken for absent; names are UTF-8 whatever their encoding. Whole certificates, as the integration
+ * tests' certmaker writes them (signatures play no role here); in the order of the rows: BMPString, UniversalString, half a character, a surrogate
+ * pair; broken extended key usage, an empty one, broken key usage, authority key identifier, basic constraints, subject key identifier.
+ */
+static void odd_certificates(void **state)
+{
+	static const struct {
+		nh_rc rc;
+		const char *common_name;
+		const char *base64;
+	} rows[] = {
+		{NH_OK, "ger\xc3\xa4t",
+		 "MIIBDTCBtKADAgECAgEBMAoGCCqGSM49BAMCMAwxCjAIBgNVBAMMAWMwHhcNMjYxMTIwMTMzNTUzWhcNMjYxMjIwMTMzNTUzWjAVMRMwEQYDVQQDHgoAZwBlAHIA5AB0MFkwEwYHKoZI"
+		 "zj0CAQYIKoZIzj0DAQcDQgAErrUKdgJwGkt+/i9V3dZ9a2ED7QwkctBKcnrziHeQsuhYtDwTIXJUWlunD2OTMsf/oWLkcUm6Aw7YQqHF4cF4xjAKBggqhkjOPQQDAgNIADBFAiANtmJX"
+		 "SBrZCEsLZjgkJQImQH43Qk2+tEpRkd1Ne3OSOAIhAPvXxMD810mtDlfFpInTz6P8BvnQZC1OAUba5paoJxlP"},
+		{NH_OK, "\xf0\x9f\x99\x82",
+		 "MIIBBzCBrqADAgECAgEBMAoGCCqGSM49BAMCMAwxCjAIBgNVBAMMAWMwHhcNMjYxMTIwMTMzNTUzWhcNMjYxMjIwMTMzNTUzWjAPMQ0wCwYDVQQDHAQAAfZCMFkwEwYHKoZIzj0CAQYI"
+		 "KoZIzj0DAQcDQgAErrUKdgJwGkt+/i9V3dZ9a2ED7QwkctBKcnrziHeQsuhYtDwTIXJUWlunD2OTMsf/oWLkcUm6Aw7YQqHF4cF4xjAKBggqhkjOPQQDAgNIADBFAiA41bZ/ALBozQJ0"
+		 "hSbwKfNwKFKvxYOOT+2x7axNMVUzdQIhAKASU2fCpqkpDUEFP9pC5QiXhZCa7z2SVF0qVk9g6T7+"},
+		{NH_OK, "",
+		 "MIIBBjCBraADAgECAgEBMAoGCCqGSM49BAMCMAwxCjAIBgNVBAMMAWMwHhcNMjYxMTIwMTMzNTU0WhcNMjYxMjIwMTMzNTU0WjAOMQwwCgYDVQQDHgNhYmMwWTATBgcqhkjOPQIBBggq"
+		 "hkjOPQMBBwNCAASutQp2AnAaS37+L1Xd1n1rYQPtDCRy0EpyevOId5Cy6Fi0PBMhclRaW6cPY5Myx/+hYuRxSboDDthCocXhwXjGMAoGCCqGSM49BAMCA0gAMEUCIQCfMXsuShrs/mi7"
+		 "oAwKZzH/vbHIt7I9d66SubS98pPPYgIgRi0cURWElPPTVMOfCHXvlcINrvFCZO7nbOo/26O9X4Y="},
+		{NH_OK, "",
+		 "MIIBBjCBrqADAgECAgEBMAoGCCqGSM49BAMCMAwxCjAIBgNVBAMMAWMwHhcNMjYxMTIwMTMzNTU0WhcNMjYxMjIwMTMzNTU0WjAPMQ0wCwYDVQQDHgTYANwAMFkwEwYHKoZIzj0CAQYI"
+		 "KoZIzj0DAQcDQgAErrUKdgJwGkt+/i9V3dZ9a2ED7QwkctBKcnrziHeQsuhYtDwTIXJUWlunD2OTMsf/oWLkcUm6Aw7YQqHF4cF4xjAKBggqhkjOPQQDAgNHADBEAiBwtqSAxQSgQ2kX"
+		 "zrjxTv2dts1YRk/+fCH7TZXDosqB2gIgIS+Ve0VoJpdbrqYN54hYTWeclkPtAf3DZzEQibD6AxM="},
+		{NH_EFORMAT, "",
+		 "MIIBFDCBuqADAgECAgEBMAoGCCqGSM49BAMCMAwxCjAIBgNVBAMMAWMwHhcNMjYxMTIwMTMzNTU0WhcNMjYxMjIwMTMzNTU0WjAMMQowCAYDVQQDDAFhMFkwEwYHKoZIzj0CAQYIKoZI"
+		 "zj0DAQcDQgAErrUKdgJwGkt+/i9V3dZ9a2ED7QwkctBKcnrziHeQsuhYtDwTIXJUWlunD2OTMsf/oWLkcUm6Aw7YQqHF4cF4xqMNMAswCQYDVR0lBAIwgDAKBggqhkjOPQQDAgNJADBG"
+		 "AiEAw7c86mP+rA3IQPXxoobkIly53WTNW6bt250EcY9bfs0CIQDNbUvMVXT2j3iAhFJCB7EJCrfJ4gbRQxCeUvWAYeWEWA=="},
+		{NH_EFORMAT, "",
+		 "MIIBEzCBuqADAgECAgEBMAoGCCqGSM49BAMCMAwxCjAIBgNVBAMMAWMwHhcNMjYxMTIwMTMzNTU0WhcNMjYxMjIwMTMzNTU0WjAMMQowCAYDVQQDDAFhMFkwEwYHKoZIzj0CAQYIKoZI"
+		 "zj0DAQcDQgAErrUKdgJwGkt+/i9V3dZ9a2ED7QwkctBKcnrziHeQsuhYtDwTIXJUWlunD2OTMsf/oWLkcUm6Aw7YQqHF4cF4xqMNMAswCQYDVR0lBAIwADAKBggqhkjOPQQDAgNIADBF"
+		 "AiBz9F9Gzn0vOUWD2m3SHrHyJox4uDuAOJEdv7f0jXXYPgIhAMJMKlmmDgDRlSm2ElZmkzOwc4yZqJDn/WNFEoT0fx9y"},
+		{NH_EFORMAT, "",
+		 "MIIBEzCBuqADAgECAgEBMAoGCCqGSM49BAMCMAwxCjAIBgNVBAMMAWMwHhcNMjYxMTIwMTMzNTU0WhcNMjYxMjIwMTMzNTU0WjAMMQowCAYDVQQDDAFhMFkwEwYHKoZIzj0CAQYIKoZI"
+		 "zj0DAQcDQgAErrUKdgJwGkt+/i9V3dZ9a2ED7QwkctBKcnrziHeQsuhYtDwTIXJUWlunD2OTMsf/oWLkcUm6Aw7YQqHF4cF4xqMNMAswCQYDVR0PBAIwADAKBggqhkjOPQQDAgNIADBF"
+		 "AiBiM8n8tMkoCLyk7yDkgeSSbdDGZwiYAzPhf6wPV1+PNAIhAM6Jw3wv1W1q9xHfFdV/4bVP7Zb5C8DtVZ82ely44h9t"},
+		{NH_EFORMAT, "",
+		 "MIIBFTCBvKADAgECAgEBMAoGCCqGSM49BAMCMAwxCjAIBgNVBAMMAWMwHhcNMjYxMTIwMTMzNTU0WhcNMjYxMjIwMTMzNTU0WjAMMQowCAYDVQQDDAFhMFkwEwYHKoZIzj0CAQYIKoZI"
+		 "zj0DAQcDQgAErrUKdgJwGkt+/i9V3dZ9a2ED7QwkctBKcnrziHeQsuhYtDwTIXJUWlunD2OTMsf/oWLkcUm6Aw7YQqHF4cF4xqMPMA0wCwYDVR0jBAQwBYB/MAoGCCqGSM49BAMCA0gA"
+		 "MEUCIAhvw/asDGfkee0/OalxL0bKFDgSTtLntC+7M9RJAnCiAiEAt6gGFGP7CwVnJzh4glLyU5JM2NIn0k2fE0mW6d2FX2Q="},
+		{NH_EFORMAT, "",
+		 "MIIBEzCBuqADAgECAgEBMAoGCCqGSM49BAMCMAwxCjAIBgNVBAMMAWMwHhcNMjYxMTIwMTMzNTU0WhcNMjYxMjIwMTMzNTU0WjAMMQowCAYDVQQDDAFhMFkwEwYHKoZIzj0CAQYIKoZI"
+		 "zj0DAQcDQgAErrUKdgJwGkt+/i9V3dZ9a2ED7QwkctBKcnrziHeQsuhYtDwTIXJUWlunD2OTMsf/oWLkcUm6Aw7YQqHF4cF4xqMNMAswCQYDVR0TBAIEADAKBggqhkjOPQQDAgNIADBF"
+		 "AiB4H6FOgZpUkKNmb0B1nziZcFESFKGVuYx142bZyfn2QQIhAM1w1PhXB1iJiRBNf2Hf7xWiMC64qQXxDTJ+0mBFN977"},
+		{NH_EFORMAT, "",
+		 "MIIBFDCBuqADAgECAgEBMAoGCCqGSM49BAMCMAwxCjAIBgNVBAMMAWMwHhcNMjYxMTIwMTMzNTU0WhcNMjYxMjIwMTMzNTU0WjAMMQowCAYDVQQDDAFhMFkwEwYHKoZIzj0CAQYIKoZI"
+		 "zj0DAQcDQgAErrUKdgJwGkt+/i9V3dZ9a2ED7QwkctBKcnrziHeQsuhYtDwTIXJUWlunD2OTMsf/oWLkcUm6Aw7YQqHF4cF4xqMNMAswCQYDVR0OBAIwADAKBggqhkjOPQQDAgNJADBG"
+		 "AiEA+17facAnOjuRwI8/Sq0HMlf4CzuPJmcgjFYMHfCN/wECIQC2xkjzddmGCJJYZrmiEQqi9pHgeG1hLdIVav7PYDHj3g=="},
+	};
+	for (size_t i = 0; i < NH_ARRAY_LEN(rows); i++) {
+		NH_AUTO_BUF struct nh_buf der = NH_BUF_INIT;
+		NH_AUTO_CERT struct nh_cert *cert = NULL;
+		struct nh_err e = NH_ERR_INIT;
+		assert_int_equal(nh_b64_decode(nh_slice_str(rows[i].base64), NH_B64_STD, &der), NH_OK);
+		nh_rc rc = nh_cert_parse_der(nh_buf_slice(&der), &cert, &e);
+		if (rc != rows[i].rc)
+			fail_msg("row %zu: %s %s", i, nh_rc_name(rc), e.msg);
+		if (rc == NH_OK)
+			assert_slice(cert->common_name, rows[i].common_name);
+		else
+			assert_null(cert);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(authority),	  cmocka_unit_test(leaves), cmocka_unit_test(stranger_signed), cmocka_unit_test(refused_issues),
 		cmocka_unit_test(serials),	  cmocka_unit_test(two_digit_years), cmocka_unit_test(made_by_openssl), cmocka_unit_test(weak_signature),
-		cmocka_unit_test(keys),	  cmocka_unit_test(requests), cmocka_unit_test(chains_and_pem),
+		cmocka_unit_test(keys),	  cmocka_unit_test(requests), cmocka_unit_test(chains_and_pem), cmocka_unit_test(odd_certificates),
 	};
 	return cmocka_run_group_tests(tests, make_dir, remove_dir);
 }
