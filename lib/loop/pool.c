@@ -1,6 +1,6 @@
 /*
  * The worker pool: one queue under one mutex. Jobs are milliseconds, so a lock-free queue would buy nothing. Each freed place goes to the first job that
- * waits for one; only then waiters for room are woken, one per place, in order.
+ * waits for one.
  */
 #include "loop/pool.h"
 
@@ -28,9 +28,8 @@ struct nh_pool {
 	struct nh_work *head, **tail;
 	struct nh_work *waiting_head, **waiting_tail; /* jobs in front of a full queue; empty unless it is full */
 	size_t queued, running, waiting;
-	size_t outstanding; /* jobs until their done ran, waiters until their fn ran */
+	size_t outstanding; /* jobs until their done ran */
 	uint64_t submitted, refused;
-	struct nh_pool_waiter *waiters, **waiters_tail;
 	bool stopping;
 };
 
@@ -46,14 +45,6 @@ static void settle_from_loop(struct nh_pool *pool)
 	pthread_mutex_lock(&pool->lock);
 	settle(pool);
 	pthread_mutex_unlock(&pool->lock);
-}
-
-static void waiter_run(void *arg)
-{
-	struct nh_pool_waiter *waiter = arg;
-	struct nh_pool *pool = waiter->pool;
-	waiter->fn(waiter);
-	settle_from_loop(pool);
 }
 
 static void work_done(void *arg)
@@ -74,20 +65,19 @@ static void append(struct nh_pool *pool, struct nh_work *work)
 }
 
 /* With the lock held: the job that has waited longest gets the free place. */
-static bool move_in(struct nh_pool *pool)
+static void move_in(struct nh_pool *pool)
 {
 	struct nh_work *work = pool->waiting_head;
 	if (!work)
-		return false;
+		return;
 	pool->waiting_head = work->next;
 	if (!pool->waiting_head)
 		pool->waiting_tail = &pool->waiting_head;
 	pool->waiting--;
 	append(pool, work);
-	return true;
 }
 
-/* With the lock held: takes the next job, and gives its place away or tells the first producer of it. */
+/* With the lock held: takes the next job, and gives its place away. */
 static struct nh_work *take(struct nh_pool *pool)
 {
 	struct nh_work *work = pool->head;
@@ -96,16 +86,7 @@ static struct nh_work *take(struct nh_pool *pool)
 		pool->tail = &pool->head;
 	pool->queued--;
 	pool->running++;
-	if (move_in(pool))
-		return work;
-	struct nh_pool_waiter *waiter = pool->waiters;
-	if (waiter) {
-		pool->waiters = waiter->next;
-		if (!pool->waiters)
-			pool->waiters_tail = &pool->waiters;
-		waiter->message = (struct nh_message){.fn = waiter_run, .arg = waiter};
-		nh_loop_send(waiter->loop, &waiter->message);
-	}
+	move_in(pool);
 	return work;
 }
 
@@ -170,7 +151,6 @@ nh_rc nh_pool_new(const struct nh_pool_config *config, struct nh_pool **out, str
 	pool->threads = nh_xcalloc(pool->config.threads, sizeof *pool->threads);
 	pool->tail = &pool->head;
 	pool->waiting_tail = &pool->waiting_head;
-	pool->waiters_tail = &pool->waiters;
 	pthread_mutex_init(&pool->lock, NULL);
 	pthread_cond_init(&pool->wake, NULL);
 	pthread_cond_init(&pool->idle, NULL);
@@ -251,24 +231,6 @@ void nh_work_queue(struct nh_pool *pool, struct nh_loop *loop, struct nh_work *w
 		*pool->waiting_tail = work;
 		pool->waiting_tail = &work->next;
 		pool->waiting++;
-	}
-	pthread_mutex_unlock(&pool->lock);
-}
-
-void nh_pool_wait(struct nh_pool *pool, struct nh_loop *loop, struct nh_pool_waiter *waiter)
-{
-	pthread_mutex_lock(&pool->lock);
-	waiter->pool = pool;
-	waiter->loop = loop;
-	waiter->next = NULL;
-	pool->outstanding++;
-	if (pool->queued < pool->config.queue_max) {
-		/* Room came between the refusal and this call. */
-		waiter->message = (struct nh_message){.fn = waiter_run, .arg = waiter};
-		nh_loop_send(loop, &waiter->message);
-	} else {
-		*pool->waiters_tail = waiter;
-		pool->waiters_tail = &waiter->next;
 	}
 	pthread_mutex_unlock(&pool->lock);
 }

@@ -118,73 +118,6 @@ static void gate_run(void *worker, struct nh_work *work)
 		continue;
 }
 
-struct retry {
-	struct nh_pool_waiter waiter;
-	struct nh_pool *pool;
-	struct addend *addend;
-	int woken, refused;
-};
-
-static void on_room(struct nh_pool_waiter *waiter)
-{
-	struct retry *r = (struct retry *)(void *)waiter;
-	r->woken++;
-	if (nh_work_submit(r->pool, r->addend->sum->loop, &r->addend->work) == NH_OK)
-		return;
-	r->refused++;
-	nh_pool_wait(r->pool, r->addend->sum->loop, &r->waiter);
-}
-
-static void test_a_full_queue_refuses_and_tells_of_room(void **state)
-{
-	struct sum sum = {.loop = loop_new(), .wanted = 4};
-	struct nh_pool *pool = pool_new(1, 2);
-	struct gate gate = {.work = {.run = gate_run}};
-	struct addend list[4];
-	struct retry retry[2];
-	sem_init(&gate.started, 0, 0);
-	sem_init(&gate.open, 0, 0);
-	assert_int_equal(nh_work_submit(pool, NULL, &gate.work), NH_OK);
-	while (sem_wait(&gate.started) != 0)
-		continue;
-	for (long i = 0; i < 4; i++) {
-		list[i] = (struct addend){.work = {.run = addend_run, .done = addend_done}, .sum = &sum, .value = i};
-		assert_int_equal(nh_work_submit(pool, sum.loop, &list[i].work), i < 2 ? NH_OK : NH_EAGAIN);
-	}
-	for (size_t i = 0; i < 2; i++) {
-		retry[i] = (struct retry){.waiter = {.fn = on_room}, .pool = pool, .addend = &list[2 + i]};
-		nh_pool_wait(pool, sum.loop, &retry[i].waiter);
-	}
-	struct nh_pool_stats stats;
-	nh_pool_stats(pool, &stats);
-	assert_int_equal(stats.refused, 2);
-	assert_int_equal(stats.queued, 2);
-	assert_int_equal(stats.running, 1);
-	sem_post(&gate.open);
-	nh_loop_run(sum.loop);
-	assert_int_equal(sum.total, 0 + 1 + 4 + 9);
-	assert_true(retry[0].woken >= 1 && retry[1].woken >= 1);
-	nh_pool_free(pool);
-	nh_loop_free(sum.loop);
-	sem_destroy(&gate.started);
-	sem_destroy(&gate.open);
-}
-
-/* Room that came between refusal and waiting is not missed. */
-static void test_waiting_with_room_wakes_at_once(void **state)
-{
-	struct sum sum = {.loop = loop_new(), .wanted = 1};
-	struct nh_pool *pool = pool_new(1, 2);
-	struct addend a = {.work = {.run = addend_run, .done = addend_done}, .sum = &sum, .value = 5};
-	struct retry retry = {.waiter = {.fn = on_room}, .pool = pool, .addend = &a};
-	nh_pool_wait(pool, sum.loop, &retry.waiter);
-	nh_loop_run(sum.loop);
-	assert_int_equal(sum.total, 25);
-	assert_int_equal(retry.woken, 1);
-	nh_pool_free(pool);
-	nh_loop_free(sum.loop);
-}
-
 static void hold(struct nh_pool *pool, struct gate *gate)
 {
 	*gate = (struct gate){.work = {.run = gate_run}};
@@ -340,8 +273,6 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_results_come_back_to_the_loop),
-		cmocka_unit_test(test_a_full_queue_refuses_and_tells_of_room),
-		cmocka_unit_test(test_waiting_with_room_wakes_at_once),
 		cmocka_unit_test(test_queued_jobs_wait_in_order),
 		cmocka_unit_test(test_waiting_jobs_come_back_to_their_loop),
 		cmocka_unit_test(test_drain_waits_for_what_done_submits),

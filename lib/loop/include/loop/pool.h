@@ -23,7 +23,7 @@ struct nh_pool_config {
 /* NH_EIO: no threads. What thread_init returned. */
 nh_rc nh_pool_new(const struct nh_pool_config *config, struct nh_pool **out, struct nh_err *err);
 /*
- * nh_pool_drain - returns at a moment when nothing is queued, running, waiting for room or on its way back to a loop. The loops of all submitters must run.
+ * nh_pool_drain - returns at a moment when nothing is queued, running, waiting for a place or on its way back to a loop. The loops of all submitters must run.
  * Blocks; not from a worker or a loop. nh_server_drain does it for its pool.
  */
 void nh_pool_drain(struct nh_pool *pool);
@@ -50,17 +50,6 @@ nh_rc nh_work_submit(struct nh_pool *pool, struct nh_loop *loop, struct nh_work 
  * nh_pool_drain and nh_pool_free see a waiting job as any other. Any thread.
  */
 void nh_work_queue(struct nh_pool *pool, struct nh_loop *loop, struct nh_work *work);
-
-/* To be told when there is room again, for a producer that may have changed its mind until then (else nh_work_queue). One waiter waits once; fn runs on the loop. */
-struct nh_pool_waiter {
-	void (*fn)(struct nh_pool_waiter *waiter);
-	/* the pool's */
-	struct nh_pool *pool;
-	struct nh_loop *loop;
-	struct nh_pool_waiter *next;
-	struct nh_message message;
-};
-void nh_pool_wait(struct nh_pool *pool, struct nh_loop *loop, struct nh_pool_waiter *waiter);
 
 struct nh_pool_stats {
 	size_t queued, running, threads;
