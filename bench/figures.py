@@ -227,13 +227,12 @@ def reconnect(c):
     at_rest = world.anon(c.hub.pid) - empty
     load.do("drop")
     c.hub.calm()
-    base = world.anon(c.hub.pid)
     world.reset_peak(c.hub.pid)
-    files = world.peak(c.hub.pid) - base  # what of the highest mark is not anonymous memory
+    files = world.peak(c.hub.pid) - world.anon(c.hub.pid)  # what of the highest mark is not anonymous memory
     spent, mine = Spent(c.hub.pid), Spent(load.pid)
     answer = load.do(f"online {count} 0")
     spent.read(), mine.read()
-    highest = world.peak(c.hub.pid) - files - base
+    highest = world.peak(c.hub.pid) - files - empty
     cost = max(spent.all, mine.all) / count
     bound = 1.2 * count * cost / 1e6
     c.report("reconnect.whole_after", answer["task_us"] / 1e6, "s", f"until all {count} are joined again, {answer['failures']} attempts failed")
