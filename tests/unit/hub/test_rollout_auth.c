@@ -113,6 +113,7 @@ static nh_rc signatures(struct world *w, struct nh_err *err)
 	AUTO_PAIR self = {0};
 	AUTO_PAIR server = {0};
 	AUTO_PAIR sub_ca = {0};
+	AUTO_PAIR mute = {0};
 	int64_t device, id;
 	NH_TRY(add_device(w, "d-1", NULL, &device, err));
 	NH_TRY(make_ca(w, "Factory", NULL, 3650 * DAY_US, &ours, err));
@@ -138,6 +139,10 @@ static nh_rc signatures(struct world *w, struct nh_err *err)
 	profile.aki = true;
 	profile.ext_key_usage = NH_EKU_SERVER_AUTH;
 	NH_TRY(issue(profile, "d-1", &ours, NULL, &server, err));
+	profile = nh_cert_profile_device(w->now_us, DAY_US);
+	profile.aki = true;
+	profile.key_usage = NH_KU_KEY_AGREEMENT;
+	NH_TRY(issue(profile, "d-1", &ours, NULL, &mute, err)); /* may not sign: cannot prove itself */
 	profile = nh_cert_profile_ca(w->now_us, DAY_US);
 	profile.aki = true;
 	NH_TRY(issue(profile, "d-1", &ours, NULL, &sub_ca, err));
@@ -149,6 +154,7 @@ static nh_rc signatures(struct world *w, struct nh_err *err)
 	REFUSED(no_aki.cert, NH_AUTH_MISSING_AKI);
 	REFUSED(server.cert, NH_AUTH_BAD_CERTIFICATE);
 	REFUSED(sub_ca.cert, NH_AUTH_BAD_CERTIFICATE);
+	REFUSED(mute.cert, NH_AUTH_BAD_CERTIFICATE);
 	struct nh_auth_verdict v;
 	OK(decide(w, self.cert, &v));
 	CHECK(!v.accepted);
