@@ -118,7 +118,7 @@ struct nh_ctx device_api_ctx(struct nh_device_api *api, struct nh_tx *tx, struct
 
 /* socket.c */
 void socket_upgrade(struct nh_request *req, struct nh_response *res);
-void socket_push(struct nh_conn *conn, nh_slice event, nh_slice payload); /* [loop] drops it unless the device has joined */
+void socket_push(struct nh_conn *conn, nh_slice event, nh_slice payload); /* [loop] drops it unless the device has joined or is just joining */
 bool socket_push_frame(struct nh_conn *conn, struct nh_ws_frame *frame);  /* [loop] the same, framed once for many; false: nothing was sent, this device needs socket_push */
 
 /* download.c */
