@@ -19,8 +19,8 @@
 #include "phoenix/phoenix.h"
 
 #define TICK_MS 50          /* who waits to try again is looked at so often */
-#define RETRY_MIN_MS 500
-#define RETRY_MAX_MS 10000
+#define RETRY_MIN_MS UINT64_C(500)
+#define RETRY_MAX_MS UINT64_C(10000)
 #define MESSAGE_MAX ((size_t)1 << 20)
 #define JOIN_REF "1"
 #define BEAT_REF "2"
