@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "db_int.h"
 #include "test_base.h"
 #include "testdb.h"
 
@@ -149,3 +150,81 @@ void testdb_close(struct nh_db *db)
 		}
 	}
 }
+
+/* ---- failure injection ----------------------------------------------------------------------------------------------------- */
+
+static struct {
+	const struct nh_driver *real;
+	struct nh_driver driver;
+	nh_rc rc;
+	int64_t at;
+	int64_t count; /* atomic */
+	bool failed;   /* atomic */
+} faults;
+
+static __thread bool writing; /* reads do not count: the server's own come at any time */
+
+static bool due(struct nh_err *err)
+{
+	if (!writing || faults.at == TESTDB_AT_COMMIT || __atomic_add_fetch(&faults.count, 1, __ATOMIC_SEQ_CST) != faults.at)
+		return false;
+	__atomic_store_n(&faults.failed, true, __ATOMIC_SEQ_CST);
+	NH_IGNORE(NH_FAIL(err, faults.rc, "injected failure of statement %lld", (long long)faults.at)); /* the caller returns it */
+	return true;
+}
+
+static nh_rc failing_exec(struct nh_tx *tx, const struct nh_stmt_info *s, const struct nh_param *params, size_t count, int64_t *changed, struct nh_err *err)
+{
+	return due(err) ? faults.rc : faults.real->exec(tx, s, params, count, changed, err);
+}
+
+static nh_rc failing_query(struct nh_tx *tx, const struct nh_stmt_info *s, const struct nh_param *params, size_t count, struct nh_rows **out, struct nh_err *err)
+{
+	return due(err) ? faults.rc : faults.real->query(tx, s, params, count, out, err);
+}
+
+struct wrapped {
+	nh_tx_fn fn;
+	void *arg;
+};
+
+static nh_rc run_wrapped(struct nh_tx *tx, void *arg, struct nh_err *err)
+{
+	const struct wrapped *w = arg;
+	writing = true;
+	nh_rc rc = w->fn(tx, w->arg, err);
+	writing = false;
+	if (rc != NH_OK || faults.at != TESTDB_AT_COMMIT)
+		return rc;
+	__atomic_store_n(&faults.failed, true, __ATOMIC_SEQ_CST);
+	return NH_FAIL(err, faults.rc, "injected failure of the commit");
+}
+
+static nh_rc failing_write(struct nh_db *db, nh_tx_fn fn, void *arg, struct nh_err *err)
+{
+	struct wrapped w = {fn, arg};
+	return faults.real->write(db, run_wrapped, &w, err);
+}
+
+void testdb_heal(struct nh_db *db)
+{
+	if (db->driver == &faults.driver)
+		__atomic_store_n(&db->driver, faults.real, __ATOMIC_SEQ_CST);
+}
+
+void testdb_fail(struct nh_db *db, nh_rc rc, int64_t at)
+{
+	testdb_heal(db);
+	faults.real = db->driver;
+	faults.driver = *db->driver;
+	faults.driver.exec = failing_exec;
+	faults.driver.query = failing_query;
+	faults.driver.write = failing_write;
+	faults.rc = rc;
+	faults.at = at;
+	faults.count = 0;
+	faults.failed = false;
+	__atomic_store_n(&db->driver, &faults.driver, __ATOMIC_SEQ_CST);
+}
+
+bool testdb_failed(void) { return __atomic_load_n(&faults.failed, __ATOMIC_SEQ_CST); }

@@ -24,6 +24,13 @@ const char *testdb_place(unsigned engine);
 void testdb_drop(const char *url);
 const char *testdb_url(const struct nh_db *db); /* of a testdb_open */
 
+/* ---- failure injection, at the store's seam to its drivers; one database at a time ---- */
+#define TESTDB_AT_COMMIT 0
+/* testdb_fail - statement number `at` of the write transactions from now on fails with rc, or every write transaction at its end (TESTDB_AT_COMMIT): rolled back, as a failed commit is. */
+void testdb_fail(struct nh_db *db, nh_rc rc, int64_t at);
+void testdb_heal(struct nh_db *db);
+bool testdb_failed(void); /* has a failure been injected since testdb_fail? */
+
 #define FOR_EACH_ENGINE(db) FOR_EACH_ENGINE_WITH(db, nh_store_statements)
 #define FOR_EACH_ENGINE_WITH(db, families)                                                    \
 	for (unsigned engine_ = 0; engine_ < TESTDB_ENGINES; engine_++)                       \
