@@ -244,6 +244,11 @@ nh_rc nh_fw_apply_finish(struct nh_fw_apply *a, struct nh_err *err)
 	return NH_OK;
 }
 
+uint64_t nh_fw_apply_units(const struct nh_fw_apply *a)
+{
+	return a->run.units_done;
+}
+
 nh_slice nh_fw_apply_task(const struct nh_fw_apply *a)
 {
 	return a->run.task ? a->run.task->name : NH_SLICE_EMPTY;

@@ -4,6 +4,7 @@
  */
 #include <dirent.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
@@ -77,18 +78,22 @@ static bool is_on_device(dev_t holder, dev_t device, int depth)
 		return false;
 	char path[64];
 	snprintf(path, sizeof path, "/sys/dev/block/%u:%u/slaves", major(holder), minor(holder));
-	DIR *dir = opendir(path);
+	struct dirent **entries;
+	/* scandir and not opendir: it is what libraries put in front of a program replace to show it other block devices */
+	int count = scandir(path, &entries, NULL, NULL);
 	bool found = false;
-	for (struct dirent *e; dir && !found && (e = readdir(dir));) {
-		char name[sizeof path + sizeof e->d_name + 8];
+	for (int i = 0; i < count; i++) {
+		char name[sizeof path + sizeof entries[i]->d_name + 8];
 		unsigned maj, min;
 		NH_AUTO_BUF struct nh_buf text = NH_BUF_INIT;
-		snprintf(name, sizeof name, "%s/%s/dev", path, e->d_name);
-		if (e->d_name[0] != '.' && nh_file_read(name, 64, &text, NULL) == NH_OK && sscanf(nh_buf_cstr(&text), "%u:%u", &maj, &min) == 2)
+		snprintf(name, sizeof name, "%s/%s/dev", path, entries[i]->d_name);
+		if (!found && entries[i]->d_name[0] != '.' && nh_file_read(name, 64, &text, NULL) == NH_OK &&
+		    sscanf(nh_buf_cstr(&text), "%u:%u", &maj, &min) == 2)
 			found = is_on_device(makedev(maj, min), device, depth - 1);
+		free(entries[i]);
 	}
-	if (dir)
-		closedir(dir);
+	if (count >= 0)
+		free(entries);
 	return found;
 }
 

@@ -90,19 +90,45 @@ static nh_rc check_spans(const struct nh_fw_section *table, const struct span *s
 	return NH_OK;
 }
 
+/* Boot records of logical partitions lie one behind the other where the extended partition begins; the partitions come behind all of them. */
+static nh_rc check_logical(const struct nh_fw_section *table, const struct span *spans, size_t count, const struct span *extended, unsigned last,
+			   struct nh_err *err)
+{
+	uint64_t end = extended->first + extended->count;
+	unsigned seen = 0;
+	for (size_t i = 0; i < count; i++) {
+		const struct span *s = &spans[i];
+		if (s->number < 4)
+			continue;
+		if (s->type == 0 || s->first < extended->first + (last - 3))
+			return NH_FAIL(err, NH_EFORMAT, "mbr '%.*s': partition %u must be in use and begin at block %llu or later, behind the boot records of "
+				       "the extended partition", NH_ARG(table->title), s->number, (unsigned long long)(extended->first + (last - 3)));
+		seen++;
+		end = s->first + s->count > end ? s->first + s->count : end;
+	}
+	if (seen != last - 3)
+		return NH_FAIL(err, NH_EFORMAT, "mbr '%.*s': the logical partitions 4 to %u must all be given", NH_ARG(table->title), last);
+	for (size_t i = 0; i < count; i++)
+		if (spans[i].number < 3 && spans[i].type > 0 && spans[i].first < end && extended->first < spans[i].first + spans[i].count)
+			return NH_FAIL(err, NH_EFORMAT, "mbr '%.*s': partitions %u and 3 overlap", NH_ARG(table->title), spans[i].number);
+	return NH_OK;
+}
+
 static nh_rc check_extended(const struct nh_fw_section *table, const struct span *spans, size_t count, struct nh_err *err)
 {
-	bool logical = false, extended = false;
+	const struct span *extended = NULL;
+	unsigned last = 3;
 	for (size_t i = 0; i < count; i++) {
 		bool is = spans[i].type == 5 || spans[i].type == 15;
 		if (is && spans[i].number != 3)
 			return NH_FAIL(err, NH_EFORMAT, "mbr '%.*s': only partition 3 can be an extended partition", NH_ARG(table->title));
-		extended |= is;
-		logical |= spans[i].number > 3;
+		if (is)
+			extended = &spans[i];
+		last = spans[i].number > last ? spans[i].number : last;
 	}
-	if (logical && !extended)
+	if (last > 3 && !extended)
 		return NH_FAIL(err, NH_EFORMAT, "mbr '%.*s': partitions from 4 on need partition 3 to be an extended partition", NH_ARG(table->title));
-	return NH_OK;
+	return extended ? check_logical(table, spans, count, extended, last, err) : NH_OK;
 }
 
 static nh_rc load_bootstrap(struct nh_fw_section *s, struct nh_arena *arena, struct nh_err *err)

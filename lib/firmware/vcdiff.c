@@ -206,7 +206,7 @@ static nh_rc address_read(struct run *run, unsigned mode, uint64_t here, uint64_
 static nh_rc copy(struct run *run, unsigned mode, uint64_t size, struct nh_err *err)
 {
 	struct nh_buf *out = &run->d->out;
-	uint64_t address;
+	uint64_t address = 0;
 	NH_TRY(address_read(run, mode, run->w->source_len + out->len, &address, err));
 	if (address < run->w->source_len) {
 		uint64_t n = run->w->source_len - address < size ? run->w->source_len - address : size;

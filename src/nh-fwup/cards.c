@@ -11,6 +11,7 @@
 
 #include "base/encode.h"
 #include "base/file.h"
+#include "output.h"
 
 #define SECTOR 512u
 #define BYTES_MIN (UINT64_C(1) << 20)
@@ -84,16 +85,6 @@ size_t cards_find(struct card cards[CARDS_MAX])
 	return count;
 }
 
-static void size_put(char out[32], uint64_t bytes)
-{
-	static const char *const units[] = {"bytes", "KB", "MB", "GB", "TB"};
-	double value = (double)bytes;
-	size_t unit = 0;
-	for (; value >= 1000 && unit + 1 < NH_ARRAY_LEN(units); unit++)
-		value /= 1000;
-	snprintf(out, 32, "%.2f %s", value, units[unit]);
-}
-
 nh_rc cards_choose(bool accept, bool ask, struct card *out, struct nh_err *err)
 {
 	struct card cards[CARDS_MAX];
@@ -106,7 +97,7 @@ nh_rc cards_choose(bool accept, bool ask, struct card *out, struct nh_err *err)
 	*out = cards[0];
 	if (accept)
 		return NH_OK;
-	size_put(size, out->bytes);
+	output_size_put(size, out->bytes);
 	if (ask)
 		fprintf(stderr, "Use %s memory card found at %s? [y/N] ", size, out->path);
 	if (!ask || !fgets(answer, sizeof answer, stdin) || (answer[0] != 'y' && answer[0] != 'Y'))

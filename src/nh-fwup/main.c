@@ -26,6 +26,8 @@ struct run {
 	struct options o;
 	struct output out;
 	struct nh_fw_vars *vars;
+	struct nh_fw_apply *apply; /* while one runs */
+	bool task_told;
 };
 
 static const char *environment(void *ctx, const char *name)
@@ -168,14 +170,44 @@ static nh_rc verify(struct run *r, struct nh_err *err)
 	return rc;
 }
 
+/* -v: which task it is, as soon as that is known. */
+static void tell_task(struct run *r)
+{
+	nh_slice task = nh_fw_apply_task(r->apply);
+	if (!r->o.verbose || r->task_told || task.len == 0)
+		return;
+	r->task_told = true;
+	NH_AUTO_BUF struct nh_buf text = NH_BUF_INIT;
+	nh_buf_printf(&text, "Running task '%.*s'", NH_ARG(task));
+	output_message(&r->out, nh_buf_cstr(&text));
+}
+
 static nh_rc apply_feed(void *ctx, nh_slice bytes, struct nh_err *err)
 {
-	return nh_fw_apply_feed(ctx, bytes, err);
+	struct run *r = ctx;
+	r->out.in_bytes += bytes.len;
+	nh_rc rc = nh_fw_apply_feed(r->apply, bytes, err);
+	tell_task(r);
+	return rc;
 }
 
 static bool apply_done(void *ctx)
 {
-	return nh_fw_apply_done(ctx);
+	const struct run *r = ctx;
+	return nh_fw_apply_done(r->apply);
+}
+
+static void apply_progress(void *ctx, unsigned percent)
+{
+	struct run *r = ctx;
+	r->out.out_bytes = r->apply ? nh_fw_apply_units(r->apply) : 0;
+	output_progress(&r->out, percent);
+}
+
+static void apply_message(void *ctx, const char *text)
+{
+	struct run *r = ctx;
+	output_message(&r->out, text);
 }
 
 static nh_rc apply(struct run *r, struct nh_err *err)
@@ -190,20 +222,19 @@ static nh_rc apply(struct run *r, struct nh_err *err)
 		NH_TRY(cards_choose(o->accept_found, o->input && strcmp(o->input, "-") != 0, &card, err));
 		destination = card.path;
 	}
-	struct nh_fw_apply *a;
 	NH_TRY(nh_fw_apply_new(&(struct nh_fw_apply_config){
 		.path = destination, .fd = -1, .task = o->task, .keys = o->keys, .key_count = o->key_count, .allow_unverified = true,
 		.vars = r->vars, .local_time = true, .archive_path = archive_name(r), .progress_low = (unsigned)o->progress_low,
 		.progress_high = (unsigned)o->progress_high, .max_blocks = o->max_blocks, .minimize_writes = o->minimize_writes,
 		.verify_writes = o->no_verify_writes ? NH_FW_OFF : o->verify_writes ? NH_FW_ON : NH_FW_DEFAULT, .no_unmount = o->no_unmount,
 		.enable_trim = o->enable_trim, .unsafe = o->unsafe, .quiet_stdout = o->framing, .reboot_param_path = o->reboot_param_path,
-		.handler = {.ctx = &r->out, .progress = output_progress, .message = output_message},
-	}, &a, err));
-	nh_rc rc = input_run(&(struct input){o->input, o->framing}, apply_feed, apply_done, a, err);
+		.handler = {.ctx = r, .progress = apply_progress, .message = apply_message},
+	}, &r->apply, err));
+	nh_rc rc = input_run(&(struct input){o->input, o->framing}, apply_feed, apply_done, r, err);
 	/* finish also reports what was wrong with an input that ended early */
 	if (rc == NH_OK)
-		rc = nh_fw_apply_finish(a, err);
-	nh_fw_apply_free(a);
+		rc = nh_fw_apply_finish(r->apply, err);
+	nh_fw_apply_free(r->apply);
 	return rc;
 }
 

@@ -5,6 +5,7 @@
 #include "output.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -54,10 +55,22 @@ void output_message(void *output, const char *text)
 		line(o, text);
 }
 
+void output_size_put(char out[32], uint64_t bytes)
+{
+	static const char *const units[] = {"bytes", "KB", "MB", "GB", "TB"};
+	double value = (double)bytes;
+	size_t unit = 0;
+	for (; value >= 1000 && unit + 1 < NH_ARRAY_LEN(units); unit++)
+		value /= 1000;
+	snprintf(out, 32, "%.2f %s", value, units[unit]);
+}
+
 static void put_success(struct output *o, struct nh_buf *b)
 {
 	uint64_t ms = nh_mono_ms() - o->start_ms;
 	nh_buf_put_str(b, "\nSuccess!\n");
+	if (o->out_bytes == 0)
+		return;
 	if (ms < 60000)
 		nh_buf_printf(b, "Elapsed time: %llu.%03llu s\n", (unsigned long long)(ms / 1000), (unsigned long long)(ms % 1000));
 	else
@@ -81,6 +94,13 @@ void output_progress(void *output, unsigned percent)
 		static const char full[] = "====================================";
 		o->bar = true;
 		nh_buf_printf(&b, "\r%3u%% [%-36.*s]", percent, (int)(percent * 36 / 100), full);
+		if (o->out_bytes > 0) {
+			char in[32], out[32];
+			output_size_put(in, o->in_bytes);
+			output_size_put(out, o->out_bytes);
+			/* The blanks wipe what a longer text left, and the cursor goes back over them. */
+			nh_buf_printf(&b, " %s in / %s out     \b\b\b\b\b", in, out);
+		}
 	}
 	output_bytes(nh_buf_slice(&b));
 }

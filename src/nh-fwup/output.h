@@ -9,10 +9,13 @@
 struct output {
 	bool framing, numeric, quiet, exit_handshake;
 	bool bar;             /* the progress bar is in use: messages clear its line */
+	uint64_t in_bytes, out_bytes; /* read of the archive, put out by its task; shown behind the bar */
 	struct nh_buf result; /* text of the command, sent at the end */
 	uint64_t start_ms;
 };
 
+/* "1.54 MB": in the largest unit, powers of 1000, of which there is at least one. */
+void output_size_put(char out[32], uint64_t bytes);
 void output_message(void *output, const char *text);             /* info(), warnings */
 void output_progress(void *output, unsigned percent);
 void output_bytes(nh_slice bytes);                               /* straight to standard output */

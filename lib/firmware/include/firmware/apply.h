@@ -71,6 +71,7 @@ bool nh_fw_apply_done(const struct nh_fw_apply *a); /* no further bytes are need
 nh_rc nh_fw_apply_finish(struct nh_fw_apply *a, struct nh_err *err);
 
 /* What is known so far, for callers that report more than success. */
+uint64_t nh_fw_apply_units(const struct nh_fw_apply *a);         /* work done, about the bytes put out; what progress is a part of.  source: "11.4" */
 nh_slice nh_fw_apply_task(const struct nh_fw_apply *a);          /* name of the chosen task; empty before */
 nh_fw_signature nh_fw_apply_signature(const struct nh_fw_apply *a);
 nh_fw_fault nh_fw_apply_fault(const struct nh_fw_apply *a);      /* what was wrong with the archive, NH_FW_FAULT_CALLER for task and destination */
