@@ -161,8 +161,9 @@ nh_rc nh_fw_apply_new(const struct nh_fw_apply_config *config, struct nh_fw_appl
 		.fd = a->destination.fd,
 		.hard_end = a->destination.hard_end,
 		.soft_end = a->destination.soft_end,
-		.minimize = config->minimize_writes,
-		.verify = config->verify_writes == NH_FW_ON || (config->verify_writes == NH_FW_DEFAULT && a->destination.is_device),
+		.minimize = config->minimize_writes && !a->destination.forgets,
+		.verify = !a->destination.forgets &&
+			  (config->verify_writes == NH_FW_ON || (config->verify_writes == NH_FW_DEFAULT && a->destination.is_device)),
 		.sync = !config->no_sync,
 		.discard = config->enable_trim && a->destination.is_device,
 	});

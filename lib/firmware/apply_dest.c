@@ -70,7 +70,9 @@ static nh_rc open_path(const struct nh_fw_apply_config *config, struct nh_fw_des
 	bool exists = stat(path, &st) == 0;
 	bool file = exists ? S_ISREG(st.st_mode) : strncmp(path, "/dev/", 5) != 0;
 	if (strcmp(path, "/dev/null") == 0) {
-		d->fd = open(path, O_WRONLY | O_CLOEXEC);
+		/* For reading too: what lies around a write is asked for, and found to be nothing. */
+		d->fd = open(path, O_RDWR | O_CLOEXEC);
+		d->forgets = true;
 	} else if (file) {
 		if (exists && (st.st_mode & 0222) == 0) {
 			errno = EACCES; /* root could, but whoever took the permission away meant it */

@@ -139,6 +139,7 @@ void nh_fw_delta_free(struct nh_fw_delta *d); /* NULL legal */
 struct nh_fw_destination {
 	int fd;
 	bool owned, is_device;
+	bool forgets; /* /dev/null: nothing can be read back */
 	uint64_t hard_end, soft_end; /* bytes, 0 = none */
 };
 nh_rc nh_fw_destination_open(const struct nh_fw_apply_config *config, struct nh_fw_destination *out, struct nh_err *err);
