@@ -245,6 +245,12 @@ nh_rc nh_fw_apply_finish(struct nh_fw_apply *a, struct nh_err *err)
 	return NH_OK;
 }
 
+void nh_fw_apply_give_up(struct nh_fw_apply *a, struct nh_err *err)
+{
+	if (a->failure.rc == NH_OK && !a->ended)
+		NH_IGNORE(fail(a, err->rc == NH_OK ? NH_EIO : err->rc, err)); /* what it returns is what it was given */
+}
+
 uint64_t nh_fw_apply_units(const struct nh_fw_apply *a)
 {
 	return a->run.units_done;

@@ -234,6 +234,8 @@ static nh_rc apply(struct run *r, struct nh_err *err)
 	/* finish also reports what was wrong with an input that ended early */
 	if (rc == NH_OK)
 		rc = nh_fw_apply_finish(r->apply, err);
+	else
+		nh_fw_apply_give_up(r->apply, err); /* unless the archive failed, the input did */
 	nh_fw_apply_free(r->apply);
 	return rc;
 }

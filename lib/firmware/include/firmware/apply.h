@@ -69,6 +69,11 @@ nh_rc nh_fw_apply_feed(struct nh_fw_apply *a, nh_slice bytes, struct nh_err *err
 bool nh_fw_apply_done(const struct nh_fw_apply *a); /* no further bytes are needed: call finish */
 /* nh_fw_apply_finish - end of input: on-finish, flush, progress 100. NH_EFORMAT where input ended early; else as feed. */
 nh_rc nh_fw_apply_finish(struct nh_fw_apply *a, struct nh_err *err);
+/*
+ * nh_fw_apply_give_up - the input failed: as after a failure of the archive itself, unwritten data is discarded and on-error runs. *err says why,
+ * and is what later calls repeat. Nothing happens after a failure, or after finish.
+ */
+void nh_fw_apply_give_up(struct nh_fw_apply *a, struct nh_err *err);
 
 /* What is known so far, for callers that report more than success. */
 uint64_t nh_fw_apply_units(const struct nh_fw_apply *a);         /* work done, about the bytes put out; what progress is a part of.  source: "11.4" */
