@@ -1,5 +1,5 @@
 /*
- * Writer of meta.conf: the tree in table order, without defaults, empty strings and empty sections. These bytes are signed and hashed into the
+ * Writer of meta.conf: the tree in table order, without defaults, empty strings and (but for tasks) empty sections. These bytes are signed and hashed into the
  * UUID, so they must not differ from the reference tool's by a single one.  source: reference/fwup-format "3.1"
  */
 #include "firmware/config.h"
@@ -85,7 +85,8 @@ static void put_rows(struct nh_buf *out, const struct nh_fw_section *section)
 				nh_buf_printf(out, "%s {\n", row->name);
 			size_t before = out->len;
 			put_rows(out, s->sections[n]);
-			if (out->len == before)
+			/* A task without anything can still be chosen, and must be found. */
+			if (out->len == before && !nh_slice_eq_str(nh_slice_str(row->name), "task"))
 				nh_buf_truncate(out, start);
 			else
 				nh_buf_put_str(out, "}\n");

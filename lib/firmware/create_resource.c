@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "base/encode.h"
@@ -56,13 +57,13 @@ static nh_rc add_piece(struct map *m, const char *path, uint64_t offset, uint64_
 	return NH_OK;
 }
 
-/* One file's data and holes. The last table entries are kept for one data run that takes all the rest. */
+/* One file's data and holes. Where a hole and data behind it no longer fit, the last run of data takes all the rest. */
 static nh_rc map_file(struct map *m, const char *path, int fd, uint64_t size, bool skip_holes, struct nh_err *err)
 {
 	uint64_t pos = 0;
 	while (pos < size) {
 		uint64_t data = pos, end = size;
-		if (skip_holes && m->run_count < RUNS_MAX - 3) {
+		if (skip_holes && m->run_count < RUNS_MAX - 1) {
 			off_t d = lseek(fd, (off_t)pos, SEEK_DATA);
 			if (d < 0 && errno == ENXIO) {
 				add_run(m, true, size - pos);
@@ -87,7 +88,8 @@ static nh_rc map_path(struct map *m, const struct nh_fw_section *s, const char *
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
 	struct stat st;
-	if (fd < 0 || fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
+	/* /dev/null is an empty file too. */
+	if (fd < 0 || fstat(fd, &st) != 0 || !(S_ISREG(st.st_mode) || (S_ISCHR(st.st_mode) && st.st_rdev == makedev(1, 3)))) {
 		nh_rc rc = NH_FAIL(err, fd < 0 ? nh_rc_from_errno(errno) : NH_EINVAL, "can't open path '%s' in file-resource '%.*s'", path,
 				   NH_ARG(s->title));
 		if (fd >= 0)

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 
-from tool import FWUP, Folder, expect, main, packets, run, test
+from tool import FWUP, Folder, content, expect, main, packets, run, test
 
 
 def archive(at, conf):
@@ -19,11 +19,6 @@ def archive(at, conf):
 
 def apply(at, conf, *options, task="t", **kw):
     return run("-a", "-q", "-d", at("disk.img"), "-i", archive(at, conf), "-t", task, *options, **kw)
-
-
-def content(name):
-    with open(name, "rb") as f:
-        return f.read()
 
 
 @test

@@ -8,15 +8,9 @@ import os
 import subprocess
 import sys
 
-from tool import FWUP, VECTORS, Folder, expect, main, run, test
+from tool import FWUP, VECTORS, Folder, expect, judge, main, run, test
 
 ROOT_GUID, ESP_GUID = "0FC63DAF-8483-4772-8E79-3D69D8477DE4", "C12A7328-F81F-11D2-BA4B-00A0C93EC93B"
-
-
-def judge(*args, ok=(0,)):
-    p = subprocess.run(args, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=60, env={**os.environ, "LC_ALL": "C"})
-    assert p.returncode in ok, (args, p.returncode, p.stdout, p.stderr)
-    return p.stdout
 
 
 def apply(at, conf, image="disk.img", task="t", *options):

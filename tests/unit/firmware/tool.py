@@ -5,6 +5,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import zipfile
 
 FWUP, VECTORS = os.path.abspath(sys.argv[1]), os.path.join(os.path.abspath(sys.argv[2]), "firmware")
 tests = []
@@ -36,6 +37,32 @@ def run(*args, stdin=b"", env=None, cwd=None):
 def expect(args, status, stdout, stderr=b"", **kw):
     got = run(*args, **kw)
     assert got == (status, stdout, stderr), "%r\n  got      %r\n  expected %r" % (args, got, (status, stdout, stderr))
+
+
+def create(at, conf, name="a.fw", **kw):
+    """Path of an archive made from a configuration, which lies beside it."""
+    with open(at("conf"), "w") as f:
+        f.write(conf)
+    expect(("-c", "-f", at("conf"), "-o", at(name)), 0, b"", **kw)
+    return at(name)
+
+
+def meta(archive):
+    with zipfile.ZipFile(archive) as z:
+        return z.read("meta.conf").decode()
+
+
+def content(name, offset=0, size=-1):
+    with open(name, "rb") as f:
+        f.seek(offset)
+        return f.read(size)
+
+
+def judge(*args, ok=(0,)):
+    """Output of another program whose opinion counts."""
+    p = subprocess.run(args, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=60, env={**os.environ, "LC_ALL": "C"})
+    assert p.returncode in ok, (args, p.returncode, p.stdout, p.stderr)
+    return p.stdout
 
 
 def frames(data, size):
