@@ -67,7 +67,7 @@ static const struct row rows[] = {
 	{0, "reboot-param-path", "PATH", TEXT, F(reboot_param_path), false, "file that reboot_param() writes"},
 	{0, "unsafe", NULL, FLAG, F(unsafe), false, "allow functions that act on the host (execute, path_write, pipe_write, ubi_volume_write)"},
 	{'y', NULL, NULL, FLAG, F(accept_found), false, "without -d: use the only memory card unasked"},
-	{'v', "verbose", NULL, FLAG, F(verbose), false, "say more"},
+	{'v', "verbose", NULL, FLAG, F(verbose), false, "also say which task runs"},
 	{'1', NULL, NULL, LEVEL, 0, false, "-1 to -9: compression when creating (9)"},
 	{'h', "help", NULL, COMMAND, 'h', true, "this text"},
 	{0, "version", NULL, COMMAND, 'v', true, "print the versions: of the fwup language, then of this program"},

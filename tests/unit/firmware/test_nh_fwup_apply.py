@@ -258,6 +258,32 @@ def sparse_resources():
 
 
 @test
+def holes_at_any_byte():
+    """A map whose pieces begin and end within blocks, as no file system makes them."""
+    with Folder() as at:
+        lengths, data, wanted, a, b = [0], b"", b"", 1, 1
+        for _ in range(20):
+            piece = os.urandom(224)
+            lengths += [a, 224]
+            data, wanted, a, b = data + piece, wanted + bytes(a) + piece, b, a + b
+        with open(at("in"), "wb") as f:
+            f.write(data)
+        create(at, 'file-resource r { host-path=in }\ntask good { on-resource r { raw_write(0) } }\ntask fat { on-resource r { fat_mkfs(0, 3000) fat_write(0, f) } }')
+        judge("unzip", "-q", at("a.fw"), "-d", at("x"))
+        with open(at("x/meta.conf"), "a+") as f:
+            f.seek(0)
+            text = f.read().replace("length=%d\n" % len(data), "length={%s}\n" % ",".join(map(str, lengths)))
+            f.truncate(0)
+            f.write(text)
+        subprocess.run(["zip", "-q", "b.fw", "meta.conf", "data/r"], cwd=at("x"), check=True)
+        expect(("-V", "-i", at("x/b.fw")), 0, b"Valid archive without a signature\n")
+        assert apply(at, "-q", name="x/b.fw") == (0, b"", b"") and content(at("disk"), 0, len(wanted)) == wanted
+        assert apply(at, "-q", name="x/b.fw", task="fat", image="fat") == (0, b"", b"")
+        judge("mcopy", "-n", "-o", "-i", at("fat"), "::f", at("out"))
+        assert content(at("out")) == wanted
+
+
+@test
 def sparse_limits():
     with Folder() as at:
         if run("--sparse-check", at("probe"))[0] != 0:
