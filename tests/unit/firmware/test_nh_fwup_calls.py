@@ -9,7 +9,7 @@ import re
 import subprocess
 import sys
 
-from tool import FWUP, Folder, expect, frames, main, path, read, run, test
+from tool import FWUP, Folder, create, expect, frames, main, path, read, run, test
 
 CALL = re.compile(r"^\d+ +(\w+)\((.*)\) = (-?\w+)")
 
@@ -63,6 +63,28 @@ def transfers_are_whole_and_aligned():
             if base:
                 expect(("-a", "-q", "-d", at("i"), "-i", path(base), "-t", "complete"), 0, b"")
             check(traced(at, at("i"), "-a", "-F", "-d", at("i"), "-t", task, stdin=frames(read(archive), 700)))
+
+
+EVERYTHING = """mbr m { partition 0 { block-offset=63 block-count=9000 type=0xc } partition 3 { block-offset=20000 type=0xf } partition 4 { block-offset=20010 block-count=10 type=0x83 } }
+uboot-environment e { block-offset=30001 block-count=15 block-offset-redund=30017 }
+file-resource r { host-path=in }
+task complete { require-path-on-device("/", "/dev/none") on-init { error(no) } }
+task complete.b { on-init { mbr_write(m) trim(15000, 1000) fat_mkfs(63, 9000) fat_mkdir(63, d) uboot_clearenv(e) uboot_setenv(e, a, b) raw_memset(777, 3, 9) }
+  on-resource r { fat_write(63, "d/A long name.bin") fat_cp(63, "d/A long name.bin", copy) fat_rm(63, copy) } on-finish { uboot_setenv(e, c, d) } }
+task upgrade { require-partition-offset(0, 63) require-fat-file-exists(63, "d/A long name.bin") require-uboot-variable(e, c, d)
+  on-resource r { raw_write(12345) fat_mv(63, "d/A long name.bin", moved) } }
+"""
+
+
+@test
+def all_kinds_of_writing():
+    for options in ((), ("--verify-writes",), ("--minimize-writes",), ("--max-size", "40001")):
+        with Folder() as at:
+            with open(at("in"), "wb") as f:
+                f.write(os.urandom(300001))
+            create(at, EVERYTHING)
+            for task in ("complete", "upgrade"):
+                check(traced(at, at("i"), "-a", "-q", "-d", at("i"), "-i", at("a.fw"), "-t", task, *options))
 
 
 @test
