@@ -87,6 +87,7 @@ void output_progress(void *output, unsigned percent)
 	}
 	if (o->quiet)
 		return;
+	o->progressed = true;
 	NH_AUTO_BUF struct nh_buf b = NH_BUF_INIT;
 	if (o->numeric) {
 		nh_buf_printf(&b, "%u\n", percent);
@@ -119,7 +120,7 @@ int output_end(struct output *o, nh_rc rc, const struct nh_err *err, bool with_p
 	if (rc != NH_OK && o->framing) {
 		packet(NH_FW_PACKET_ERROR, 0, nh_slice_str(err->msg));
 	} else if (rc != NH_OK) {
-		if (o->bar)
+		if (o->progressed)
 			write_all(STDERR_FILENO, NH_LIT("\n"));
 		line(o, err->msg);
 	} else if (o->framing && with_packet) {

@@ -9,6 +9,7 @@
 struct output {
 	bool framing, numeric, quiet, exit_handshake;
 	bool bar;             /* the progress bar is in use: messages clear its line */
+	bool progressed;      /* bar or numbers were shown: an error gets a line of its own on standard error first.  source: "13.1" */
 	uint64_t in_bytes, out_bytes; /* read of the archive, put out by its task; shown behind the bar */
 	struct nh_buf result; /* text of the command, sent at the end */
 	uint64_t start_ms;

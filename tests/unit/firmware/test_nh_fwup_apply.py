@@ -83,8 +83,8 @@ def forms_of_progress():
             assert status == 0 and rest == b"" and [v for t, v, _ in got if t == "PR"] == numbers, framed
             assert [x for x in got if x[0] != "PR"] == [("WN", 0, b"one"), ("WN", 0, b"two"), ("OK", 0, b"")], got
         # A run that fails never says its last value.
-        status, out, _ = apply(at, "-n", task="bad")
-        assert status == 1 and b"\n99\n" in out and b"100" not in out, out
+        status, out, err = apply(at, "-n", task="bad")
+        assert status == 1 and err == b"\n" and b"\n99\n" in out and b"100" not in out, out
         assert packets(apply(at, "-F", "-q", "--exit-handshake", task="bad")[1]) == ([("WN", 0, b"undone"), ("ER", 0, b"stop")], b"\x1a\x01")
 
 
