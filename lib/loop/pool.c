@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "base/arena.h"
+#include "base/thread.h"
 
 struct thread {
 	pthread_t id;
@@ -96,7 +97,7 @@ static void *thread_main(void *arg)
 	struct nh_pool *pool = self->pool;
 	char name[16];
 	snprintf(name, sizeof name, "%.11s-%u", pool->config.name, self->number % 1000);
-	pthread_setname_np(pthread_self(), name);
+	nh_thread_background(name);
 	pthread_mutex_lock(&pool->lock);
 	for (;;) {
 		while (!pool->head && !pool->stopping)

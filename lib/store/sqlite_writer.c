@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/encode.h"
 #include "base/log.h"
+#include "base/thread.h"
 #include "sqlite_int.h"
 
 /* Bounds how long the first of a group waits for the last. */
@@ -253,6 +254,7 @@ static const struct nh_err *reason(const struct sqlite_job *group)
 static void *writer_main(void *arg)
 {
 	struct sqlite_db *db = arg;
+	nh_thread_background("db-writer");
 	for (struct sqlite_job *group; take_group(db, &group);) {
 		if (fit(db))
 			run_group(db, group);
@@ -292,7 +294,6 @@ nh_rc nh_sqlite_writer_start(struct sqlite_db *db, struct nh_err *err)
 	nh_sqlite_writer_hook(db);
 	if (pthread_create(&db->thread, NULL, writer_main, db) != 0)
 		return NH_FAIL(err, NH_EIO, "cannot start the database's writer thread");
-	pthread_setname_np(db->thread, "db-writer");
 	db->thread_runs = true;
 	return NH_OK;
 }
