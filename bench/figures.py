@@ -13,6 +13,7 @@ import statistics
 import subprocess
 import time
 
+import archives
 import nhtest
 import world
 from world import Hub, Load, Nginx, Postgres, Spent
@@ -449,4 +450,4 @@ class Figure:
         self.name, self.help, self.run = run.__name__, run.__doc__, run
 
 
-ALL = [Figure(f) for f in (handshake, joins, memory, storms, reconnect, heartbeat, broadcast, latency, download, upload)]
+ALL = [Figure(f) for f in (handshake, joins, memory, storms, reconnect, heartbeat, broadcast, latency, download, upload, archives.archives)]

@@ -7,6 +7,7 @@
 #include "device_api_int.h"
 #include "hub/device_auth.h"
 
+#define IDLE_MS 180000
 #define STALE_AFTER_US (INT64_C(45) * 60 * NH_US_PER_S)
 
 struct nh_ctx device_api_ctx(struct nh_device_api *api, struct nh_tx *tx, struct nh_arena *arena, struct nh_effects *effects)
@@ -20,6 +21,7 @@ struct nh_device_api *nh_device_api_new(const struct nh_device_api_config *confi
 	api->config = *config;
 	certificates_init(&api->certificates, config->known_certificates ? config->known_certificates : 262144);
 	registry_init(&api->registry);
+	api->handler = socket_handler(config->idle_ms ? config->idle_ms : IDLE_MS);
 	presence_init(&api->presence, api);
 	return api;
 }

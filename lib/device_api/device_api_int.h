@@ -104,6 +104,7 @@ void rollout_stop(struct rollout *r);                   /* main; waits until the
 struct nh_device_api {
 	struct nh_device_api_config config;
 	struct nh_server *server; /* set by start */
+	struct nh_ws_handler handler; /* of all sockets */
 	struct certificates certificates;
 	struct registry registry;
 	struct rollout rollout;
@@ -117,6 +118,7 @@ struct nh_device_api {
 struct nh_ctx device_api_ctx(struct nh_device_api *api, struct nh_tx *tx, struct nh_arena *arena, struct nh_effects *effects);
 
 /* socket.c */
+struct nh_ws_handler socket_handler(uint64_t idle_ms);
 void socket_upgrade(struct nh_request *req, struct nh_response *res);
 void socket_push(struct nh_conn *conn, nh_slice event, nh_slice payload); /* [loop] drops it unless the device has joined or is just joining */
 bool socket_push_frame(struct nh_conn *conn, struct nh_ws_frame *frame);  /* [loop] the same, framed once for many; false: nothing was sent, this device needs socket_push */

@@ -350,7 +350,10 @@ static void on_open(struct nh_conn *conn, void *session)
 	nh_server_send(s->api->server, old, message);
 }
 
-static const struct nh_ws_handler handler = {.max_message_bytes = MESSAGE_MAX, .idle_ms = 180000, .on_open = on_open, .on_message = on_message, .on_close = on_close};
+struct nh_ws_handler socket_handler(uint64_t idle_ms)
+{
+	return (struct nh_ws_handler){.max_message_bytes = MESSAGE_MAX, .idle_ms = idle_ms, .on_open = on_open, .on_message = on_message, .on_close = on_close};
+}
 
 /* ---- the upgrade ------------------------------------------------------------------------------------------------------- */
 
@@ -465,5 +468,5 @@ void socket_upgrade(struct nh_request *req, struct nh_response *res)
 	nh_device_api_effects(api, &call.effects);
 	struct session *s = nh_xcalloc(1, sizeof *s);
 	*s = (struct session){.api = api, .hub = call.session, .codec = codec};
-	nh_response_upgrade(res, &handler, s);
+	nh_response_upgrade(res, &api->handler, s);
 }

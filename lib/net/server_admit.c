@@ -33,6 +33,7 @@
 #define SLOT_MS 500          /* a peer that has not answered for so long keeps nobody out */
 #define TICK_BATCH 32
 #define PEER_MIN_MS 500      /* no handshake is given up for slowness before */
+#define MEASURE_EVERY 8      /* handshakes; reading a thread's clock is a system call */
 #define COST_GUESS_NS 500000 /* before the first handshake */
 #define EPISODE_QUIET_MS 5000
 
@@ -173,9 +174,10 @@ static bool over_rate(struct acceptor *a)
 	return ++a->rate_count > a->listener->connect_rate;
 }
 
-static bool full(const struct shard *shard)
+static bool full(const struct acceptor *a)
 {
-	return shard->stats.connections + shard->stats.silent + shard->stats.parked + shard->files >= shard->server->config.max_connections;
+	const struct shard *shard = a->shard;
+	return shard->stats.connections + shard->stats.silent + shard->stats.parked + shard->files >= shard->server->config.max_connections + a->listener->reserve;
 }
 
 static void on_first_bytes(void *arg, unsigned events);
@@ -193,7 +195,7 @@ void admit(struct acceptor *a, int take_fd)
 		refuse(a, take_fd, EPISODE_CAPACITY, &shard->stats.refused_capacity);
 		return;
 	}
-	if (full(shard) && !admit_make_room(shard)) {
+	if (full(a) && !admit_make_room(shard)) {
 		refuse(a, take_fd, EPISODE_FULL, &shard->stats.refused_full);
 		return;
 	}
@@ -214,13 +216,15 @@ void admit(struct acceptor *a, int take_fd)
 static void begin(struct arrival *v)
 {
 	struct shard *shard = v->acceptor->shard;
-	uint64_t before = v->acceptor->listener->tls ? admit_thread_ns() : 0;
+	bool measured = v->acceptor->listener->tls && shard->admission.begun++ % MEASURE_EVERY == 0;
+	uint64_t before = measured ? admit_thread_ns() : 0;
 	list_take(v);
 	struct nh_conn *c = conn_new(shard, v->acceptor->listener, v->fd, v->watch);
 	free(v);
 	if (!c)
 		return;
-	if (c->tls)
+	c->measured = measured;
+	if (measured)
 		c->handshake_ns = (uint32_t)(admit_thread_ns() - before);
 	conn_begin(c);
 }
@@ -339,7 +343,8 @@ static void learn(struct shard *shard, const struct nh_conn *c)
 	int64_t took = (int64_t)(nh_loop_now_ms(shard->loop) - c->begun_ms), off = took - (int64_t)ad->answer_ms;
 	ad->answer_ms = (uint64_t)((int64_t)ad->answer_ms + off / 8);
 	ad->answer_var_ms = (uint64_t)((int64_t)ad->answer_var_ms + ((off < 0 ? -off : off) - (int64_t)ad->answer_var_ms) / 4);
-	ad->cost_ns = ad->cost_ns ? (ad->cost_ns * 31 + c->handshake_ns) / 32 : c->handshake_ns;
+	if (c->measured)
+		ad->cost_ns = ad->cost_ns ? (ad->cost_ns * 7 + c->handshake_ns) / 8 : c->handshake_ns;
 	__atomic_store_n(&shard->stats.handshake_cost_ns, ad->cost_ns, __ATOMIC_RELAXED);
 }
 

@@ -111,6 +111,9 @@ int conn_fd(const struct nh_conn *c) { return c->fd; }
 
 static void on_event(void *arg, unsigned events);
 
+/* A job is out: not read. Most peers wait for the answer, so the descriptor is watched on, and only rests when something comes: that spares two system calls a job. */
+static bool busy(const struct nh_conn *c) { return c->state == CONN_VERIFYING || c->state == CONN_WORKING || (c->state == CONN_WEBSOCKET && c->work_open); }
+
 void conn_rewatch(struct nh_conn *c)
 {
 	if (c->state == CONN_CLOSED)
@@ -121,13 +124,15 @@ void conn_rewatch(struct nh_conn *c)
 	case CONN_HEAD:
 	case CONN_BODY:
 	case CONN_LINGER: events = NH_READABLE; break;
-	case CONN_WEBSOCKET: events = c->work_open ? 0 : NH_READABLE; break;
+	case CONN_WEBSOCKET: events = c->work_open && c->resting ? 0 : NH_READABLE; break;
 	case CONN_RESPONDING:
 	case CONN_CLOSING: events = NH_WRITABLE; break;
 	case CONN_VERIFYING:
-	case CONN_WORKING:
+	case CONN_WORKING: events = c->resting ? 0 : NH_READABLE; break;
 	case CONN_CLOSED: break;
 	}
+	if (events & NH_READABLE && !busy(c))
+		c->resting = false;
 	if (conn_has_output(c))
 		events |= NH_WRITABLE;
 	nh_watch_set(c->watch, events);
@@ -192,12 +197,29 @@ nh_tls_verdict nh_server_verify(void *conn, struct nh_tls_session *session, nh_s
 	return NH_TLS_PENDING;
 }
 
+/* What came in one piece with the end of the handshake: at most a few KiB, gathered in c->in, where any other unread rest lies too. */
+static void take_ahead(struct nh_conn *c)
+{
+	nh_rc rc = NH_OK;
+	while (rc == NH_OK && nh_tls_has_pending(c->tls)) {
+		size_t got = 0;
+		rc = raw_read(c, c->shard->buffer, READ_BUFFER, &got);
+		nh_buf_put(&c->in, c->shard->buffer, got);
+		COUNT(c->shard, bytes_in, got);
+	}
+	if (rc != NH_OK && rc != NH_EAGAIN)
+		conn_close(c);
+	else if (c->in.len)
+		conn_resume(c);
+}
+
 static void handshake(struct nh_conn *c)
 {
 	struct nh_err err = NH_ERR_INIT;
-	uint64_t before = admit_thread_ns();
+	uint64_t before = c->measured ? admit_thread_ns() : 0;
 	nh_rc rc = nh_tls_handshake(c->tls, &err);
-	c->handshake_ns += (uint32_t)(admit_thread_ns() - before);
+	if (c->measured)
+		c->handshake_ns += (uint32_t)(admit_thread_ns() - before);
 	if (rc == NH_EAGAIN) {
 		conn_rewatch(c);
 		return;
@@ -215,6 +237,8 @@ static void handshake(struct nh_conn *c)
 	c->tls_open = true;
 	COUNT(c->shard, handshakes, 1);
 	conn_enter(c, CONN_HEAD, CLASS_HEAD);
+	if (nh_tls_has_pending(c->tls))
+		take_ahead(c);
 	conn_rewatch(c);
 }
 
@@ -442,6 +466,11 @@ static void on_event(void *arg, unsigned events)
 	}
 	if (events & NH_WRITABLE && (conn_has_output(c) || c->state == CONN_RESPONDING || c->state == CONN_CLOSING))
 		on_writable(c);
+	if (events & NH_READABLE && busy(c) && !c->resting) {
+		c->resting = true;
+		conn_rewatch(c);
+		return;
+	}
 	if (events & NH_READABLE && (c->state == CONN_HEAD || c->state == CONN_BODY || (c->state == CONN_WEBSOCKET && !c->work_open)))
 		on_readable(c);
 }

@@ -64,6 +64,8 @@ struct nh_conn {
 	bool keep_alive;
 	bool work_open;              /* a job of this connection is out: memory stays until it is back */
 	uint8_t admitted;            /* enum admitted: what the handshake is counted as */
+	bool resting;                /* a job is out and the peer said more: not watched for reading until it is back */
+	bool measured;               /* its handshake's CPU time is taken */
 	bool tls_open;               /* the handshake is over: a goodbye makes sense */
 	bool close_sent;
 	bool broken;                 /* writing failed: closed at the end of the iteration */
@@ -132,6 +134,7 @@ struct admission {
 	unsigned turn;                                /* handshakes that may begin before others get their turn */
 	struct nh_timer *tick;
 	uint64_t tick_wall_ns, tick_cpu_ns;
+	uint64_t begun;                               /* connections with TLS that began their handshake */
 	uint64_t cost_ns;                             /* running mean of the CPU time of a whole handshake */
 	uint64_t answer_ms, answer_var_ms;            /* running mean and deviation of how long handshakes take */
 	struct episode episodes[EPISODE_COUNT];

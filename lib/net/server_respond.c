@@ -242,7 +242,7 @@ static progress send_plain(struct nh_conn *c, struct nh_response *res)
 	res->file_at += (uint64_t)n;
 	res->file_left -= (uint64_t)n;
 	conn_count_out(c, (size_t)n);
-	return MORE;
+	return (size_t)n < want ? BLOCKED : MORE; /* the socket is full: asking again would only say so */
 }
 
 static progress send_tls(struct nh_conn *c, struct nh_response *res)

@@ -13,6 +13,7 @@
 #include <sys/socket.h>
 
 #include "base/arena.h"
+#include "base/buf.h"
 
 #define PRIORITY_COMMON ":-GROUP-ALL:+GROUP-X25519:+GROUP-SECP256R1"
 #define PRIORITY_BOTH "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2" PRIORITY_COMMON
@@ -32,6 +33,9 @@ struct nh_tls_session {
 	struct nh_tls *tls;
 	gnutls_session_t session;
 	void *ctx;
+	int fd;
+	struct nh_buf ahead; /* server, during the handshake: received, and not yet asked for by GnuTLS */
+	bool reads_ahead;
 	size_t stuck; /* bytes of a write that GnuTLS holds encrypted and could not send */
 	bool has_peer;
 	bool decided;
@@ -172,6 +176,32 @@ static bool is_address(const char *name)
 	return inet_pton(AF_INET, name, bytes) == 1 || inet_pton(AF_INET6, name, bytes) == 1;
 }
 
+/*
+ * GnuTLS asks for each record's five bytes of header and then for its body: two system calls for every message of a flight that came in one piece. While the
+ * server shakes hands, one call takes what is there. Afterwards nothing is read ahead, so that the descriptor tells what waits.
+ */
+#define AHEAD_MAX 4096u
+
+static ssize_t pull(gnutls_transport_ptr_t ptr, void *out, size_t len)
+{
+	struct nh_tls_session *s = ptr;
+	uint8_t bytes[AHEAD_MAX];
+	if (s->ahead.len == 0 && (!s->reads_ahead || len >= sizeof bytes))
+		return recv(s->fd, out, len, 0);
+	if (s->ahead.len == 0) {
+		ssize_t n = recv(s->fd, bytes, sizeof bytes, 0);
+		if (n <= 0)
+			return n;
+		nh_buf_put(&s->ahead, bytes, (size_t)n);
+	}
+	size_t n = len < s->ahead.len ? len : s->ahead.len;
+	memcpy(out, s->ahead.ptr, n);
+	nh_buf_consume(&s->ahead, n);
+	if (s->ahead.len == 0)
+		nh_buf_fini(&s->ahead); /* an idle connection keeps nothing */
+	return (ssize_t)n;
+}
+
 static int set_up(struct nh_tls_session *s, int fd, const char *server_name)
 {
 	static const gnutls_datum_t http11 = {(unsigned char *)"http/1.1", 8};
@@ -183,7 +213,14 @@ static int set_up(struct nh_tls_session *s, int fd, const char *server_name)
 	if (rc != 0)
 		return rc;
 	gnutls_session_set_ptr(s->session, s);
-	gnutls_transport_set_int(s->session, fd);
+	s->fd = fd;
+	s->reads_ahead = t->server;
+	if (t->server) {
+		gnutls_transport_set_ptr2(s->session, s, (gnutls_transport_ptr_t)(intptr_t)fd);
+		gnutls_transport_set_pull_function(s->session, pull);
+	} else {
+		gnutls_transport_set_int(s->session, fd);
+	}
 	gnutls_handshake_set_timeout(s->session, 0);
 	if ((rc = gnutls_priority_set(s->session, t->priorities)) != 0 ||
 	    (rc = gnutls_credentials_set(s->session, GNUTLS_CRD_CERTIFICATE, t->credentials)) != 0 ||
@@ -249,8 +286,10 @@ nh_rc nh_tls_handshake(struct nh_tls_session *s, struct nh_err *err)
 			s->finished = true;
 			rc = verify_client(s->session);
 		}
-		if (rc == 0)
+		if (rc == 0) {
+			s->reads_ahead = false;
 			return NH_OK;
+		}
 		if (rc == GNUTLS_E_AGAIN)
 			return NH_EAGAIN;
 		if (rc == GNUTLS_E_INTERRUPTED || (rc == GNUTLS_E_WARNING_ALERT_RECEIVED && gnutls_error_is_fatal(rc) == 0))
@@ -293,7 +332,7 @@ nh_rc nh_tls_read(struct nh_tls_session *s, void *out, size_t len, size_t *got)
 	}
 }
 
-bool nh_tls_has_pending(const struct nh_tls_session *s) { return gnutls_record_check_pending(s->session) > 0; }
+bool nh_tls_has_pending(const struct nh_tls_session *s) { return s->ahead.len > 0 || gnutls_record_check_pending(s->session) > 0; }
 
 nh_rc nh_tls_write(struct nh_tls_session *s, nh_slice bytes, size_t *put)
 {
@@ -324,6 +363,7 @@ void nh_tls_free(struct nh_tls_session *s)
 		return;
 	if (s->session)
 		gnutls_deinit(s->session);
+	nh_buf_fini(&s->ahead);
 	nh_tls_unref(s->tls);
 	free(s);
 }

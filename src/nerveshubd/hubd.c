@@ -67,7 +67,7 @@ static nh_rc open_parts(struct hubd *h, struct nh_err *err)
 	NH_TRY(admin_bootstrap(h, err));
 	NH_TRY(nh_pool_new(&(struct nh_pool_config){.threads = (unsigned)s->workers, .queue_max = 4096}, &h->pool, err));
 	h->device_api = nh_device_api_new(&(struct nh_device_api_config){.db = h->db, .objects = h->objects, .pool = h->pool, .hub = &h->hub, .clock = &nh_clock_system,
-									 .rng = &nh_rng_system, .orchestrator_interval_ms = s->orchestrator_interval_ms});
+									 .rng = &nh_rng_system, .orchestrator_interval_ms = s->orchestrator_interval_ms, .idle_ms = s->device_idle_ms});
 	h->user_api = nh_user_api_new(&(struct nh_user_api_config){.db = h->db, .objects = h->objects, .hub = &h->hub, .clock = &nh_clock_system, .rng = &nh_rng_system,
 								   .effects = carry_out, .effects_ctx = h->device_api});
 	return open_tls(h, err);
@@ -83,8 +83,10 @@ static void set_listeners(struct hubd *h)
 	h->listeners[LISTENER_DEVICE] = (struct nh_listener){.name = "device", .address = s->bind_address, .port = (uint16_t)s->device_port, .tls = h->device_tls,
 		.mounts = h->device_mounts, .verify = nh_device_api_verify, .verify_slow = nh_device_api_verify_slow, .verify_app = h->device_api,
 		.connect_rate = (s->connect_rate + s->loops - 1) / s->loops};
-	h->listeners[LISTENER_WEB] = (struct nh_listener){.name = "web", .address = s->bind_address, .port = (uint16_t)s->web_port, .tls = h->web_tls, .mounts = h->web_mounts};
-	h->listeners[LISTENER_METRICS] = (struct nh_listener){.name = "metrics", .address = "127.0.0.1", .port = (uint16_t)s->metrics_port, .mounts = h->metrics_mounts};
+	h->listeners[LISTENER_WEB] = (struct nh_listener){.name = "web", .address = s->bind_address, .port = (uint16_t)s->web_port, .tls = h->web_tls, .mounts = h->web_mounts,
+		.reserve = 16};
+	h->listeners[LISTENER_METRICS] = (struct nh_listener){.name = "metrics", .address = "127.0.0.1", .port = (uint16_t)s->metrics_port, .mounts = h->metrics_mounts,
+		.reserve = 8};
 }
 
 /* What the last run left when it was cut off. An object store that is away for a while is no reason not to serve the rest: housekeeping tries again. */

@@ -50,6 +50,7 @@ static const struct row rows[] = {
 	{"open-registrations", "OPEN_FOR_REGISTRATIONS", NULL, BOOL, FIELD(registrations), "false", "BOOL", "may anybody create an account?"},
 	{"connect-rate", "DEVICE_CONNECT_RATE_LIMIT", NULL, NUMBER, FIELD(connect_rate), "0", "N", "device connections a second; 0 = what the machine can do"},
 	{"firmware-max-size", "FIRMWARE_UPLOAD_MAX_SIZE", NULL, SIZE, FIELD(firmware_max_bytes), "200000000", "BYTES", "largest firmware accepted"},
+	{"device-idle", "NERVESHUB_DEVICE_IDLE", NULL, DURATION, FIELD(device_idle_ms), "180s", "TIME", "a device that is silent for so long is gone; devices send heartbeats every 30 s"},
 	{"orchestrator-interval", "ORCHESTRATOR_INTERVAL", NULL, DURATION, FIELD(orchestrator_interval_ms), "120s", "TIME", "how often each deployment group is looked at without a reason"},
 	{"drain", "DEVICE_SOCKET_DRAINER_SHUTDOWN", NULL, DURATION, FIELD(drain_ms), "30000ms", "TIME", "how long a stop may take"},
 	{"loops", "NERVESHUB_LOOPS", NULL, NUMBER, FIELD(loops), "0", "N", "I/O threads; 0 = one a core"},

@@ -29,7 +29,7 @@ struct settings {
 	bool registrations;
 	uint64_t connect_rate;      /* handshakes a second and loop; 0 = as fast as the machine does them */
 	uint64_t firmware_max_bytes;
-	uint64_t orchestrator_interval_ms;
+	uint64_t orchestrator_interval_ms, device_idle_ms;
 	uint64_t drain_ms;
 	uint64_t loops, workers;    /* 0 = from the number of cores */
 	const char *secret_key;     /* empty = generated into the data directory */

@@ -280,6 +280,32 @@ class SharedSecretCase(DeviceCase):
         self.assertEqual(self.server.api("GET", f"{self.product_path}/devices/sec-3").status, 404)
 
 
+class IdleTest(DeviceCase):
+    """A network that died without a word: whoever is silent for longer than --device-idle is gone, in the rows too; who sends heartbeats stays."""
+
+    server_args = ("--device-idle", "1s")
+
+    def test_silence_ends_the_connection(self):
+        async def scenario():
+            async with Device(self.server, *self.known("silent-1")) as silent, Device(self.server, *self.known("alive-1")) as alive:
+                await silent.join(self.fw1)
+                await alive.join(self.fw1)
+                end = asyncio.ensure_future(silent.closed())
+                while not end.done():
+                    await alive.reply(await alive.send("heartbeat", {}, topic="phoenix"))
+                    await asyncio.wait([end], timeout=0.1)
+                self.assertEqual(end.result(), 1002)
+                while self.device("silent-1")["connection_status"] != "disconnected":
+                    await alive.reply(await alive.send("heartbeat", {}, topic="phoenix"))
+                self.assertEqual(self.device("alive-1")["connection_status"], "connected")
+
+        asyncio.run(asyncio.wait_for(scenario(), 60))
+
+    def known(self, identifier):
+        self.create_device(identifier)
+        return self.pki.device(identifier, "factory")
+
+
 del ServerCase
 
 if __name__ == "__main__":

@@ -408,16 +408,6 @@ class Floods(StormCase):
                 self.assertEqual(healthy.stop(), [])
                 self.wait("calm", lambda: self.metric("connections", "handshakes_running", "connections_parked", "devices_connected") == [baseline, 0, 0, 0])
 
-    def metric(self, *names):
-        """With every descriptor taken by connections that have begun a handshake, the operator too is refused and asks again."""
-        end = time.monotonic() + DEADLINE
-        while True:
-            try:
-                return super().metric(*names)
-            except ConnectionError:
-                self.assertLess(time.monotonic(), end, "the operator does not get in")
-                select_tick()
-
     def download_url(self):
         self.deploy()
         self.addCleanup(self.undeploy)

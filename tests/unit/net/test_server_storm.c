@@ -4,6 +4,8 @@
  * are hours, so that only the rule in question can have acted.
  */
 #include <pthread.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sched.h>
 #include <semaphore.h>
 #include <setjmp.h>
@@ -90,11 +92,13 @@ static int group_tear_down(void **state)
 	return 0;
 }
 
+static size_t listener_reserve; /* of the plain one */
+
 static void start(struct nh_server_config config, uint64_t connect_rate)
 {
 	struct nh_err err = NH_ERR_INIT;
 	assert_int_equal(nh_pool_new(&(struct nh_pool_config){.threads = 2}, &pool, &err), NH_OK);
-	listeners[0] = (struct nh_listener){.name = "plain", .address = "127.0.0.1", .mounts = mounts};
+	listeners[0] = (struct nh_listener){.name = "plain", .address = "127.0.0.1", .mounts = mounts, .reserve = listener_reserve};
 	listeners[1] = (struct nh_listener){.name = "tls", .address = "127.0.0.1", .mounts = mounts, .tls = server_tls, .verify = verify, .verify_slow = verify_slow,
 					    .connect_rate = connect_rate};
 	config.pool = pool;
@@ -274,6 +278,35 @@ static void test_the_established_are_not_touched(void **state)
 	end();
 }
 
+/* Full of those who have begun: nobody is evicted, devices are refused, and the listener with a reserve is still there for whoever looks. */
+static void test_a_full_server_can_be_looked_at(void **state)
+{
+	enum { PLACES = 10 };
+	int fds[PLACES], more;
+	struct client c;
+	NH_AUTO_BUF struct nh_buf headers = NH_BUF_INIT, body = NH_BUF_INIT;
+	listener_reserve = 2;
+	start((struct nh_server_config){.max_connections = PLACES}, 0);
+	listener_reserve = 0;
+	for (size_t i = 0; i < PLACES; i++) {
+		fds[i] = dial(TLS);
+		assert_int_equal(send(fds[i], "\x16\x03\x01", 3, MSG_NOSIGNAL), 3); /* the beginning of a hello */
+	}
+	WAIT_UNTIL(stats().accepted == PLACES && stats().silent == 0);
+	more = dial(TLS);
+	wait_ended(more);
+	assert_int_equal(stats().refused_full, 1);
+	c = (struct client){.fd = dial(PLAIN)};
+	client_send(&c, NH_LIT("GET /ok HTTP/1.1\r\nHost: x\r\n\r\n"));
+	assert_int_equal(client_response(&c, true, &headers, &body), 200);
+	assert_int_equal(stats().refused, 1);
+	client_close(&c);
+	close(more);
+	for (size_t i = 0; i < PLACES; i++)
+		close(fds[i]);
+	end();
+}
+
 static void test_silence_ends_after_its_time(void **state)
 {
 	start((struct nh_server_config){.handshake_ms = 100, .head_ms = 100}, 0);
@@ -283,6 +316,29 @@ static void test_silence_ends_after_its_time(void **state)
 	assert_int_equal(stats().silent_expired, 2);
 	close(fds[0]);
 	close(fds[1]);
+	end();
+}
+
+/* The end of the handshake and what follows it in one piece: records that were read ahead are answered, each in turn, without another word from the peer. */
+static void test_requests_that_come_with_the_handshake(void **state)
+{
+	int on = 1, off = 0;
+	struct client c;
+	start((struct nh_server_config){0}, 0);
+	for (unsigned requests = 1; requests <= 5; requests++) {
+		c = (struct client){.fd = dial(TLS)};
+		assert_int_equal(nh_tls_session_new(client_tls, c.fd, "localhost", NULL, &c.tls, NULL), NH_OK);
+		assert_int_equal(setsockopt(c.fd, IPPROTO_TCP, TCP_CORK, &on, sizeof on), 0); /* what lies there goes out after 200 ms, or with all that follows */
+		assert_int_equal(go_on(&c), NH_OK);
+		for (unsigned i = 0; i < requests; i++)
+			client_send(&c, NH_LIT("GET /ok HTTP/1.1\r\nHost: x\r\n\r\n"));
+		assert_int_equal(setsockopt(c.fd, IPPROTO_TCP, TCP_CORK, &off, sizeof off), 0);
+		for (unsigned i = 0; i < requests; i++) {
+			NH_AUTO_BUF struct nh_buf headers = NH_BUF_INIT, body = NH_BUF_INIT;
+			assert_int_equal(client_response(&c, false, &headers, &body), 200);
+		}
+		client_close(&c);
+	}
 	end();
 }
 
@@ -630,8 +686,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_a_silent_flood_is_closed_oldest_first),
-		cmocka_unit_test(test_the_established_are_not_touched),
+		cmocka_unit_test(test_the_established_are_not_touched), cmocka_unit_test(test_a_full_server_can_be_looked_at),
 		cmocka_unit_test(test_silence_ends_after_its_time),
+		cmocka_unit_test(test_requests_that_come_with_the_handshake),
 		cmocka_unit_test(test_stalled_handshakes_keep_nobody_out),
 		cmocka_unit_test(test_too_many_stalled_are_closed_oldest_first),
 		cmocka_unit_test(test_a_dripping_hello_ends),

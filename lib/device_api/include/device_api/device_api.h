@@ -24,6 +24,7 @@ struct nh_device_api_config {
 	const struct nh_clock *clock;
 	const struct nh_rng *rng;
 	uint64_t orchestrator_interval_ms; /* how often each active group is looked at without a reason; 0 = 120 000 */
+	uint64_t idle_ms;                  /* a device silent for so long is disconnected; 0 = 180 000. source: reference/device-protocol "4" */
 	size_t known_certificates;         /* fingerprints kept in memory; 0 = 262 144 (10 MiB, touched only as used) */
 };
 

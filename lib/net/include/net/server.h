@@ -125,6 +125,7 @@ struct nh_listener {
 	/* [worker] Asked after PENDING; ACCEPT or REFUSE. */
 	nh_tls_verdict (*verify_slow)(void *worker, void *app, nh_slice der, const uint8_t fingerprint[NH_TLS_FINGERPRINT_LEN], int64_t *tag);
 	void *verify_app;
+	size_t reserve;                 /* places of a loop that only this listener may take, beyond max_connections: for those who look at a server that is full. At most 32 in all. */
 	uint64_t connect_rate;          /* connections a second and loop, on top of what the handshakes' cost allows; the excess is reset at once; 0 = no limit */
 };
 

@@ -67,7 +67,7 @@ const uint8_t *nh_tls_peer_fingerprint(const struct nh_tls_session *s);
 
 /* nh_tls_read - up to len bytes. NH_OK with *got > 0; NH_EAGAIN; NH_ECLOSED (also without a goodbye); NH_EFORMAT. */
 nh_rc nh_tls_read(struct nh_tls_session *s, void *out, size_t len, size_t *got);
-bool nh_tls_has_pending(const struct nh_tls_session *s);  /* decrypted bytes wait inside: the descriptor will not tell */
+bool nh_tls_has_pending(const struct nh_tls_session *s);  /* bytes wait inside: the descriptor will not tell. After a server's handshake: read until it is false */
 /* nh_tls_write - *put bytes went out. NH_EAGAIN with *put = 0: call again with the same bytes (more may follow them). NH_ECLOSED. */
 nh_rc nh_tls_write(struct nh_tls_session *s, nh_slice bytes, size_t *put);
 void nh_tls_bye(struct nh_tls_session *s);  /* one attempt to send close_notify */
