@@ -317,6 +317,7 @@ static void on_tick(void *arg)
 static void start_on_loop(void *arg)
 {
 	struct presence *p = arg;
+	watch_clock(p); /* the first look is what the others are held against */
 	p->timer = nh_timer_new(p->loop, on_tick, p);
 	nh_timer_start(p->timer, SEEN_EVERY_MS, SEEN_EVERY_MS);
 }

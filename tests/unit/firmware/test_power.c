@@ -179,7 +179,7 @@ static void check_loss(const struct nh_buf *now)
 	image_set(fd, nh_buf_slice(&left));
 	struct nh_fw_env *e = nh_fw_env_new();
 	struct nh_err err = NH_ERR_INIT;
-	nh_slice active;
+	nh_slice active = NH_SLICE_EMPTY;
 	if (nh_fw_env_load(e, fd, &cuts.env, &err) != NH_OK || !nh_fw_env_get(e, NH_LIT("active"), &active))
 		fail_msg("after write %u no environment is left: %s", medium.writes, err.msg);
 	assert_true(nh_slice_eq(slot_of(&left, SLOT_A), nh_buf_slice(&cuts.old)));
