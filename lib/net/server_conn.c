@@ -207,10 +207,11 @@ static void take_ahead(struct nh_conn *c)
 		nh_buf_put(&c->in, c->shard->buffer, got);
 		COUNT(c->shard, bytes_in, got);
 	}
-	if (rc != NH_OK && rc != NH_EAGAIN)
-		conn_close(c);
-	else if (c->in.len)
+	/* A goodbye behind a request does not take it back: what was asked is answered, and the next read sees the end again. */
+	if (c->in.len)
 		conn_resume(c);
+	else if (rc != NH_OK && rc != NH_EAGAIN)
+		conn_close(c);
 }
 
 static void handshake(struct nh_conn *c)

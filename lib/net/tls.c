@@ -35,6 +35,7 @@ struct nh_tls_session {
 	void *ctx;
 	int fd;
 	struct nh_buf ahead; /* server, during the handshake: received, and not yet asked for by GnuTLS */
+	uint64_t served;     /* bytes given to GnuTLS from it */
 	bool reads_ahead;
 	size_t stuck; /* bytes of a write that GnuTLS holds encrypted and could not send */
 	bool has_peer;
@@ -197,6 +198,7 @@ static ssize_t pull(gnutls_transport_ptr_t ptr, void *out, size_t len)
 	size_t n = len < s->ahead.len ? len : s->ahead.len;
 	memcpy(out, s->ahead.ptr, n);
 	nh_buf_consume(&s->ahead, n);
+	s->served += n;
 	if (s->ahead.len == 0)
 		nh_buf_fini(&s->ahead); /* an idle connection keeps nothing */
 	return (ssize_t)n;
@@ -281,6 +283,7 @@ static nh_rc handshake_failure(struct nh_tls_session *s, int rc, struct nh_err *
 nh_rc nh_tls_handshake(struct nh_tls_session *s, struct nh_err *err)
 {
 	for (;;) {
+		uint64_t before = s->served;
 		int rc = s->finished ? 0 : gnutls_handshake(s->session);
 		if (rc == 0 && s->undecided) {
 			s->finished = true;
@@ -290,6 +293,9 @@ nh_rc nh_tls_handshake(struct nh_tls_session *s, struct nh_err *err)
 			s->reads_ahead = false;
 			return NH_OK;
 		}
+		/* GnuTLS also says so between records. The descriptor would tell of those that lie in the kernel, not of those read ahead: on while it takes some. */
+		if (rc == GNUTLS_E_AGAIN && !s->pending && s->ahead.len > 0 && s->served != before && gnutls_record_get_direction(s->session) == 0)
+			continue;
 		if (rc == GNUTLS_E_AGAIN)
 			return NH_EAGAIN;
 		if (rc == GNUTLS_E_INTERRUPTED || (rc == GNUTLS_E_WARNING_ALERT_RECEIVED && gnutls_error_is_fatal(rc) == 0))
