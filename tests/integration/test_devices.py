@@ -280,10 +280,17 @@ class SharedSecretCase(DeviceCase):
         self.assertEqual(self.server.api("GET", f"{self.product_path}/devices/sec-3").status, 404)
 
 
-class IdleTest(DeviceCase):
+class IdleTest(ServerCase):
     """A network that died without a word: whoever is silent for longer than --device-idle is gone, in the rows too; who sends heartbeats stays."""
 
     server_args = ("--device-idle", "1s")
+    create_device, device = DeviceCase.create_device, DeviceCase.device
+
+    @classmethod
+    def prepare(cls):
+        super().prepare()
+        cls.fw1 = cls.firmware(cls, "1.0.0")
+        cls.register_ca(cls, "factory")
 
     def test_silence_ends_the_connection(self):
         async def scenario():
