@@ -283,7 +283,7 @@ class SharedSecretCase(DeviceCase):
 class IdleTest(ServerCase):
     """A network that died without a word: whoever is silent for longer than --device-idle is gone, in the rows too; who sends heartbeats stays."""
 
-    server_args = ("--device-idle", "1s")
+    server_args = ("--device-idle", "3s")
     create_device, device = DeviceCase.create_device, DeviceCase.device
 
     @classmethod
