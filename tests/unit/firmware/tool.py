@@ -9,6 +9,7 @@ import zipfile
 
 FWUP, VECTORS = os.path.abspath(sys.argv[1]), os.path.join(os.path.abspath(sys.argv[2]), "firmware")
 tests = []
+os.environ["PATH"] += ":/usr/sbin:/sbin"  # where sfdisk and fsck.fat are, which Debian leaves out of an ordinary user's path
 
 
 def test(f):
