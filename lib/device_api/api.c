@@ -134,7 +134,6 @@ nh_tls_verdict nh_device_api_verify_slow(void *worker, void *app, nh_slice der, 
 
 /* ---- effects ----------------------------------------------------------------------------------------------------------- */
 
-/* Never lost in a full mailbox: what it says is committed. The number under way is bounded by the transactions that made them. */
 /* What is said, once for all devices that hear the same. */
 struct said {
 	unsigned refs; /* atomic */
@@ -142,6 +141,7 @@ struct said {
 	struct nh_ws_frame *frame; /* in the format that nearly all speak; NULL where only one hears it */
 };
 
+/* Never lost in a full mailbox: what it says is committed. The number under way is bounded by the transactions that made them. */
 struct message {
 	struct nh_conn_message base;
 	struct nh_device_api *api;

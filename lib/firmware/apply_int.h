@@ -112,13 +112,14 @@ nh_rc nh_fw_run_env_load(struct nh_fw_run *run, const struct nh_fw_uboot_area *a
 
 /* apply_mbr.c */
 nh_rc nh_fw_mbr_write(struct nh_fw_cache *cache, const struct nh_fw_mbr *mbr, struct nh_err *err);
+/* Start of primary partition 0..3 as block 0 has it. NH_EFORMAT: no MBR. */
+nh_rc nh_fw_mbr_partition_offset(struct nh_fw_cache *cache, unsigned partition, uint32_t *offset, struct nh_err *err);
+
 /* disk_options.c: options in one or several texts. *out NULL where they ask for no cipher. NH_EFORMAT, NH_EUNSUPPORTED, NH_EINVAL; messages hold no secret. */
 nh_rc nh_fw_disk_cipher_of(const nh_slice *options, size_t count, struct nh_disk_cipher **out, struct nh_err *err);
 
 /* apply_gpt.c: protective MBR and both tables. NH_EFORMAT: no partitions, or one that cannot be said in a table. */
 nh_rc nh_fw_gpt_write(struct nh_fw_cache *cache, const struct nh_fw_gpt *gpt, struct nh_err *err);
-/* Start of primary partition 0..3 as block 0 has it. NH_EFORMAT: no MBR. */
-nh_rc nh_fw_mbr_partition_offset(struct nh_fw_cache *cache, unsigned partition, uint32_t *offset, struct nh_err *err);
 
 /* apply_require.c: the first task whose name starts with the prefix and whose requirements hold. NH_ENOTFOUND. source: reference/fwup-format "10" */
 nh_rc nh_fw_task_choose(struct nh_fw_run *run, nh_slice prefix, const struct nh_fw_task **out, struct nh_err *err);

@@ -33,11 +33,12 @@ struct side {
 	/* the pass that is going on */
 	struct builder *builder;
 	FILE *unpacking;
-	size_t member; /* index in the archive */
+	size_t member; /* copying: index in the archive */
 };
 
 /* What is known of each member of the target, by index. */
 struct member {
+	nh_slice name;        /* of candidates */
 	uint64_t size;        /* uncompressed */
 	bool candidate;       /* unpacked as a target */
 	bool source_unpacked; /* and there is old data for it */
@@ -165,7 +166,10 @@ static nh_rc target_begin(void *ctx, const struct nh_fw_member *m, struct nh_err
 	const struct nh_fw_delta_flags *f = nh_fw_delta_scan_find(&b->scan, resource);
 	is->dropped = resource.len > 0 && !(f && f->in_upgrade);
 	is->candidate = !is->dropped && patchable(b, m->name).len > 0;
-	return is->candidate ? unpack_begin(s, b->member_count - 1, err) : NH_OK;
+	if (!is->candidate)
+		return NH_OK;
+	is->name = nh_arena_copy(&b->arena, m->name);
+	return unpack_begin(s, b->member_count - 1, err);
 }
 
 static nh_rc target_end(void *ctx, uint64_t size, uint32_t crc, struct nh_err *err)
@@ -176,51 +180,34 @@ static nh_rc target_end(void *ctx, uint64_t size, uint32_t crc, struct nh_err *e
 }
 
 /* The target was unpacked before: a member of the source is old data for the target's member of the same name. */
-struct names {
-	struct side side;
-	nh_slice *names; /* of the target's candidates by member index, in the arena; empty for others */
-};
-
-static nh_rc names_begin(void *ctx, const struct nh_fw_member *m, struct nh_err *err)
-{
-	struct names *n = ctx;
-	size_t i = n->side.member++;
-	if (n->side.builder->members[i].candidate)
-		n->names[i] = nh_arena_copy(&n->side.builder->arena, m->name);
-	return NH_OK;
-}
-
 static nh_rc source_begin(void *ctx, const struct nh_fw_member *m, struct nh_err *err)
 {
-	struct names *n = ctx;
-	struct builder *b = n->side.builder;
+	struct side *s = ctx;
+	struct builder *b = s->builder;
 	for (size_t i = 0; i < b->member_count; i++) {
-		if (!b->members[i].candidate || b->members[i].source_unpacked || !nh_slice_eq(n->names[i], m->name))
+		if (!b->members[i].candidate || b->members[i].source_unpacked || !nh_slice_eq(b->members[i].name, m->name))
 			continue;
 		b->members[i].source_unpacked = true;
-		return unpack_begin(&n->side, i, err);
+		return unpack_begin(s, i, err);
 	}
 	return NH_OK;
 }
 
-static nh_rc source_data(void *ctx, nh_slice bytes, struct nh_err *err) { return unpack_data(&((struct names *)ctx)->side, bytes, err); }
+static nh_rc source_end(void *ctx, uint64_t size, uint32_t crc, struct nh_err *err) { return unpack_end(ctx, err); }
 
-static nh_rc source_end(void *ctx, uint64_t size, uint32_t crc, struct nh_err *err) { return unpack_end(&((struct names *)ctx)->side, err); }
+static nh_rc unpack_side(struct side *s, const struct nh_fw_zip_handler *handler, struct nh_err *err)
+{
+	nh_rc rc = fw_zip_file_pass(s->fd, s->path, handler, err);
+	if (s->unpacking)
+		fclose(s->unpacking);
+	s->unpacking = NULL;
+	return rc;
+}
 
 static nh_rc unpack(struct builder *b, struct nh_err *err)
 {
-	struct side *t = &b->target;
-	nh_rc rc = fw_zip_file_pass(t->fd, t->path, &(struct nh_fw_zip_handler){t, target_begin, NULL, unpack_data, target_end}, err);
-	if (t->unpacking)
-		fclose(t->unpacking);
-	t->unpacking = NULL;
-	NH_TRY(rc);
-	struct names n = {.side = b->source, .names = NH_NEW_ARRAY(&b->arena, b->member_count, nh_slice)};
-	NH_TRY(fw_zip_file_pass(t->fd, t->path, &(struct nh_fw_zip_handler){.ctx = &n, .begin = names_begin}, err));
-	rc = fw_zip_file_pass(b->source.fd, b->source.path, &(struct nh_fw_zip_handler){&n, source_begin, NULL, source_data, source_end}, err);
-	if (n.side.unpacking)
-		fclose(n.side.unpacking);
-	return rc;
+	NH_TRY(unpack_side(&b->target, &(struct nh_fw_zip_handler){&b->target, target_begin, NULL, unpack_data, target_end}, err));
+	return unpack_side(&b->source, &(struct nh_fw_zip_handler){&b->source, source_begin, NULL, unpack_data, source_end}, err);
 }
 
 /* ---- patches ------------------------------------------------------------------------------------------------------------------------------- */
