@@ -63,7 +63,7 @@ struct builder {
 
 struct meta {
 	struct nh_buf text;
-	bool wanted;
+	bool wanted, whole;
 };
 
 static nh_rc meta_begin(void *ctx, const struct nh_fw_member *m, struct nh_err *err)
@@ -81,6 +81,14 @@ static nh_rc meta_data(void *ctx, nh_slice bytes, struct nh_err *err)
 	return nh_buf_check(&meta->text, META_NAME, err);
 }
 
+/* What follows is not looked at here: NH_ECLOSED stops the reader, and is no error. */
+static nh_rc meta_end(void *ctx, uint64_t size, uint32_t crc, struct nh_err *err)
+{
+	struct meta *meta = ctx;
+	meta->whole = meta->wanted;
+	return meta->whole ? NH_ECLOSED : NH_OK;
+}
+
 static nh_rc side_open(struct builder *b, struct side *s, const char *path, const char *role, struct nh_err *err)
 {
 	struct stat st;
@@ -91,7 +99,9 @@ static nh_rc side_open(struct builder *b, struct side *s, const char *path, cons
 	s->bytes = (uint64_t)st.st_size;
 	struct meta meta = {.text = NH_BUF_MAX(NH_FW_META_MAX)};
 	struct nh_fw_manifest *m;
-	nh_rc rc = fw_zip_file_pass(s->fd, path, &(struct nh_fw_zip_handler){.ctx = &meta, .begin = meta_begin, .data = meta_data}, err);
+	nh_rc rc = fw_zip_file_pass(s->fd, path, &(struct nh_fw_zip_handler){.ctx = &meta, .begin = meta_begin, .data = meta_data, .end = meta_end}, err);
+	if (meta.whole)
+		rc = NH_OK;
 	if (rc == NH_OK)
 		rc = nh_fw_manifest_parse(nh_buf_slice(&meta.text), NULL, NH_SLICE_EMPTY, &b->arena, &m, err);
 	if (rc == NH_OK)
