@@ -119,20 +119,20 @@ void conn_rewatch(struct nh_conn *c)
 	if (c->state == CONN_CLOSED)
 		return;
 	unsigned events = 0;
+	if (!busy(c))
+		c->resting = false;
 	switch ((conn_state)c->state) {
 	case CONN_HANDSHAKE: events = nh_tls_wants_write(c->tls) ? NH_WRITABLE : NH_READABLE; break;
 	case CONN_HEAD:
 	case CONN_BODY:
 	case CONN_LINGER: events = NH_READABLE; break;
-	case CONN_WEBSOCKET: events = c->work_open && c->resting ? 0 : NH_READABLE; break;
 	case CONN_RESPONDING:
 	case CONN_CLOSING: events = NH_WRITABLE; break;
+	case CONN_WEBSOCKET:
 	case CONN_VERIFYING:
 	case CONN_WORKING: events = c->resting ? 0 : NH_READABLE; break;
 	case CONN_CLOSED: break;
 	}
-	if (events & NH_READABLE && !busy(c))
-		c->resting = false;
 	if (conn_has_output(c))
 		events |= NH_WRITABLE;
 	nh_watch_set(c->watch, events);
@@ -467,11 +467,12 @@ static void on_event(void *arg, unsigned events)
 	}
 	if (events & NH_WRITABLE && (conn_has_output(c) || c->state == CONN_RESPONDING || c->state == CONN_CLOSING))
 		on_writable(c);
-	if (events & NH_READABLE && busy(c) && !c->resting) {
+	if (!(events & NH_READABLE))
+		return;
+	if (busy(c)) {
 		c->resting = true;
 		conn_rewatch(c);
-		return;
-	}
-	if (events & NH_READABLE && (c->state == CONN_HEAD || c->state == CONN_BODY || (c->state == CONN_WEBSOCKET && !c->work_open)))
+	} else if (c->state == CONN_HEAD || c->state == CONN_BODY || c->state == CONN_WEBSOCKET) {
 		on_readable(c);
+	}
 }
