@@ -13,20 +13,11 @@
 #include "firmware/verify.h"
 #include "fleet/firmware.h"
 #include "link/machine.h"
+#include "scratch.h"
 #include "test_base.h"
 
-static char dir[64];
 static struct nh_fw_public_key public_key;
 static struct nh_fw_private_key private_key;
-
-static const char *in_dir(const char *name)
-{
-	static char paths[4][128];
-	static unsigned next;
-	char *path = paths[next++ % 4];
-	snprintf(path, sizeof(paths[0]), "%s/%s", dir, name);
-	return path;
-}
 
 static int setup(void **state)
 {

@@ -14,21 +14,12 @@
 #include "fleet/firmware.h"
 #include "fleet/fleet.h"
 #include "loop/loop.h"
+#include "scratch.h"
 #include "test_base.h"
 
-static char dir[64];
 static struct nh_buf ca_pem, ca_key_pem;
 static struct nh_pool *pool;
 static struct nh_loop *loops[2];
-
-static const char *in_dir(const char *name)
-{
-	static char paths[4][128];
-	static unsigned next;
-	char *path = paths[next++ % 4];
-	snprintf(path, sizeof(paths[0]), "%s/%s", dir, name);
-	return path;
-}
 
 static int setup(void **state)
 {

@@ -4,7 +4,6 @@
  */
 #include <malloc.h>
 #include <pthread.h>
-#include <sched.h>
 #include <semaphore.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -14,11 +13,9 @@
 
 #include <cmocka.h>
 
-#include "net/server.h"
 #include "test_peer.h"
+#include "test_serving.h"
 
-static struct nh_pool *pool;
-static struct nh_server *server;
 static struct nh_listener listener;
 
 #define FILE_SIZE (64u << 20) /* more than the kernel's buffers hold together */
@@ -28,11 +25,6 @@ static struct nh_conn_id ids[16];
 
 static int get(const int *what) { return __atomic_load_n(what, __ATOMIC_SEQ_CST); }
 static void add(int *what) { __atomic_add_fetch(what, 1, __ATOMIC_SEQ_CST); }
-
-#define WAIT_UNTIL(condition) \
-	do \
-		sched_yield(); \
-	while (!(condition))
 
 static void handle_ok(struct nh_request *req, struct nh_response *res) { nh_response_send(res, 200, "text/plain", NH_LIT("ok")); }
 
@@ -85,20 +77,6 @@ static void start(struct nh_server_config config)
 	config.listener_count = 1;
 	assert_int_equal(nh_server_open(&config, &server, &err), NH_OK);
 	assert_int_equal(nh_server_start(server, &err), NH_OK);
-}
-
-static void end(void)
-{
-	nh_server_drain(server, 100);
-	nh_pool_free(pool);
-	nh_server_free(server);
-}
-
-static struct nh_server_stats stats(void)
-{
-	struct nh_server_stats s;
-	nh_server_stats(server, &s);
-	return s;
 }
 
 static void socket_open(struct client *c, const char *path)

@@ -6,7 +6,6 @@
 #include <pthread.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <sched.h>
 #include <semaphore.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -16,16 +15,14 @@
 
 #include <cmocka.h>
 
-#include "net/server.h"
 #include "test_peer.h"
 #include "test_pki.h"
+#include "test_serving.h"
 
 #define NEVER_MS 7200000 /* longer than any test */
 
 static struct test_pki pki;
 static struct nh_tls *server_tls, *client_tls;
-static struct nh_pool *pool;
-static struct nh_server *server;
 static struct nh_listener listeners[2];
 
 #define PLAIN listeners[0].port
@@ -111,25 +108,6 @@ static void start(struct nh_server_config config, uint64_t connect_rate)
 	assert_int_equal(nh_server_open(&config, &server, &err), NH_OK);
 	assert_int_equal(nh_server_start(server, &err), NH_OK);
 }
-
-static void end(void)
-{
-	nh_server_drain(server, 100);
-	nh_pool_free(pool);
-	nh_server_free(server);
-}
-
-static struct nh_server_stats stats(void)
-{
-	struct nh_server_stats s;
-	nh_server_stats(server, &s);
-	return s;
-}
-
-#define WAIT_UNTIL(condition) \
-	do \
-		sched_yield(); \
-	while (!(condition))
 
 /* ---- clients ------------------------------------------------------------------------------------------------------------ */
 
