@@ -6,8 +6,9 @@
  */
 #include <stdlib.h>
 
+#include "base/der.h"
+#include "base/pem.h"
 #include "crypto/pki.h"
-#include "der_int.h"
 #include "x509_int.h"
 
 static int set_part(gnutls_x509_crq_t crq, const char *oid, nh_slice value)
@@ -72,11 +73,11 @@ static nh_rc read_request(struct parsed *p, nh_slice der, struct nh_err *err)
 	NH_TRY(rc);
 	/* CertificationRequestInfo: version, subject, subjectPublicKeyInfo, attributes (RFC 2986 4.1). */
 	struct nh_rd whole = nh_rd_of(der);
-	struct nh_rd request = nh_rd_of(nh_der_expect(&whole, DER_SEQUENCE).content);
-	struct nh_rd info = nh_rd_of(nh_der_expect(&request, DER_SEQUENCE).content);
-	(void)nh_der_expect(&info, DER_INTEGER);
-	nh_slice subject = nh_der_expect(&info, DER_SEQUENCE).whole;
-	nh_slice spki = nh_der_expect(&info, DER_SEQUENCE).whole;
+	struct nh_rd request = nh_rd_of(nh_der_expect(&whole, NH_DER_SEQUENCE).content);
+	struct nh_rd info = nh_rd_of(nh_der_expect(&request, NH_DER_SEQUENCE).content);
+	(void)nh_der_expect(&info, NH_DER_INTEGER);
+	nh_slice subject = nh_der_expect(&info, NH_DER_SEQUENCE).whole;
+	nh_slice spki = nh_der_expect(&info, NH_DER_SEQUENCE).whole;
 	if (!nh_rd_ok(&info))
 		return NH_FAIL(err, NH_EFORMAT, "not a certificate request");
 	p->csr.common_name = nh_dn_first(&p->arena, subject, GNUTLS_OID_X520_COMMON_NAME);

@@ -8,6 +8,7 @@
 
 #include <stdlib.h>
 
+#include "base/pem.h"
 #include "crypto/digest.h"
 #include "crypto/secret.h"
 #include "x509_int.h"

@@ -9,9 +9,10 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "base/der.h"
 #include "base/encode.h"
+#include "base/pem.h"
 #include "crypto/digest.h"
-#include "der_int.h"
 
 #define SERIAL_MAX 64
 #define SANS_MAX 256
@@ -38,8 +39,8 @@ static int two(nh_slice s, size_t i)
 static bool read_time(struct nh_der d, int64_t *out_us)
 {
 	nh_slice s = d.content;
-	int century = d.tag == DER_UTC_TIME ? 20 : d.tag == DER_GENERALIZED_TIME ? two(s, 0) : -1;
-	if (d.tag == DER_GENERALIZED_TIME)
+	int century = d.tag == NH_DER_UTC_TIME ? 20 : d.tag == NH_DER_GENERALIZED_TIME ? two(s, 0) : -1;
+	if (d.tag == NH_DER_GENERALIZED_TIME)
 		s = nh_slice_skip(s, 2);
 	if (century < 0 || s.len != 13 || s.ptr[12] != 'Z')
 		return false;
@@ -101,19 +102,19 @@ static nh_rc read_raw(struct walk *w)
 {
 	struct nh_cert *c = &w->p->cert;
 	struct nh_rd whole = nh_rd_of(c->der);
-	struct nh_rd cert = nh_rd_of(nh_der_expect(&whole, DER_SEQUENCE).content);
-	struct nh_rd tbs = nh_rd_of(nh_der_expect(&cert, DER_SEQUENCE).content);
+	struct nh_rd cert = nh_rd_of(nh_der_expect(&whole, NH_DER_SEQUENCE).content);
+	struct nh_rd tbs = nh_rd_of(nh_der_expect(&cert, NH_DER_SEQUENCE).content);
 	struct nh_der first = nh_der_next(&tbs);
-	struct nh_der serial = first.tag == DER_CONTEXT_0 ? nh_der_expect(&tbs, DER_INTEGER) : first;
-	(void)nh_der_expect(&tbs, DER_SEQUENCE); /* signature algorithm */
-	c->issuer_der = nh_der_expect(&tbs, DER_SEQUENCE).whole;
-	struct nh_rd validity = nh_rd_of(nh_der_expect(&tbs, DER_SEQUENCE).content);
-	c->subject_der = nh_der_expect(&tbs, DER_SEQUENCE).whole;
-	c->spki_der = nh_der_expect(&tbs, DER_SEQUENCE).whole;
+	struct nh_der serial = first.tag == NH_DER_CONTEXT_0 ? nh_der_expect(&tbs, NH_DER_INTEGER) : first;
+	(void)nh_der_expect(&tbs, NH_DER_SEQUENCE); /* signature algorithm */
+	c->issuer_der = nh_der_expect(&tbs, NH_DER_SEQUENCE).whole;
+	struct nh_rd validity = nh_rd_of(nh_der_expect(&tbs, NH_DER_SEQUENCE).content);
+	c->subject_der = nh_der_expect(&tbs, NH_DER_SEQUENCE).whole;
+	c->spki_der = nh_der_expect(&tbs, NH_DER_SEQUENCE).whole;
 	struct nh_der from = nh_der_next(&validity), to = nh_der_next(&validity);
 	if (!nh_rd_ok(&whole) || !nh_rd_ok(&tbs) || !nh_rd_ok(&validity) || nh_rd_left(&whole))
 		return NH_FAIL(w->err, NH_EFORMAT, "not a certificate: its parts are not in order");
-	if (serial.tag != DER_INTEGER || !read_serial(w->p, serial.content))
+	if (serial.tag != NH_DER_INTEGER || !read_serial(w->p, serial.content))
 		return NH_FAIL(w->err, NH_EFORMAT, "certificate has a broken serial number");
 	if (!read_time(from, &c->not_before_us) || !read_time(to, &c->not_after_us))
 		return NH_FAIL(w->err, NH_EFORMAT, "certificate has a broken validity date");
@@ -143,7 +144,7 @@ static bool put_utf8(struct nh_buf *out, uint32_t c)
  */
 static nh_slice name_text(struct nh_arena *arena, nh_slice value, unsigned long tag)
 {
-	size_t width = tag == DER_BMP_STRING ? 2 : tag == DER_UNIVERSAL_STRING ? 4 : 0;
+	size_t width = tag == NH_DER_BMP_STRING ? 2 : tag == NH_DER_UNIVERSAL_STRING ? 4 : 0;
 	if (width == 0)
 		return nh_arena_copy(arena, value);
 	NH_AUTO_BUF struct nh_buf out = NH_BUF_INIT;
@@ -182,9 +183,9 @@ nh_slice nh_dn_first(struct nh_arena *arena, nh_slice name_der, const char *oid)
 bool nh_spki_key_id(nh_slice spki_der, uint8_t out[20])
 {
 	struct nh_rd whole = nh_rd_of(spki_der);
-	struct nh_rd spki = nh_rd_of(nh_der_expect(&whole, DER_SEQUENCE).content);
-	(void)nh_der_expect(&spki, DER_SEQUENCE);
-	nh_slice bits = nh_der_expect(&spki, DER_BIT_STRING).content;
+	struct nh_rd spki = nh_rd_of(nh_der_expect(&whole, NH_DER_SEQUENCE).content);
+	(void)nh_der_expect(&spki, NH_DER_SEQUENCE);
+	nh_slice bits = nh_der_expect(&spki, NH_DER_BIT_STRING).content;
 	if (!nh_rd_ok(&spki) || bits.len < 2 || bits.ptr[0] != 0)
 		return false;
 	nh_digest(NH_SHA1, nh_slice_skip(bits, 1), out);
@@ -460,10 +461,10 @@ void nh_cert_put_pem(struct nh_buf *out, const struct nh_cert *c) { nh_pem_put(o
 static nh_rc check_signature(gnutls_x509_crt_t crt, nh_slice der, gnutls_pubkey_t key, struct nh_err *err)
 {
 	struct nh_rd whole = nh_rd_of(der);
-	struct nh_rd cert = nh_rd_of(nh_der_expect(&whole, DER_SEQUENCE).content);
-	gnutls_datum_t tbs = nh_datum(nh_der_expect(&cert, DER_SEQUENCE).whole);
-	(void)nh_der_expect(&cert, DER_SEQUENCE);
-	nh_slice bits = nh_der_expect(&cert, DER_BIT_STRING).content;
+	struct nh_rd cert = nh_rd_of(nh_der_expect(&whole, NH_DER_SEQUENCE).content);
+	gnutls_datum_t tbs = nh_datum(nh_der_expect(&cert, NH_DER_SEQUENCE).whole);
+	(void)nh_der_expect(&cert, NH_DER_SEQUENCE);
+	nh_slice bits = nh_der_expect(&cert, NH_DER_BIT_STRING).content;
 	if (!nh_rd_ok(&cert) || bits.len < 2 || bits.ptr[0] != 0)
 		return NH_FAIL(err, NH_EAUTH, "certificate has a broken signature");
 	gnutls_datum_t signature = nh_datum(nh_slice_skip(bits, 1));

@@ -8,6 +8,7 @@
 #include "base/arena.h"
 #include "base/encode.h"
 #include "base/file.h"
+#include "base/pem.h"
 #include "crypto/pki.h"
 #include "fleet/load.h"
 

@@ -11,6 +11,7 @@
 
 #include "base/encode.h"
 #include "base/file.h"
+#include "base/pem.h"
 #include "base/process.h"
 #include "crypto/digest.h"
 #include "crypto/pki.h"

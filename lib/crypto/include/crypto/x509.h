@@ -80,7 +80,3 @@ void nh_cert_put_pem(struct nh_buf *out, const struct nh_cert *c); /* appends a 
  * those are facts above, and policy is the caller's. NH_OK, or NH_EAUTH with the reason. About 0.1 ms of CPU for P-256.
  */
 nh_rc nh_cert_signed_by(const struct nh_cert *cert, const struct nh_cert *issuer, struct nh_err *err);
-
-/* nh_pem_find - first block; label (without BEGIN) and decoded bytes. rest = text behind it. NH_ENOTFOUND: no block, NH_EFORMAT: broken, NH_ETOOBIG. */
-nh_rc nh_pem_find(nh_slice text, nh_slice *label, struct nh_buf *bytes, nh_slice *rest);
-void nh_pem_put(struct nh_buf *out, const char *label, nh_slice bytes); /* 64 characters a line, LF */

@@ -1,18 +1,18 @@
 /*
- * A bounds-checked reader of DER tag-length-value items, as much as is needed to find the raw parts of a certificate. Private to crypto.
+ * A bounds-checked reader of DER tag-length-value items (X.690), as much as is needed to find the parts of a certificate or key. thread: any, one reader at a time.
  */
 #pragma once
 
 #include "base/cursor.h"
 
-#define DER_INTEGER 0x02
-#define DER_BIT_STRING 0x03
-#define DER_SEQUENCE 0x30
-#define DER_UTC_TIME 0x17
-#define DER_UNIVERSAL_STRING 0x1c
-#define DER_BMP_STRING 0x1e
-#define DER_GENERALIZED_TIME 0x18
-#define DER_CONTEXT_0 0xA0
+#define NH_DER_INTEGER 0x02
+#define NH_DER_BIT_STRING 0x03
+#define NH_DER_SEQUENCE 0x30
+#define NH_DER_UTC_TIME 0x17
+#define NH_DER_UNIVERSAL_STRING 0x1c
+#define NH_DER_BMP_STRING 0x1e
+#define NH_DER_GENERALIZED_TIME 0x18
+#define NH_DER_CONTEXT_0 0xA0
 
 struct nh_der {
 	uint8_t tag;

@@ -2,7 +2,7 @@
  * PEM (RFC 7468): finding the next block, writing one. Headers inside blocks (encrypted keys) are not read: such a block is broken Base64 here.
  */
 #include "base/encode.h"
-#include "crypto/x509.h"
+#include "base/pem.h"
 
 #define LABEL_MAX 64
 
@@ -24,7 +24,7 @@ nh_rc nh_pem_find(nh_slice text, nh_slice *label, struct nh_buf *bytes, nh_slice
 	if (!nh_slice_starts(tail, *label) || !nh_slice_starts(nh_slice_skip(tail, label->len), NH_LIT("-----")))
 		return NH_EFORMAT;
 	*rest = nh_slice_skip(tail, label->len + 5);
-	if ((size_t)end > 2 * NH_CERT_DER_MAX)
+	if ((size_t)end > 2 * NH_PEM_MAX)
 		return NH_ETOOBIG;
 	struct nh_buf packed = NH_BUF_INIT;
 	for (size_t i = 0; i < (size_t)end; i++)

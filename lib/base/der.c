@@ -1,7 +1,7 @@
 /*
  * DER items: tag, length, content. Nothing is interpreted here.
  */
-#include "der_int.h"
+#include "base/der.h"
 
 struct nh_der nh_der_next(struct nh_rd *r)
 {
