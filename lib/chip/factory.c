@@ -1,0 +1,2 @@
+/* Chips as they leave the factory. */
+#include "chip/chip.h"

@@ -1,0 +1,2 @@
+/* What a NervesKey keeps where. */
+#include "nerveskey/layout.h"
