@@ -20,6 +20,16 @@ struct stream_events {
 	void (*on_ready)(void *ctx);                                        /* connected, TLS done */
 	void (*on_data)(void *ctx, uint8_t *bytes, size_t len);             /* may be changed in place */
 	void (*on_end)(void *ctx, nh_rc rc, const struct nh_err *err);      /* once, last; the stream is closed */
+	void (*on_handshake)(void *ctx, struct nh_handshake *h);            /* NULL: a key in hardware cannot be used */
+};
+
+/* While it runs, session and descriptor are the worker's. */
+struct nh_handshake {
+	struct stream *stream; /* NULL once that was closed [loop] */
+	struct nh_tls_session *session;
+	int fd;
+	nh_rc rc;
+	struct nh_err err;
 };
 
 enum stream_phase { STREAM_CLOSED, STREAM_RESOLVING, STREAM_CONNECTING, STREAM_HANDSHAKE, STREAM_READY };
@@ -41,6 +51,7 @@ struct stream {
 	struct nh_timer *deadline; /* of connecting */
 	struct nh_tls *tls;        /* reference; NULL = plain */
 	struct nh_tls_session *session;
+	struct nh_handshake *handshake; /* somebody else's turn; then session is NULL */
 	struct stream_dial *dial;
 	char *host;
 	char *verify_name;

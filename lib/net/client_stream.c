@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -23,8 +24,13 @@ static void drop_socket(struct stream *s)
 	s->session = NULL;
 	nh_watch_close(s->watch);
 	s->watch = NULL;
-	if (s->fd > 0)
+	if (s->handshake) {
+		shutdown(s->fd, SHUT_RDWR); /* wakes the worker, if there is one; nh_handshake_done does the rest */
+		s->handshake->stream = NULL;
+		s->handshake = NULL;
+	} else if (s->fd > 0) {
 		close(s->fd);
+	}
 	s->fd = 0;
 }
 
@@ -64,7 +70,7 @@ static void watch(struct stream *s)
 	unsigned events = 0;
 	if (s->phase == STREAM_CONNECTING)
 		events = NH_WRITABLE;
-	else if (s->phase == STREAM_HANDSHAKE)
+	else if (s->phase == STREAM_HANDSHAKE && s->session)
 		events = nh_tls_wants_write(s->session) ? NH_WRITABLE : NH_READABLE;
 	else if (s->phase == STREAM_READY)
 		events = (s->paused ? 0 : NH_READABLE) | (s->out.len > 0 ? NH_WRITABLE : 0);
@@ -94,6 +100,54 @@ static void handshake(struct stream *s)
 		fail(s, rc, &err);
 }
 
+/* ---- a handshake that may block */
+
+static void hand_over(struct stream *s)
+{
+	if (!s->events->on_handshake) {
+		struct nh_err err = NH_ERR_INIT;
+		nh_rc rc = NH_FAIL(&err, NH_EUNSUPPORTED, "%s port %u: a key in hardware cannot be used here", s->host, s->port);
+		fail(s, rc, &err);
+		return;
+	}
+	s->handshake = nh_xcalloc(1, sizeof *s->handshake);
+	*s->handshake = (struct nh_handshake){.stream = s, .session = s->session, .fd = s->fd, .rc = NH_EAGAIN};
+	s->session = NULL;
+	watch(s);
+	s->events->on_handshake(s->ctx, s->handshake);
+}
+
+void nh_handshake_run(struct nh_handshake *h)
+{
+	while ((h->rc = nh_tls_handshake(h->session, &h->err)) == NH_EAGAIN) {
+		struct pollfd p = {.fd = h->fd, .events = nh_tls_wants_write(h->session) ? POLLOUT : POLLIN};
+		poll(&p, 1, -1); /* the stream's deadline shuts the socket down */
+	}
+}
+
+void nh_handshake_done(struct nh_handshake *h)
+{
+	struct stream *s = h->stream;
+	nh_rc rc = h->rc;
+	struct nh_err err = h->err;
+	if (s) {
+		s->session = h->session;
+		s->handshake = NULL;
+	} else {
+		nh_tls_free(h->session);
+		close(h->fd);
+	}
+	free(h);
+	if (!s)
+		return;
+	if (rc == NH_OK)
+		ready(s);
+	else
+		fail(s, rc, &err);
+}
+
+/* ---- */
+
 static void connected(struct stream *s)
 {
 	struct nh_err err = NH_ERR_INIT;
@@ -107,6 +161,8 @@ static void connected(struct stream *s)
 	nh_rc rc = nh_tls_session_new(s->tls, s->fd, s->verify_name, s, &s->session, &err);
 	if (rc != NH_OK)
 		fail(s, rc, &err);
+	else if (nh_tls_signs_outside(s->tls))
+		hand_over(s);
 	else
 		handshake(s);
 }
@@ -262,7 +318,8 @@ static void on_events(void *arg, unsigned events)
 		return;
 	}
 	if (s->phase == STREAM_HANDSHAKE) {
-		handshake(s);
+		if (s->session)
+			handshake(s);
 		return;
 	}
 	if (events & NH_WRITABLE)

@@ -19,6 +19,7 @@ enum phase { WS_CONNECTING, WS_UPGRADING, WS_REFUSED, WS_OPEN, WS_CLOSING, WS_DO
 struct nh_ws_client {
 	struct nh_loop *loop;
 	struct nh_ws_client_events events;
+	void (*handshake)(void *ctx, struct nh_handshake *h);
 	struct stream stream;
 	struct nh_ws_decoder decoder;
 	struct nh_timer *deadline;   /* upgrade, refusal's body, close handshake */
@@ -297,7 +298,14 @@ static void on_ready(void *ctx)
 	nh_buf_wipe(&request); /* may carry a signature */
 }
 
-static const struct stream_events stream_events = {on_ready, on_data, on_end};
+static void on_handshake(void *ctx, struct nh_handshake *h)
+{
+	struct nh_ws_client *c = ctx;
+	NH_ASSERT(c->handshake);
+	c->handshake(c->events.ctx, h);
+}
+
+static const struct stream_events stream_events = {on_ready, on_data, on_end, on_handshake};
 
 /* ---- public */
 
@@ -326,6 +334,7 @@ nh_rc nh_ws_client_open(struct nh_loop *loop, const struct nh_ws_client_config *
 	c->max_output = config->max_output_bytes ? config->max_output_bytes : (size_t)4 << 20;
 	c->connect_timeout_ms = config->connect_timeout_ms ? config->connect_timeout_ms : 15000;
 	c->idle_ms = config->idle_timeout_ms;
+	c->handshake = config->handshake;
 	c->ping_ms = config->ping_interval_ms;
 	c->opened_ms = nh_loop_now_ms(loop);
 	c->deadline = nh_timer_new(loop, on_deadline, c);

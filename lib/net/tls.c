@@ -6,6 +6,7 @@
 #include "net/tls.h"
 
 #include <arpa/inet.h>
+#include <gnutls/abstract.h>
 #include <gnutls/crypto.h>
 #include <gnutls/gnutls.h>
 #include <gnutls/x509.h>
@@ -27,6 +28,9 @@ struct nh_tls {
 	gnutls_datum_t ticket_key;
 	nh_tls_client_auth client_auth;
 	nh_tls_verify_fn verify;
+	nh_tls_sign_fn sign;
+	void *sign_ctx;
+	struct nh_err sign_err; /* why sign failed: read in the same handshake */
 };
 
 struct nh_tls_session {
@@ -91,6 +95,68 @@ static nh_rc load_identity(struct nh_tls *t, nh_slice cert_pem, nh_slice key_pem
 	return NH_OK;
 }
 
+/* ---- a key that lives elsewhere */
+
+static int outside_sign_hash(gnutls_privkey_t key, gnutls_sign_algorithm_t algorithm, void *ctx, unsigned flags, const gnutls_datum_t *hash, gnutls_datum_t *signature)
+{
+	struct nh_tls *t = ctx;
+	uint8_t raw[64];
+	t->sign_err = NH_ERR_INIT;
+	if (hash->size != 32 || t->sign(t->sign_ctx, hash->data, raw, &t->sign_err) != NH_OK)
+		return GNUTLS_E_PK_SIGN_FAILED;
+	const gnutls_datum_t r = {raw, 32}, s = {raw + 32, 32};
+	return gnutls_encode_rs_value(signature, &r, &s);
+}
+
+static int outside_sign_data(gnutls_privkey_t key, gnutls_sign_algorithm_t algorithm, void *ctx, unsigned flags, const gnutls_datum_t *data, gnutls_datum_t *signature)
+{
+	uint8_t digest[32];
+	const gnutls_datum_t hash = {digest, sizeof digest};
+	int rc = gnutls_hash_fast(GNUTLS_DIG_SHA256, data->data, data->size, digest);
+	return rc != 0 ? rc : outside_sign_hash(key, algorithm, ctx, flags, &hash, signature);
+}
+
+/* P-256 with SHA-256 is all the chips do, and every server takes it. */
+static int outside_info(gnutls_privkey_t key, unsigned flags, void *ctx)
+{
+	if (flags & GNUTLS_PRIVKEY_INFO_PK_ALGO)
+		return GNUTLS_PK_ECDSA;
+	if (flags & GNUTLS_PRIVKEY_INFO_PK_ALGO_BITS)
+		return 256;
+	if (flags & GNUTLS_PRIVKEY_INFO_HAVE_SIGN_ALGO) {
+		gnutls_sign_algorithm_t algorithm = GNUTLS_FLAGS_TO_SIGN_ALGO(flags);
+		return algorithm == GNUTLS_SIGN_ECDSA_SHA256 || algorithm == GNUTLS_SIGN_ECDSA_SECP256R1_SHA256;
+	}
+	return -1;
+}
+
+static nh_rc load_outside_identity(struct nh_tls *t, const struct nh_tls_client_config *config, struct nh_err *err)
+{
+	gnutls_pcert_st chain[8];
+	unsigned count = NH_ARRAY_LEN(chain);
+	gnutls_privkey_t key = NULL;
+	gnutls_datum_t cert = datum(config->cert_pem);
+	t->sign = config->sign;
+	t->sign_ctx = config->sign_ctx;
+	int rc = gnutls_pcert_list_import_x509_raw(chain, &count, &cert, GNUTLS_X509_FMT_PEM, 0);
+	if (rc < 0)
+		return NH_FAIL(err, NH_EFORMAT, "TLS certificate: %s", gnutls_strerror(rc));
+	if ((rc = gnutls_privkey_init(&key)) == 0)
+		rc = gnutls_privkey_import_ext4(key, t, outside_sign_data, outside_sign_hash, NULL, NULL, outside_info, 0);
+	if (rc == 0)
+		rc = gnutls_certificate_set_key(t->credentials, NULL, 0, chain, (int)count, key);
+	if (rc >= 0)
+		return NH_OK; /* the credentials have both now */
+	for (unsigned i = 0; i < count; i++)
+		gnutls_pcert_deinit(&chain[i]);
+	gnutls_privkey_deinit(key);
+	return NH_FAIL(err, NH_EFORMAT, "TLS certificate with a key in hardware: %s", gnutls_strerror(rc));
+}
+
+bool nh_tls_signs_outside(const struct nh_tls *t) { return t->sign != NULL; }
+
+/* ---- */
+
 static nh_rc tls_new(bool server, const char *priorities, struct nh_tls **out, struct nh_err *err)
 {
 	struct nh_tls *t = nh_xcalloc(1, sizeof *t);
@@ -145,7 +211,7 @@ nh_rc nh_tls_client_new(const struct nh_tls_client_config *config, struct nh_tls
 	if (rc == NH_OK)
 		rc = load_roots(t, config->ca_pem, err);
 	if (rc == NH_OK && config->cert_pem.len)
-		rc = load_identity(t, config->cert_pem, config->key_pem, err);
+		rc = config->sign ? load_outside_identity(t, config, err) : load_identity(t, config->cert_pem, config->key_pem, err);
 	return finish(rc, t, out);
 }
 
@@ -265,6 +331,8 @@ static nh_rc handshake_failure(struct nh_tls_session *s, int rc, struct nh_err *
 	if (rc == GNUTLS_E_PREMATURE_TERMINATION || rc == GNUTLS_E_PULL_ERROR || rc == GNUTLS_E_PUSH_ERROR)
 		return NH_FAIL(err, NH_ECLOSED, "TLS: the connection ended during the handshake");
 	gnutls_alert_send_appropriate(s->session, rc);
+	if (s->tls->sign_err.rc != NH_OK)
+		return NH_FAIL(err, NH_EIO, "TLS: the key did not sign: %s", s->tls->sign_err.msg);
 	if (rc == GNUTLS_E_CERTIFICATE_VERIFICATION_ERROR) {
 		gnutls_datum_t text = {0};
 		unsigned status = gnutls_session_get_verify_cert_status(s->session);

@@ -64,6 +64,13 @@ void nh_http_get_close(struct nh_http_get *g);
 
 struct nh_ws_client;
 
+/* A TLS handshake with a key in hardware, which may block: between nh_ws_client_config.handshake and nh_handshake_done. */
+struct nh_handshake;
+/* nh_handshake_run - shakes hands until it is over, or until the client is closed or gives up. On a worker; blocks. */
+void nh_handshake_run(struct nh_handshake *h);
+/* nh_handshake_done - gives it back: the client goes on, or there is none any more. Needed exactly once for each, run or not; h is gone. [loop] */
+void nh_handshake_done(struct nh_handshake *h);
+
 struct nh_ws_client_config {
 	nh_slice url;                /* ws or wss (http and https are taken as such) */
 	struct nh_tls *tls;          /* for wss; NULL = the system's roots, no client certificate */
@@ -75,6 +82,7 @@ struct nh_ws_client_config {
 	uint64_t connect_timeout_ms; /* name, TCP, TLS, upgrade together; 0 = 15 000 */
 	uint64_t idle_timeout_ms;    /* no byte received for so long: closed with NH_ETIMEOUT; 0 = never */
 	uint64_t ping_interval_ms;   /* a ping after so long without one; 0 = none */
+	void (*handshake)(void *ctx, struct nh_handshake *h); /* events' ctx. Needed where nh_tls_signs_outside(tls): have it run on a worker */
 };
 
 struct nh_ws_client_closed {

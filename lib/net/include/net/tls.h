@@ -5,7 +5,7 @@
  * Handshake, read and write answer NH_EAGAIN when the descriptor must become ready first; nh_tls_wants_write says for which direction. Of the
  * peer's certificate only the SHA-256 of its DER survives the handshake here.
  *
- * thread: credentials any (immutable, counted); a session belongs to one thread. source: design/connection-layer "GnuTLS notes"
+ * thread: credentials any (immutable, counted); a session belongs to one thread at a time. source: design/connection-layer "GnuTLS notes"
  */
 #pragma once
 
@@ -43,11 +43,21 @@ struct nh_tls_server_config {
 /* NH_EFORMAT: not PEM, or the key does not belong to the certificate. *out has one reference. */
 nh_rc nh_tls_server_new(const struct nh_tls_server_config *config, struct nh_tls **out, struct nh_err *err);
 
+/*
+ * A P-256 private key that lives elsewhere, in a chip. Called inside nh_tls_handshake and may take as long as the hardware does, so that such a handshake belongs on a worker
+ * (nh_tls_signs_outside). digest: SHA-256; signature: r and s. Anything but NH_OK ends the handshake with NH_EIO and the message.
+ */
+typedef nh_rc (*nh_tls_sign_fn)(void *ctx, const uint8_t digest[32], uint8_t signature[64], struct nh_err *err);
+
 struct nh_tls_client_config {
 	nh_slice ca_pem;                /* trusted roots; empty = the system's */
 	nh_slice cert_pem, key_pem;     /* empty = no client certificate */
+	nh_tls_sign_fn sign;            /* instead of key_pem: one handshake at a time */
+	void *sign_ctx;                 /* outlives the credentials */
 };
+/* NH_EFORMAT: no root, not PEM, or the key does not belong to the certificate (not looked at with sign). *out has one reference. */
 nh_rc nh_tls_client_new(const struct nh_tls_client_config *config, struct nh_tls **out, struct nh_err *err);
+bool nh_tls_signs_outside(const struct nh_tls *t);
 struct nh_tls *nh_tls_ref(struct nh_tls *t);
 void nh_tls_unref(struct nh_tls *t); /* NULL legal */
 
@@ -57,8 +67,11 @@ void nh_tls_unref(struct nh_tls *t); /* NULL legal */
  */
 nh_rc nh_tls_session_new(struct nh_tls *t, int fd, const char *server_name, void *ctx, struct nh_tls_session **out, struct nh_err *err);
 /* nh_tls_handshake - call until NH_OK. NH_EAGAIN: see wants_write and is_pending. NH_EAUTH: the peer's certificate was refused (by either side).
- * NH_ECLOSED, NH_EFORMAT: anything else; an alert was sent. */
+ * NH_EIO: sign failed. NH_ECLOSED, NH_EFORMAT: anything else; an alert was sent. */
 nh_rc nh_tls_handshake(struct nh_tls_session *s, struct nh_err *err);
+/* nh_tls_feed - bytes that were read from the descriptor before the session was made; before the first step of the handshake. Server only, once, copied. */
+#define NH_TLS_FIRST_MAX ((size_t)4096)
+void nh_tls_feed(struct nh_tls_session *s, nh_slice first);
 bool nh_tls_wants_write(const struct nh_tls_session *s);
 bool nh_tls_is_pending(const struct nh_tls_session *s);   /* verify said PENDING and nobody decided yet: no event of the descriptor will help */
 void nh_tls_decide(struct nh_tls_session *s, nh_tls_verdict verdict); /* then call nh_tls_handshake again */
