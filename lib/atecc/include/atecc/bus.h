@@ -15,12 +15,14 @@
 
 #define NH_ATECC_BUS_TRANSFER_MAX 4096u /* bytes of one transfer or control text */
 
-/* nh_atecc_bus_connect - to the socket's path. NH_ENOTFOUND: no such socket; NH_EIO: nobody listens (nerveskey-sim is not running). *fd: close(2). Blocking. */
+/* nh_atecc_bus_connect - to the socket's path. NH_ENOTFOUND: no such socket; NH_EIO: nobody listens (nerveskey-sim is not running); NH_EPERM; NH_EINVAL: too long a path. *fd: close(2). Blocking. */
 nh_rc nh_atecc_bus_connect(const char *path, int *fd, struct nh_err *err);
 /* One transfer; blocks. NH_EAGAIN: not acknowledged. NH_EIO: the simulator is gone. NH_EINVAL: over NH_ATECC_BUS_TRANSFER_MAX. */
 nh_rc nh_atecc_bus_write(int fd, uint8_t address, nh_slice bytes, struct nh_err *err);
 nh_rc nh_atecc_bus_read(int fd, uint8_t address, uint8_t *out, size_t len, struct nh_err *err);
 nh_rc nh_atecc_bus_lock(int fd, struct nh_err *err);
+/* As nh_atecc_bus_lock; NH_ETIMEOUT: another connection holds the bus. The request then still stands and its answer may come later: the connection must be closed. */
+nh_rc nh_atecc_bus_lock_within(int fd, uint32_t timeout_ms, struct nh_err *err);
 nh_rc nh_atecc_bus_unlock(int fd, struct nh_err *err);
 /* nh_atecc_bus_control - appends the answer's text. NH_EINVAL: refused, text says why. NH_EIO. */
 nh_rc nh_atecc_bus_control(int fd, nh_slice command, struct nh_buf *answer, struct nh_err *err);
