@@ -160,7 +160,7 @@ static nh_rc sec1_parse(nh_slice der, bool named, struct nh_p256_key *out, struc
 	}
 	if (!nh_rd_ok(&body) || nh_rd_left(&body))
 		return NH_FAIL(err, NH_EFORMAT, "the private key is not a well-formed EC key");
-	if (!named || number.len > NH_P256_LEN)
+	if (!named || number.len > NH_P256_LEN + 1) /* GnuTLS writes a zero in front where the top bit is set */
 		return NH_FAIL(err, NH_EUNSUPPORTED, "the private key is not one on the curve P-256 (prime256v1, secp256r1)");
 	uint8_t scalar[NH_P256_LEN], public_key[NH_P256_PUBLIC_LEN];
 	nh_rc rc = number_take(number, scalar) ? nh_p256_from_scalar(scalar, out) : NH_EINVAL;
