@@ -138,6 +138,8 @@ static nh_rc load_outside_identity(struct nh_tls *t, const struct nh_tls_client_
 	gnutls_datum_t cert = datum(config->cert_pem);
 	t->sign = config->sign;
 	t->sign_ctx = config->sign_ctx;
+	/* Else it would have the key sign something just to see whether it is the certificate's. */
+	gnutls_certificate_set_flags(t->credentials, GNUTLS_CERTIFICATE_SKIP_KEY_CERT_MATCH);
 	int rc = gnutls_pcert_list_import_x509_raw(chain, &count, &cert, GNUTLS_X509_FMT_PEM, 0);
 	if (rc < 0)
 		return NH_FAIL(err, NH_EFORMAT, "TLS certificate: %s", gnutls_strerror(rc));

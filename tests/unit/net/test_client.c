@@ -14,6 +14,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "atecc/p256.h"
 #include "base/arena.h"
 #include "net/client.h"
 #include "net/server.h"
@@ -80,7 +81,7 @@ static struct nh_tls *client_tls(struct test_pki *ca, const char *name, uint8_t 
 	struct nh_tls *tls;
 	if (name)
 		test_pki_issue(&pki, name, NULL, &cert, &key, fingerprint);
-	struct nh_tls_client_config config = {nh_buf_slice(&ca->pem), nh_buf_slice(&cert), nh_buf_slice(&key)};
+	struct nh_tls_client_config config = {.ca_pem = nh_buf_slice(&ca->pem), .cert_pem = nh_buf_slice(&cert), .key_pem = nh_buf_slice(&key)};
 	assert_int_equal(nh_tls_client_new(&config, &tls, NULL), NH_OK);
 	return tls;
 }
@@ -435,9 +436,8 @@ static void on_message(void *ctx, nh_ws_opcode opcode, nh_slice data)
 	say_next(w);
 }
 
-static void on_close(void *ctx, const struct nh_ws_client_closed *closed)
+static void note_close(struct ws *w, const struct nh_ws_client_closed *closed)
 {
-	struct ws *w = ctx;
 	w->closed++;
 	w->rc = closed->rc;
 	w->status = closed->status;
@@ -447,6 +447,12 @@ static void on_close(void *ctx, const struct nh_ws_client_closed *closed)
 	snprintf(w->location, sizeof w->location, "%.*s", NH_ARG(closed->location));
 	snprintf(w->reason, sizeof w->reason, "%.*s", NH_ARG(closed->reason));
 	assert_int_equal(nh_ws_client_send(w->client, NH_WS_TEXT, NH_LIT("late")), NH_ECLOSED);
+}
+
+static void on_close(void *ctx, const struct nh_ws_client_closed *closed)
+{
+	struct ws *w = ctx;
+	note_close(w, closed);
 	nh_loop_stop(w->loop);
 }
 
@@ -546,11 +552,123 @@ static void socket_strangers(void **state)
 	}
 }
 
+/* ---- a key that is not the TLS library's: the handshake runs on a worker */
+
+struct elsewhere {
+	struct ws w;
+	struct nh_p256_key key;
+	struct nh_work work;
+	struct nh_handshake *handshake;
+	pthread_t loop_thread;
+	bool close_at_once, done;
+};
+
+static nh_rc sign_elsewhere(void *ctx, const uint8_t digest[32], uint8_t signature[64], struct nh_err *err)
+{
+	struct elsewhere *e = ctx;
+	if (pthread_equal(pthread_self(), e->loop_thread))
+		return NH_FAIL(err, NH_EINTERNAL, "signed on the loop");
+	nh_p256_sign(&e->key, nh_slice_of(digest, 32), &nh_rng_system, signature);
+	return NH_OK;
+}
+
+static void run_handshake(void *worker, struct nh_work *work) { nh_handshake_run(((struct elsewhere *)((char *)work - offsetof(struct elsewhere, work)))->handshake); }
+
+static void on_handshake_run(struct nh_work *work)
+{
+	struct elsewhere *e = (struct elsewhere *)((char *)work - offsetof(struct elsewhere, work));
+	e->done = true;
+	nh_handshake_done(e->handshake);
+	if (e->w.closed || e->close_at_once)
+		nh_loop_stop(e->w.loop);
+}
+
+/* The loop is needed until both are over, in whatever order. */
+static void on_elsewhere_closed(void *ctx, const struct nh_ws_client_closed *closed)
+{
+	struct elsewhere *e = (struct elsewhere *)((char *)ctx - offsetof(struct elsewhere, w));
+	note_close(&e->w, closed);
+	if (e->done)
+		nh_loop_stop(e->w.loop);
+}
+
+static void on_handshake(void *ctx, struct nh_handshake *h)
+{
+	struct elsewhere *e = (struct elsewhere *)((char *)ctx - offsetof(struct elsewhere, w));
+	e->handshake = h;
+	e->work = (struct nh_work){.run = run_handshake, .done = on_handshake_run};
+	assert_int_equal(nh_work_submit(pool, e->w.loop, &e->work), NH_OK);
+	if (e->close_at_once) {
+		nh_ws_client_close(e->w.client);
+		e->w.client = NULL;
+	}
+}
+
+static void run_elsewhere(struct elsewhere *e, const char *u, uint64_t timeout_ms)
+{
+	static const char *const talk[] = {"one", "shutdown", NULL};
+	NH_AUTO_BUF struct nh_buf cert = NH_BUF_INIT, key = NH_BUF_INIT;
+	struct nh_tls *tls;
+	test_pki_issue(&pki, "known", NULL, &cert, &key, known_fingerprint);
+	assert_int_equal(nh_p256_key_parse_pem(nh_buf_slice(&key), &e->key, NULL), NH_OK);
+	struct nh_tls_client_config config = {.ca_pem = nh_buf_slice(&pki.pem), .cert_pem = nh_buf_slice(&cert), .sign = sign_elsewhere, .sign_ctx = e};
+	assert_int_equal(nh_tls_client_new(&config, &tls, NULL), NH_OK);
+	struct nh_ws_client_events events = {on_open, on_message, on_elsewhere_closed, &e->w};
+	struct nh_ws_client_config socket = {.url = nh_slice_str(u), .tls = tls, .connect_timeout_ms = timeout_ms, .handshake = on_handshake};
+	e->loop_thread = pthread_self();
+	e->w.say = talk;
+	assert_int_equal(nh_loop_new(NULL, &e->w.loop, NULL), NH_OK);
+	assert_int_equal(nh_ws_client_open(e->w.loop, &socket, &events, &e->w.client, &e->w.err), NH_OK);
+	nh_loop_run(e->w.loop);
+	nh_ws_client_close(e->w.client);
+	nh_loop_free(e->w.loop);
+	nh_tls_unref(tls);
+}
+
+static void keys_elsewhere(void **state)
+{
+	char u[200];
+	struct elsewhere e = {0};
+	url(u, sizeof u, "wss", listeners[0].port, "/socket");
+	run_elsewhere(&e, u, 0);
+	if (e.w.rc != NH_OK)
+		fail_msg("%s", e.w.err.msg);
+	assert_string_equal(nh_buf_cstr(&e.w.log), "hello|one|");
+	nh_buf_fini(&e.w.log);
+
+	/* Closed while the worker shakes hands: it is woken, and what it holds goes when it is back. */
+	e = (struct elsewhere){.close_at_once = true};
+	run_elsewhere(&e, u, 0);
+	assert_int_equal(e.w.opened + e.w.closed, 0);
+	assert_true(e.done);
+
+	/* A peer that never answers. */
+	struct peer p = {.say = "", .step = 1, .silent = true};
+	peer_start(&p);
+	snprintf(u, sizeof u, "wss://127.0.0.1:%u/", p.port);
+	e = (struct elsewhere){0};
+	run_elsewhere(&e, u, 200);
+	peer_stop(&p);
+	assert_int_equal(e.w.rc, NH_ETIMEOUT);
+	assert_true(e.done);
+
+	/* A download has nobody who would run it elsewhere. */
+	struct get g = {0};
+	NH_AUTO_BUF struct nh_buf cert = NH_BUF_INIT, key = NH_BUF_INIT;
+	struct nh_tls *tls;
+	test_pki_issue(&pki, "known", NULL, &cert, &key, NULL);
+	struct nh_tls_client_config config = {.ca_pem = nh_buf_slice(&pki.pem), .cert_pem = nh_buf_slice(&cert), .sign = sign_elsewhere, .sign_ctx = &e};
+	assert_int_equal(nh_tls_client_new(&config, &tls, NULL), NH_OK);
+	assert_int_equal(run_get(&g, &(struct nh_http_get_config){.url = nh_slice_str(url(u, sizeof u, "https", listeners[0].port, "/file")), .tls = tls}), NH_EUNSUPPORTED);
+	nh_tls_unref(tls);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(downloads), cmocka_unit_test(download_faults),  cmocka_unit_test(strange_answers),
 		cmocka_unit_test(sockets),   cmocka_unit_test(socket_refusals), cmocka_unit_test(socket_strangers),
+		cmocka_unit_test(keys_elsewhere),
 	};
 	return cmocka_run_group_tests_name("client", tests, set_up, tear_down);
 }

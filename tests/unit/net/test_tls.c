@@ -12,6 +12,7 @@
 
 #include <cmocka.h>
 
+#include "atecc/p256.h"
 #include "base/arena.h"
 #include "net/tls.h"
 #include "test_pki.h"
@@ -56,11 +57,29 @@ static nh_tls_verdict on_verify(void *ctx, struct nh_tls_session *session, nh_sl
 	return d->verdict;
 }
 
+/* A key that is not the TLS library's. */
+struct outside {
+	struct nh_p256_key key;
+	int signs;
+	bool broken;
+};
+
+static nh_rc sign_outside(void *ctx, const uint8_t digest[32], uint8_t signature[64], struct nh_err *err)
+{
+	struct outside *o = ctx;
+	o->signs++;
+	if (o->broken)
+		return NH_FAIL(err, NH_EPERM, "the chip said no");
+	nh_p256_sign(&o->key, nh_slice_of(digest, 32), &nh_rng_system, signature);
+	return NH_OK;
+}
+
 struct pair {
 	int fds[2];
 	struct nh_tls *server_tls, *client_tls;
 	struct nh_tls_session *server, *client;
 	struct decision decision;
+	struct outside outside;
 	struct nh_err server_err, client_err;
 	nh_rc server_rc, client_rc;
 };
@@ -69,6 +88,7 @@ struct setting {
 	nh_tls_client_auth auth;
 	nh_tls_verdict verdict;
 	bool with_cert, tls12, tickets, strange_ca;
+	bool outside, broken;
 	const char *name; /* NULL = localhost */
 };
 
@@ -81,6 +101,13 @@ static void pair_open(struct pair *p, struct setting s)
 	if (s.with_cert) {
 		cc.cert_pem = nh_buf_slice(&device_cert);
 		cc.key_pem = nh_buf_slice(&device_key);
+	}
+	if (s.outside) {
+		assert_int_equal(nh_p256_key_parse_pem(nh_buf_slice(&device_key), &p->outside.key, NULL), NH_OK);
+		p->outside.broken = s.broken;
+		cc.key_pem = NH_SLICE_EMPTY;
+		cc.sign = sign_outside;
+		cc.sign_ctx = &p->outside;
 	}
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, p->fds), 0);
 	assert_int_equal(nh_tls_server_new(&sc, &p->server_tls, NULL), NH_OK);
@@ -138,6 +165,8 @@ static void test_who_is_accepted(void **state)
 		{{.auth = NH_TLS_CLIENT_REQUIRED, .with_cert = true, .verdict = NH_TLS_ACCEPT}, NH_OK, NH_OK, 1},
 		{{.auth = NH_TLS_CLIENT_OPTIONAL, .with_cert = true, .verdict = NH_TLS_REFUSE}, NH_EAUTH, NH_OK, 1},
 		{{.auth = NH_TLS_CLIENT_OPTIONAL, .with_cert = true, .verdict = NH_TLS_REFUSE, .tls12 = true}, NH_EAUTH, NH_OK, 1},
+		{{.auth = NH_TLS_CLIENT_REQUIRED, .with_cert = true, .outside = true, .verdict = NH_TLS_ACCEPT}, NH_OK, NH_OK, 1},
+		{{.auth = NH_TLS_CLIENT_REQUIRED, .with_cert = true, .outside = true, .verdict = NH_TLS_ACCEPT, .tls12 = true}, NH_OK, NH_OK, 1},
 		{{.auth = NH_TLS_CLIENT_REQUIRED}, NH_EAUTH, NH_OK, 0},
 		{{.auth = NH_TLS_CLIENT_NONE, .strange_ca = true}, NH_EAUTH, NH_EAUTH, 0},
 		{{.auth = NH_TLS_CLIENT_NONE, .name = "example.org"}, NH_EAUTH, NH_EAUTH, 0},
@@ -150,6 +179,8 @@ static void test_who_is_accepted(void **state)
 		if (p.server_rc != rows[i].server || p.client_rc != rows[i].client)
 			fail_msg("row %zu: server %s (%s), client %s (%s)", i, nh_rc_name(p.server_rc), p.server_err.msg, nh_rc_name(p.client_rc), p.client_err.msg);
 		assert_int_equal(p.decision.asked, rows[i].asked);
+		assert_int_equal(p.outside.signs, rows[i].setting.outside ? 1 : 0);
+		assert_int_equal(nh_tls_signs_outside(p.client_tls), rows[i].setting.outside);
 		bool peer = rows[i].asked != 0;
 		if (peer)
 			assert_memory_equal(nh_tls_peer_fingerprint(p.server), device_fingerprint, NH_TLS_FINGERPRINT_LEN);
@@ -157,6 +188,19 @@ static void test_who_is_accepted(void **state)
 			assert_null(nh_tls_peer_fingerprint(p.server));
 		if (p.server_rc != NH_OK && p.client_rc == NH_OK)
 			assert_int_equal(client_read(&p), NH_EFORMAT); /* the alert */
+		pair_close(&p);
+	}
+}
+
+static void test_a_key_outside_that_does_not_sign(void **state)
+{
+	for (unsigned tls12 = 0; tls12 < 2; tls12++) {
+		struct pair p;
+		pair_open(&p, (struct setting){.auth = NH_TLS_CLIENT_REQUIRED, .with_cert = true, .outside = true, .broken = true, .tls12 = tls12, .verdict = NH_TLS_ACCEPT});
+		pair_shake(&p);
+		assert_int_equal(p.client_rc, NH_EIO);
+		assert_string_equal(p.client_err.msg, "TLS: the key did not sign: the chip said no");
+		assert_int_not_equal(p.server_rc, NH_OK);
 		pair_close(&p);
 	}
 }
@@ -314,6 +358,9 @@ static void test_bad_credentials(void **state)
 		{nh_buf_slice(&server_cert), NH_LIT("no PEM")},
 		{nh_buf_slice(&server_cert), nh_buf_slice(&device_key)},
 	};
+	struct nh_tls_client_config outside = {.ca_pem = nh_buf_slice(&pki.pem), .cert_pem = NH_LIT("no PEM"), .sign = sign_outside};
+	assert_int_equal(nh_tls_client_new(&outside, &t, &err), NH_EFORMAT);
+	assert_null(t);
 	for (size_t i = 0; i < NH_ARRAY_LEN(rows); i++) {
 		struct nh_tls_server_config sc = {.cert_pem = rows[i].cert, .key_pem = rows[i].key};
 		struct nh_tls_client_config cc = {.ca_pem = nh_buf_slice(&pki.pem), .cert_pem = rows[i].cert, .key_pem = rows[i].key};
@@ -332,6 +379,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_who_is_accepted),
+		cmocka_unit_test(test_a_key_outside_that_does_not_sign),
 		cmocka_unit_test(test_a_suspended_decision),
 		cmocka_unit_test(test_back_pressure),
 		cmocka_unit_test(test_pending_bytes_are_announced),
