@@ -50,6 +50,10 @@ void nh_nerveskey_state_of(const uint8_t config[NH_ATECC_CONFIG_LEN], const uint
 /* The reference's tests, literally, volatile compared with what is written. source: "6.2" */
 bool nh_nerveskey_config_compatible(const uint8_t config[NH_ATECC_CONFIG_LEN]);
 bool nh_nerveskey_volatile_compatible(const uint8_t config[NH_ATECC_CONFIG_LEN]);
+/* Slots whose SlotConfig or KeyConfig is not what a chip of this kind (REGULAR or VOLATILE) has there, bit n for slot n. */
+uint16_t nh_nerveskey_slots_differing(const uint8_t config[NH_ATECC_CONFIG_LEN], nh_nerveskey_kind kind);
+/* Slots that provisioning locks one by one, bit n for slot n: the keys'. 0 for kinds that are not provisioned here. */
+uint16_t nh_nerveskey_slots_to_lock(nh_nerveskey_kind kind);
 /* The image to be locked: config as read from the chip, with the NervesKey's bytes in place. kind: REGULAR or VOLATILE. */
 void nh_nerveskey_config_apply(uint8_t config[NH_ATECC_CONFIG_LEN], nh_nerveskey_kind kind);
 /* For people: one line a slot, SlotConfig and KeyConfig in words. */
