@@ -112,7 +112,7 @@ nh_rc nh_atecc_bus_read(int fd, uint8_t address, uint8_t *out, size_t len, struc
 
 static nh_rc expect_yes(int fd, const char *what, struct nh_err *err)
 {
-	bool yes;
+	bool yes = false;
 	NH_TRY(answer(fd, &yes, err));
 	return yes ? NH_OK : NH_FAIL(err, NH_EIO, "nerveskey-sim refused to %s the bus", what);
 }
