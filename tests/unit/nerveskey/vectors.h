@@ -48,3 +48,25 @@ static inline void vector_bytes(const json_t *object, const char *key, uint8_t *
 	if (!text || nh_hex_decode_fixed(nh_slice_str(text), out, len) != NH_OK)
 		fail_msg("vector member '%s' is not hex of %zu bytes", key, len);
 }
+
+/* Equal bytes; both sides in hex where not. */
+#define assert_bytes(slice, want)                                                                                             \
+	do {                                                                                                                  \
+		nh_slice got_b_ = (slice), want_b_ = (want);                                                                  \
+		if (!nh_slice_eq(got_b_, want_b_)) {                                                                          \
+			struct nh_buf g_ = NH_BUF_INIT, w_ = NH_BUF_INIT;                                                     \
+			nh_hex_put(&g_, got_b_);                                                                              \
+			nh_hex_put(&w_, want_b_);                                                                             \
+			print_error("got  %s\nwant %s\n", nh_buf_cstr(&g_), nh_buf_cstr(&w_));                                 \
+			nh_buf_fini(&g_);                                                                                     \
+			nh_buf_fini(&w_);                                                                                     \
+			fail();                                                                                               \
+		}                                                                                                             \
+	} while (0)
+
+/* The message holds this text. */
+#define assert_says(err, text)                                                                                                \
+	do {                                                                                                                  \
+		if (!strstr((err).msg, text))                                                                                 \
+			fail_msg("message '%s' does not say '%s'", (err).msg, text);                                          \
+	} while (0)

@@ -20,6 +20,9 @@ nh_rc nh_nerveskey_dates_encode(int64_t not_before_s, int64_t not_after_s, uint8
 /* NH_EFORMAT: a month, day or hour that does not exist. */
 nh_rc nh_nerveskey_dates_decode(const uint8_t dates[3], int64_t *not_before_s, int64_t *not_after_s);
 
+/* Microchip's root for Trust&Go parts: signs their signers. source: "8.7" */
+extern const uint8_t nh_nerveskey_tng_root_key[NH_P256_PUBLIC_LEN];
+
 typedef enum nh_nerveskey_template {
 	NH_NERVESKEY_TEMPLATE_SIGNER,
 	NH_NERVESKEY_TEMPLATE_DEVICE,
@@ -70,6 +73,9 @@ nh_rc nh_nerveskey_device_compress(nh_slice der, const struct nh_nerveskey_parts
 
 /* notBefore for certificates made now: the current hour; 28 February where the day is the 29th. source: "8.2" */
 int64_t nh_nerveskey_not_before(const struct nh_clock *clock);
+/* To be asked before anything is made for a chip: NH_EINVAL: the clock is before NH_NERVESKEY_CLOCK_YEAR (a machine that does not know the time) or after 2031. source: "1" (10) */
+#define NH_NERVESKEY_CLOCK_YEAR 2025u
+nh_rc nh_nerveskey_clock_check(const struct nh_clock *clock, struct nh_err *err);
 /* nh_nerveskey_signer_create - self-signed; years 1 to 31, 0 = never expires. Appends DER. NH_EINVAL: years, clock outside 2000-2031. */
 nh_rc nh_nerveskey_signer_create(const struct nh_p256_key *key, unsigned years, const struct nh_clock *clock, const struct nh_rng *rng, struct nh_buf *der, struct nh_err *err);
 /*
