@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <malloc.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <pthread.h>
 #include <semaphore.h>
@@ -65,6 +66,7 @@ static nh_rc bind_socket(struct nh_listener *l, bool share, int *out, struct nh_
 	if (fd < 0)
 		return bind_failure(l, errno, err);
 	NH_IGNORE(setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on));
+	NH_IGNORE(setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on)); /* what it accepts inherits it */
 	if (share)
 		NH_IGNORE(setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on));
 	if (bind(fd, (struct sockaddr *)&address, len) != 0 || listen(fd, BACKLOG) != 0) {

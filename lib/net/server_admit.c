@@ -213,7 +213,8 @@ void admit(struct acceptor *a, int take_fd)
 
 /* ---- beginning --------------------------------------------------------------------------------------------------------- */
 
-static void begin(struct arrival *v)
+/* first: what was read of it already, TLS only. */
+static void begin(struct arrival *v, nh_slice first)
 {
 	struct shard *shard = v->acceptor->shard;
 	bool measured = v->acceptor->listener->tls && shard->admission.begun++ % MEASURE_EVERY == 0;
@@ -226,6 +227,8 @@ static void begin(struct arrival *v)
 	c->measured = measured;
 	if (measured)
 		c->handshake_ns = (uint32_t)(admit_thread_ns() - before);
+	if (first.len)
+		nh_tls_feed(c->tls, first);
 	conn_begin(c);
 }
 
@@ -281,7 +284,7 @@ static void pump(void *arg)
 			continue;
 		}
 		ad->turn--;
-		begin(v);
+		begin(v, NH_SLICE_EMPTY);
 	}
 	if (!ad->queue.first)
 		tick_stop(shard);
@@ -291,13 +294,24 @@ static void pump(void *arg)
 		tick_start(shard);
 }
 
+static void enqueue(struct arrival *v)
+{
+	struct shard *shard = v->acceptor->shard;
+	nh_watch_set(v->watch, 0);
+	list_take(v);
+	list_put(&shard->admission.queue, v);
+	pump_soon(shard);
+}
+
 static void on_first_bytes(void *arg, unsigned events)
 {
 	struct arrival *v = arg;
 	struct shard *shard = v->acceptor->shard;
 	struct admission *ad = &shard->admission;
-	uint8_t byte;
-	ssize_t n = recv(v->fd, &byte, 1, MSG_PEEK);
+	bool tls = v->acceptor->listener->tls != NULL, at_once = tls && !ad->queue.first && ad->turn && slot_free(shard);
+	/* Whoever may begin is read, others are only looked at: their hello is safe in the kernel. */
+	uint8_t first[NH_TLS_FIRST_MAX];
+	ssize_t n = at_once ? recv(v->fd, first, sizeof first, 0) : recv(v->fd, first, 1, MSG_PEEK);
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
 	if (n <= 0) {
@@ -305,23 +319,18 @@ static void on_first_bytes(void *arg, unsigned events)
 		arrival_close(v);
 		return;
 	}
-	if (!v->acceptor->listener->tls) {
-		begin(v);
-		return;
-	}
-	if (!ad->queue.first && ad->turn && slot_free(shard)) {
+	if (!tls) {
+		begin(v, NH_SLICE_EMPTY);
+	} else if (at_once) {
 		ad->turn--;
-		begin(v);
+		begin(v, nh_slice_of(first, (size_t)n));
 	} else if (shard->stats.parked >= admit_queue_max(shard)) {
 		COUNT(shard, refused, 1);
 		COUNT(shard, refused_capacity, 1);
 		admit_episode(shard, EPISODE_CAPACITY);
 		arrival_close(v);
 	} else {
-		nh_watch_set(v->watch, 0);
-		list_take(v);
-		list_put(&ad->queue, v);
-		pump_soon(shard);
+		enqueue(v);
 	}
 }
 

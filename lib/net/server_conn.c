@@ -6,8 +6,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -243,12 +241,14 @@ static void handshake(struct nh_conn *c)
 	conn_rewatch(c);
 }
 
-static struct sockaddr_storage *peer_of(int fd)
+const struct sockaddr_storage *conn_peer(struct nh_conn *c)
 {
-	struct sockaddr_storage *peer = nh_xcalloc(1, sizeof *peer);
-	socklen_t len = sizeof *peer;
-	NH_IGNORE(getpeername(fd, (struct sockaddr *)peer, &len)); /* gone already: no address, which the next read tells */
-	return peer;
+	socklen_t len = sizeof *c->peer;
+	if (!c->peer) {
+		c->peer = nh_xcalloc(1, sizeof *c->peer);
+		NH_IGNORE(getpeername(c->fd, (struct sockaddr *)c->peer, &len)); /* gone already: no address, which the next read tells */
+	}
+	return c->peer;
 }
 
 struct nh_conn *conn_new(struct shard *shard, const struct nh_listener *listener, int take_fd, struct nh_watch *take_watch)
@@ -266,10 +266,7 @@ struct nh_conn *conn_new(struct shard *shard, const struct nh_listener *listener
 		free(c);
 		return NULL;
 	}
-	int on = 1;
-	NH_IGNORE(setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on));
 	nh_watch_hand_over(c->watch, on_event, c);
-	c->peer = peer_of(c->fd);
 	slot_take(c);
 	shard->alive++;
 	COUNT(shard, connections, 1);

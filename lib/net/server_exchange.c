@@ -156,9 +156,10 @@ bool exchange_window_over(struct nh_conn *c)
 
 /* ---- from head to handler ---------------------------------------------------------------------------------------------- */
 
+/* Only for those who might look: it costs a system call and some text. */
 static void remote_text(struct nh_conn *c, struct exchange *ex)
 {
-	if (c->peer && getnameinfo((struct sockaddr *)c->peer, sizeof *c->peer, ex->remote, sizeof ex->remote, NULL, 0, NI_NUMERICHOST) == 0)
+	if (ex->request.remote.len == 0 && getnameinfo((const struct sockaddr *)conn_peer(c), sizeof *c->peer, ex->remote, sizeof ex->remote, NULL, 0, NI_NUMERICHOST) == 0)
 		ex->request.remote = nh_slice_str(ex->remote);
 }
 
@@ -171,7 +172,6 @@ static struct exchange *exchange_new(struct nh_conn *c)
 	ex->request.tls = c->tls != NULL;
 	ex->request.fingerprint = c->tls ? nh_tls_peer_fingerprint(c->tls) : NULL;
 	ex->request.peer_tag = c->peer_tag;
-	remote_text(c, ex);
 	response_init(&ex->response);
 	c->exchange = ex;
 	return ex;
@@ -182,6 +182,7 @@ void exchange_fault(struct nh_conn *c, struct exchange *ex, unsigned status, con
 	if (!ex)
 		ex = exchange_new(c);
 	const struct nh_mount *mount = ex->mount ? ex->mount : c->listener->mounts;
+	remote_text(c, ex);
 	ex->request.app = mount->app;
 	if (mount->fault)
 		mount->fault(&ex->request, &ex->response, status, text);
@@ -200,8 +201,14 @@ static void handler_run(struct exchange *ex)
 
 static void handle(struct exchange *ex)
 {
+	const struct nh_route *route = ex->request.route;
 	ex->request.body = nh_buf_slice(&ex->body_bytes);
-	if (ex->request.route->where == NH_ON_WORKER) {
+	if (route->at_once && route->at_once(&ex->request, &ex->response)) {
+		respond(ex);
+		return;
+	}
+	remote_text(ex->conn, ex);
+	if (route->where == NH_ON_WORKER) {
 		exchange_submit(ex, handler_run, respond);
 		return;
 	}
@@ -255,6 +262,7 @@ static void start_body(struct exchange *ex)
 	}
 	nh_http_body_init(&ex->body, ex->parsed.framing, ex->parsed.content_length, body_cap(route));
 	if (route->body == NH_BODY_STREAM) {
+		remote_text(c, ex);
 		exchange_submit(ex, begin_run, begin_then);
 		return;
 	}

@@ -80,7 +80,7 @@ struct nh_conn {
 		uint64_t begun_ms;   /* when the handshake began */
 	};
 	struct nh_ws_decoder decoder;
-	struct sockaddr_storage *peer; /* freed after the upgrade */
+	struct sockaddr_storage *peer; /* see conn_peer; freed after the upgrade */
 };
 
 /* One listening socket of one shard. */
@@ -249,6 +249,7 @@ nh_slice ws_frame_bytes(const struct nh_ws_frame *frame);
 nh_rc conn_raw_write(struct nh_conn *c, nh_slice bytes, size_t *put);
 void conn_count_out(struct nh_conn *c, size_t put);
 int conn_fd(const struct nh_conn *c);
+const struct sockaddr_storage *conn_peer(struct nh_conn *c); /* who it is: asked once, and only where somebody wants to know */
 nh_rc conn_break(struct nh_conn *c); /* closed at the end of the iteration, whatever is on the stack now; NH_ECLOSED */
 
 /* exchange.c */

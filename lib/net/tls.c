@@ -6,6 +6,7 @@
 #include "net/tls.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <gnutls/abstract.h>
 #include <gnutls/crypto.h>
 #include <gnutls/gnutls.h>
@@ -40,13 +41,16 @@ struct nh_tls_session {
 	int fd;
 	struct nh_buf ahead; /* server, during the handshake: received, and not yet asked for by GnuTLS */
 	uint64_t served;     /* bytes given to GnuTLS from it */
+	struct nh_buf flight; /* during the handshake: said by GnuTLS, and not yet sent */
 	bool reads_ahead;
+	bool shaking;        /* inside GnuTLS's handshake: what is said is gathered */
+	bool asked;          /* the kernel, in this step of the handshake */
 	size_t stuck; /* bytes of a write that GnuTLS holds encrypted and could not send */
 	bool has_peer;
 	bool decided;
 	bool pending;
 	bool undecided; /* TLS 1.2: the certificate is judged when the handshake is through */
-	bool finished;  /* GnuTLS's handshake is through */
+	bool finished;  /* GnuTLS's handshake is through: it must not be called again */
 	nh_tls_verdict verdict;
 	uint8_t fingerprint[NH_TLS_FINGERPRINT_LEN];
 };
@@ -247,9 +251,16 @@ static bool is_address(const char *name)
 
 /*
  * GnuTLS asks for each record's five bytes of header and then for its body: two system calls for every message of a flight that came in one piece. While the
- * server shakes hands, one call takes what is there. Afterwards nothing is read ahead, so that the descriptor tells what waits.
+ * server shakes hands, one call takes what is there, and one is all that an event is good for: a second would only hear that there is nothing, since the peer
+ * waits for our answer; what came meanwhile is an event of its own. Afterwards nothing is read ahead, so that the descriptor tells what waits.
  */
-#define AHEAD_MAX 4096u
+#define AHEAD_MAX NH_TLS_FIRST_MAX
+
+static ssize_t nothing_yet(void)
+{
+	errno = EAGAIN;
+	return -1;
+}
 
 static ssize_t pull(gnutls_transport_ptr_t ptr, void *out, size_t len)
 {
@@ -258,6 +269,9 @@ static ssize_t pull(gnutls_transport_ptr_t ptr, void *out, size_t len)
 	if (s->ahead.len == 0 && (!s->reads_ahead || len >= sizeof bytes))
 		return recv(s->fd, out, len, 0);
 	if (s->ahead.len == 0) {
+		if (s->asked)
+			return nothing_yet();
+		s->asked = true;
 		ssize_t n = recv(s->fd, bytes, sizeof bytes, 0);
 		if (n <= 0)
 			return n;
@@ -270,6 +284,43 @@ static ssize_t pull(gnutls_transport_ptr_t ptr, void *out, size_t len)
 	if (s->ahead.len == 0)
 		nh_buf_fini(&s->ahead); /* an idle connection keeps nothing */
 	return (ssize_t)n;
+}
+
+void nh_tls_feed(struct nh_tls_session *s, nh_slice first)
+{
+	NH_ASSERT(s->tls->server && first.len <= NH_TLS_FIRST_MAX);
+	nh_buf_put_slice(&s->ahead, first);
+}
+
+/*
+ * GnuTLS gives away its half of a handshake record by record. Gathered, a flight is one system call here and one segment, so the peer wakes up once, with all of
+ * it, and answers in one piece too.
+ */
+static ssize_t push(gnutls_transport_ptr_t ptr, const giovec_t *pieces, int count)
+{
+	struct nh_tls_session *s = ptr;
+	struct msghdr message = {.msg_iov = (struct iovec *)(uintptr_t)pieces, .msg_iovlen = (size_t)count};
+	size_t before = s->flight.len;
+	if (!s->shaking)
+		return sendmsg(s->fd, &message, MSG_NOSIGNAL);
+	for (int i = 0; i < count; i++)
+		nh_buf_put(&s->flight, pieces[i].iov_base, pieces[i].iov_len);
+	return (ssize_t)(s->flight.len - before);
+}
+
+/* NH_EAGAIN: the socket is full, and the rest waits for its room. */
+static nh_rc send_flight(struct nh_tls_session *s)
+{
+	while (s->flight.len) {
+		ssize_t n = send(s->fd, s->flight.ptr, s->flight.len, MSG_NOSIGNAL);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return errno == EAGAIN || errno == EWOULDBLOCK ? NH_EAGAIN : NH_ECLOSED;
+		nh_buf_consume(&s->flight, (size_t)n);
+	}
+	nh_buf_fini(&s->flight);
+	return NH_OK;
 }
 
 static int set_up(struct nh_tls_session *s, int fd, const char *server_name)
@@ -285,12 +336,9 @@ static int set_up(struct nh_tls_session *s, int fd, const char *server_name)
 	gnutls_session_set_ptr(s->session, s);
 	s->fd = fd;
 	s->reads_ahead = t->server;
-	if (t->server) {
-		gnutls_transport_set_ptr2(s->session, s, (gnutls_transport_ptr_t)(intptr_t)fd);
-		gnutls_transport_set_pull_function(s->session, pull);
-	} else {
-		gnutls_transport_set_int(s->session, fd);
-	}
+	gnutls_transport_set_ptr(s->session, s);
+	gnutls_transport_set_pull_function(s->session, pull);
+	gnutls_transport_set_vec_push_function(s->session, push);
 	gnutls_handshake_set_timeout(s->session, 0);
 	if ((rc = gnutls_priority_set(s->session, t->priorities)) != 0 ||
 	    (rc = gnutls_credentials_set(s->session, GNUTLS_CRD_CERTIFICATE, t->credentials)) != 0 ||
@@ -350,14 +398,14 @@ static nh_rc handshake_failure(struct nh_tls_session *s, int rc, struct nh_err *
 	return NH_FAIL(err, NH_EFORMAT, "TLS: %s", gnutls_strerror(rc));
 }
 
-nh_rc nh_tls_handshake(struct nh_tls_session *s, struct nh_err *err)
+static nh_rc shake(struct nh_tls_session *s, struct nh_err *err)
 {
 	for (;;) {
 		uint64_t before = s->served;
 		int rc = s->finished ? 0 : gnutls_handshake(s->session);
-		if (rc == 0 && s->undecided) {
+		if (rc == 0) {
 			s->finished = true;
-			rc = verify_client(s->session);
+			rc = s->undecided ? verify_client(s->session) : 0;
 		}
 		if (rc == 0) {
 			s->reads_ahead = false;
@@ -374,7 +422,24 @@ nh_rc nh_tls_handshake(struct nh_tls_session *s, struct nh_err *err)
 	}
 }
 
-bool nh_tls_wants_write(const struct nh_tls_session *s) { return !s->pending && gnutls_record_get_direction(s->session) == 1; }
+nh_rc nh_tls_handshake(struct nh_tls_session *s, struct nh_err *err)
+{
+	nh_rc sent = send_flight(s), rc = NH_EAGAIN; /* what the last call could not */
+	if (sent == NH_OK) {
+		s->shaking = true;
+		s->asked = s->ahead.len > 0;
+		rc = shake(s, err);
+		s->shaking = false;
+		sent = send_flight(s);
+		if (rc != NH_OK && rc != NH_EAGAIN)
+			return rc; /* the alert is sent as far as the socket takes it */
+	}
+	if (sent == NH_ECLOSED)
+		return NH_FAIL(err, NH_ECLOSED, "TLS: the connection ended during the handshake");
+	return sent == NH_OK ? rc : NH_EAGAIN;
+}
+
+bool nh_tls_wants_write(const struct nh_tls_session *s) { return s->flight.len > 0 || (!s->pending && gnutls_record_get_direction(s->session) == 1); }
 bool nh_tls_is_pending(const struct nh_tls_session *s) { return s->pending; }
 
 void nh_tls_decide(struct nh_tls_session *s, nh_tls_verdict verdict)
@@ -440,6 +505,7 @@ void nh_tls_free(struct nh_tls_session *s)
 	if (s->session)
 		gnutls_deinit(s->session);
 	nh_buf_fini(&s->ahead);
+	nh_buf_fini(&s->flight);
 	nh_tls_unref(s->tls);
 	free(s);
 }

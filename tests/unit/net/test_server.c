@@ -143,6 +143,23 @@ static const struct nh_ws_handler ws_handler = {.max_message_bytes = 100000, .on
 
 static void handle_socket(struct nh_request *req, struct nh_response *res) { nh_response_upgrade(res, &ws_handler, nh_xcalloc(1, 16)); }
 
+static bool socket_at_once(struct nh_request *req, struct nh_response *res)
+{
+	handle_socket(req, res);
+	return true;
+}
+
+/* From memory where the query says so; nobody has asked who the peer is by then. */
+static bool maybe_at_once(struct nh_request *req, struct nh_response *res)
+{
+	if (!nh_slice_eq_str(req->query, "memory"))
+		return false;
+	nh_response_send(res, 200, "text/plain", req->worker || req->remote.len ? NH_LIT("too late") : NH_LIT("at once"));
+	return true;
+}
+
+static void handle_otherwise(struct nh_request *req, struct nh_response *res) { nh_response_send(res, 200, "text/plain", req->remote); }
+
 static const struct nh_route routes[] = {
 	{.method = NH_HTTP_GET, .path = "/echo/:name", .handle = handle_echo},
 	{.method = NH_HTTP_POST, .path = "/echo/:name", .handle = handle_echo, .body_max = 1000},
@@ -151,6 +168,9 @@ static const struct nh_route routes[] = {
 	{.method = NH_HTTP_GET, .path = "/nothing", .handle = handle_nothing},
 	{.method = NH_HTTP_GET, .path = "/socket", .handle = handle_socket},
 	{.method = NH_HTTP_GET, .path = "/socket-loop", .handle = handle_socket, .where = NH_ON_LOOP},
+	{.method = NH_HTTP_GET, .path = "/socket-at-once", .at_once = socket_at_once, .handle = handle_nothing},
+	{.method = NH_HTTP_GET, .path = "/maybe", .at_once = maybe_at_once, .handle = handle_otherwise},
+	{.method = NH_HTTP_GET, .path = "/maybe-loop", .at_once = maybe_at_once, .handle = handle_otherwise, .where = NH_ON_LOOP},
 	{.method = NH_HTTP_POST, .path = "/upload", .handle = handle_upload, .body = NH_BODY_STREAM, .body_max = 10000000, .sink = &sink},
 	{0},
 };
@@ -309,6 +329,10 @@ static void test_requests(void **state)
 		{"POST /echo/a HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", 400, NULL, "Connection: close"},
 		{"GET /nothing HTTP/1.1\r\nHost: x\r\n\r\n", 500, NULL, NULL},
 		{"GET /socket HTTP/1.1\r\nHost: x\r\n\r\n", 400, NULL, NULL},
+		{"GET /socket-at-once HTTP/1.1\r\nHost: x\r\n\r\n", 400, NULL, NULL},
+		{"GET /maybe?memory HTTP/1.1\r\nHost: x\r\n\r\n", 200, "at once", NULL},
+		{"GET /maybe HTTP/1.1\r\nHost: x\r\n\r\n", 200, "127.0.0.1", NULL},
+		{"GET /maybe-loop HTTP/1.1\r\nHost: x\r\n\r\n", 200, "127.0.0.1", NULL},
 	};
 	struct nh_tls *kinds[] = {NULL, client_tls};
 	NH_AUTO_BUF struct nh_buf headers = NH_BUF_INIT, body = NH_BUF_INIT;
@@ -445,12 +469,17 @@ static void test_client_certificates(void **state)
 	client_close(&c);
 }
 
+static void put_upgrade(struct nh_buf *request, const char *path)
+{
+	nh_buf_printf(request, "GET %s HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+			       "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n", path);
+}
+
 static void ws_open_client(struct client *c, struct nh_tls *tls, const char *path)
 {
 	NH_AUTO_BUF struct nh_buf headers = NH_BUF_INIT, body = NH_BUF_INIT, request = NH_BUF_INIT;
 	assert_int_equal(client_open(c, tls), NH_OK);
-	nh_buf_printf(&request, "GET %s HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
-				"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n", path);
+	put_upgrade(&request, path);
 	client_send(c, nh_buf_slice(&request));
 	assert_int_equal(client_response(c, true, &headers, &body), 101);
 	assert_non_null(strstr(nh_buf_cstr(&headers), "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
@@ -459,9 +488,9 @@ static void ws_open_client(struct client *c, struct nh_tls *tls, const char *pat
 
 static void test_websocket(void **state)
 {
-	static const char *const paths[] = {"/socket", "/socket-loop"};
+	static const char *const paths[] = {"/socket", "/socket-loop", "/socket-at-once"};
 	struct nh_tls *kinds[] = {NULL, known_tls};
-	for (size_t k = 0; k < 4; k++) {
+	for (size_t k = 0; k < 6; k++) {
 		struct client c;
 		int before = __atomic_load_n(&closed_sessions, __ATOMIC_SEQ_CST);
 		ws_open_client(&c, kinds[k % 2], paths[k / 2]);
@@ -482,6 +511,26 @@ static void test_websocket(void **state)
 		client_close(&c);
 		while (__atomic_load_n(&closed_sessions, __ATOMIC_SEQ_CST) == before)
 			sched_yield();
+	}
+}
+
+/* Who does not wait for the answer to his upgrade is answered all the same, wherever that is made. */
+static void test_frames_behind_the_upgrade(void **state)
+{
+	static const char *const paths[] = {"/socket", "/socket-loop", "/socket-at-once"};
+	struct nh_tls *kinds[] = {NULL, known_tls};
+	for (size_t k = 0; k < 6; k++) {
+		struct client c;
+		NH_AUTO_BUF struct nh_buf headers = NH_BUF_INIT, body = NH_BUF_INIT, all = NH_BUF_INIT;
+		assert_int_equal(client_open(&c, kinds[k % 2]), NH_OK);
+		put_upgrade(&all, paths[k / 2]);
+		nh_buf_put(&all, "\x81\x82\0\0\0\0" "hi" "\x81\x86\0\0\0\0" "work 1", 20);
+		client_send(&c, nh_buf_slice(&all));
+		assert_int_equal(client_response(&c, true, &headers, &body), 101);
+		ws_expect(&c, NH_WS_TEXT, "hello");
+		ws_expect(&c, NH_WS_TEXT, "hi");
+		ws_expect(&c, NH_WS_TEXT, "work 1 done");
+		client_close(&c);
 	}
 }
 
@@ -581,6 +630,7 @@ int main(void)
 		cmocka_unit_test(test_uploads),
 		cmocka_unit_test(test_client_certificates),
 		cmocka_unit_test(test_websocket),
+		cmocka_unit_test(test_frames_behind_the_upgrade),
 		cmocka_unit_test(test_websocket_faults),
 		cmocka_unit_test(test_post_to_a_connection_that_is_gone),
 		cmocka_unit_test(test_counters),

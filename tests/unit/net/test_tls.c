@@ -280,6 +280,100 @@ static void test_back_pressure(void **state)
 	}
 }
 
+/* The server's end on a socket that keeps what each call sent apart; the test carries bytes between it and the client's. */
+static void test_a_flight_is_one_piece(void **state)
+{
+	for (unsigned tls12 = 0; tls12 < 2; tls12++) {
+		struct pair p;
+		int link[2];
+		uint8_t bytes[8192];
+		unsigned pieces = 0;
+		pair_open(&p, (struct setting){.auth = NH_TLS_CLIENT_OPTIONAL, .with_cert = true, .verdict = NH_TLS_ACCEPT, .tls12 = tls12});
+		assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, link), 0);
+		nh_tls_free(p.server);
+		assert_int_equal(nh_tls_session_new(p.server_tls, link[0], NULL, &p.decision, &p.server, NULL), NH_OK);
+		for (unsigned turn = 0; turn < 20 && (p.server_rc == NH_EAGAIN || p.client_rc == NH_EAGAIN); turn++) {
+			if (p.client_rc == NH_EAGAIN)
+				p.client_rc = nh_tls_handshake(p.client, &p.client_err);
+			ssize_t n = recv(p.fds[0], bytes, sizeof bytes, 0);
+			if (n > 0)
+				assert_int_equal(send(link[1], bytes, (size_t)n, 0), n);
+			if (p.server_rc == NH_EAGAIN)
+				p.server_rc = nh_tls_handshake(p.server, &p.server_err);
+			for (; (n = recv(link[1], bytes, sizeof bytes, 0)) > 0; pieces++)
+				assert_int_equal(send(p.fds[0], bytes, (size_t)n, 0), n);
+		}
+		assert_int_equal(p.server_rc, NH_OK);
+		assert_int_equal(p.client_rc, NH_OK);
+		assert_int_equal(pieces, tls12 ? 2 : 1);
+		pair_close(&p);
+		close(link[0]);
+		close(link[1]);
+	}
+}
+
+/* A full socket: the flight waits for room, and arrives whole. */
+static void test_a_flight_that_does_not_fit(void **state)
+{
+	for (unsigned tls12 = 0; tls12 < 2; tls12++) {
+		struct pair p;
+		uint8_t junk[4096] = {0};
+		size_t filled = 0, emptied = 0;
+		pair_open(&p, (struct setting){.auth = NH_TLS_CLIENT_OPTIONAL, .with_cert = true, .verdict = NH_TLS_ACCEPT, .tls12 = tls12});
+		p.client_rc = nh_tls_handshake(p.client, &p.client_err);
+		for (ssize_t n; (n = send(p.fds[0], junk, sizeof junk, 0)) > 0;)
+			filled += (size_t)n;
+		for (unsigned i = 0; i < 3; i++) {
+			assert_int_equal(nh_tls_handshake(p.server, &p.server_err), NH_EAGAIN);
+			assert_true(nh_tls_wants_write(p.server));
+		}
+		while (emptied < filled) {
+			ssize_t n = recv(p.fds[1], junk, filled - emptied < sizeof junk ? filled - emptied : sizeof junk, 0);
+			assert_true(n > 0);
+			emptied += (size_t)n;
+		}
+		pair_shake(&p);
+		assert_int_equal(p.server_rc, NH_OK);
+		assert_int_equal(p.client_rc, NH_OK);
+		assert_false(nh_tls_wants_write(p.server));
+		pair_close(&p);
+	}
+}
+
+/* Nobody takes the flight any more: that is an end, and no fault of TLS. */
+static void test_a_flight_to_nobody(void **state)
+{
+	struct pair p;
+	pair_open(&p, (struct setting){.auth = NH_TLS_CLIENT_NONE});
+	p.client_rc = nh_tls_handshake(p.client, &p.client_err);
+	close(p.fds[1]);
+	p.fds[1] = -1;
+	assert_int_equal(nh_tls_handshake(p.server, &p.server_err), NH_ECLOSED);
+	pair_close(&p);
+}
+
+/* What was read before there was a session, from nothing to the whole hello. */
+static void test_fed_bytes(void **state)
+{
+	for (unsigned tls12 = 0; tls12 < 2; tls12++) {
+		for (size_t step = 0; step <= 5; step++) {
+			struct pair p;
+			uint8_t hello[4096];
+			pair_open(&p, (struct setting){.auth = NH_TLS_CLIENT_OPTIONAL, .with_cert = true, .verdict = NH_TLS_ACCEPT, .tls12 = tls12});
+			p.client_rc = nh_tls_handshake(p.client, &p.client_err);
+			ssize_t len = recv(p.fds[0], hello, sizeof hello, MSG_PEEK);
+			assert_true(len > 10);
+			ssize_t fed = step == 5 ? len : (ssize_t)step * 3;
+			assert_int_equal(recv(p.fds[0], hello, (size_t)fed, 0), fed);
+			nh_tls_feed(p.server, nh_slice_of(hello, (size_t)fed));
+			pair_shake(&p);
+			assert_int_equal(p.server_rc, NH_OK);
+			assert_int_equal(p.client_rc, NH_OK);
+			pair_close(&p);
+		}
+	}
+}
+
 static void test_pending_bytes_are_announced(void **state)
 {
 	struct pair p;
@@ -382,6 +476,10 @@ int main(void)
 		cmocka_unit_test(test_a_key_outside_that_does_not_sign),
 		cmocka_unit_test(test_a_suspended_decision),
 		cmocka_unit_test(test_back_pressure),
+		cmocka_unit_test(test_a_flight_is_one_piece),
+		cmocka_unit_test(test_a_flight_that_does_not_fit),
+		cmocka_unit_test(test_a_flight_to_nobody),
+		cmocka_unit_test(test_fed_bytes),
 		cmocka_unit_test(test_pending_bytes_are_announced),
 		cmocka_unit_test(test_ends),
 		cmocka_unit_test(test_not_tls),

@@ -96,6 +96,11 @@ struct nh_route {
 	nh_http_method method; /* GET serves HEAD too */
 	const char *path;      /* "/api/orgs/:org/keys/:name", "/files/" "*rest"; NULL ends the table */
 	void (*handle)(struct nh_request *req, struct nh_response *res);
+	/*
+	 * [loop] May be NULL. Asked before handle: true: the response is filled, from memory and without waiting; false: nothing was done, handle decides. request->remote is
+	 * not known here.
+	 */
+	bool (*at_once)(struct nh_request *req, struct nh_response *res);
 	nh_where where;
 	nh_body_mode body;
 	uint64_t body_max;     /* bytes; 0 = NH_BODY_DEFAULT_MAX */
