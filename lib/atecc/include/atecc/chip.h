@@ -5,9 +5,10 @@
  * the next. A reply that is a status where data was expected is an error, never data (trap 8). What is retried: wake, transport errors and 0xFF/0x11/0xEE of commands that change
  * nothing or can be looked up afterwards; 0x05 of GenKey three times; never 0x03, 0x0F or 0x01 (reference/nerveskey "3.4", better rule).
  *
- * Errors of every function below: NH_ENOTFOUND no chip answers wake · NH_EIO bus · NH_ETIMEOUT bus held by another process, or no answer within the command's time · NH_EPERM the chip refuses in its
+ * Errors of every function below: NH_EINVAL slot, length or key impossible, nothing was sent · NH_ENOTFOUND no chip answers wake · NH_EIO bus · NH_ETIMEOUT bus held by another process, or no answer within the command's time · NH_EPERM the chip refuses in its
  * present state or configuration (0x0F) · NH_EUNSUPPORTED the chip does not know the command or mode (0x03) · NH_EAUTH miscompare (0x01) · NH_EFORMAT garbled answers · NH_EINTERNAL chip fault (0x05, 0x07, 0x08).
  * Messages name bus, address, command, status in words. The status itself: nh_atecc_last_status.
+ * Inside of begin/end: after a command that failed for other reasons than a status, TempKey is gone (the chip was woken anew), and what needs it answers NH_EPERM.
  * thread: one at a time per chip.  source: reference/nerveskey "2.5", "3", "5"
  */
 #pragma once
@@ -56,8 +57,8 @@ nh_rc nh_atecc_lock_slot(struct nh_atecc *chip, unsigned slot, struct nh_err *er
 nh_rc nh_atecc_genkey(struct nh_atecc *chip, unsigned slot, uint8_t public_key[64], struct nh_err *err);        /* a new private key: the old one is gone */
 nh_rc nh_atecc_public_key(struct nh_atecc *chip, unsigned slot, uint8_t public_key[64], struct nh_err *err);
 nh_rc nh_atecc_sign(struct nh_atecc *chip, unsigned slot, const uint8_t digest[32], uint8_t signature[64], struct nh_err *err); /* Nonce 0x03 + Sign 0x80 in one transaction: every chip (trap 2) */
-nh_rc nh_atecc_ecdh(struct nh_atecc *chip, unsigned slot, const uint8_t peer[64], uint8_t shared[32], struct nh_err *err);
-nh_rc nh_atecc_verify(struct nh_atecc *chip, const uint8_t public_key[64], const uint8_t digest[32], const uint8_t signature[64], struct nh_err *err); /* in the chip; NH_EAUTH */
+nh_rc nh_atecc_ecdh(struct nh_atecc *chip, unsigned slot, const uint8_t peer[64], uint8_t shared[32], struct nh_err *err); /* NH_EINVAL: peer not on the curve */
+nh_rc nh_atecc_verify(struct nh_atecc *chip, const uint8_t public_key[64], const uint8_t digest[32], const uint8_t signature[64], struct nh_err *err); /* in the chip; NH_EAUTH, NH_EINVAL: key not on the curve */
 
 /* ---- the rest. source: "5.7", "5.8", "5.11", "5.12", "6.6" */
 nh_rc nh_atecc_random(struct nh_atecc *chip, uint8_t out[32], struct nh_err *err); /* NH_EPERM where the configuration is not locked: the chip would answer a fixed pattern */
