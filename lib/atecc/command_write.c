@@ -66,3 +66,11 @@ nh_rc nh_atecc_write_slot(struct nh_atecc *chip, unsigned slot, nh_slice bytes, 
 		return nh_atecc_fail(chip, NULL, err, NH_EINVAL, "%zu bytes for slot %u: expected a multiple of %u", bytes.len, slot, NH_ATECC_WORD);
 	return write_all(chip, NH_ATECC_ZONE_DATA, slot, bytes, !data_locked, err);
 }
+
+nh_rc nh_atecc_write_part(struct nh_atecc *chip, unsigned slot, unsigned byte, nh_slice bytes, struct nh_err *err)
+{
+	bool block = bytes.len == NH_ATECC_BLOCK, word = bytes.len == NH_ATECC_WORD;
+	if ((!block && !word) || byte % bytes.len || byte >= nh_atecc_slot_len(slot))
+		return nh_atecc_fail(chip, NULL, err, NH_EINVAL, "%zu bytes at %u of slot %u: expected a block of %u or a word of %u in its place", bytes.len, byte, slot, NH_ATECC_BLOCK, NH_ATECC_WORD);
+	return write_piece(chip, NH_ATECC_ZONE_DATA, slot, byte, bytes, err);
+}

@@ -47,6 +47,8 @@ nh_rc nh_atecc_write_config(struct nh_atecc *chip, const uint8_t config[NH_ATECC
 nh_rc nh_atecc_write_otp(struct nh_atecc *chip, const uint8_t otp[NH_ATECC_OTP_LEN], struct nh_err *err);
 /* bytes from the slot's begin, padded with zeros to whole 32-byte blocks where the data zone is unlocked (data_locked false), else blocks then words of exactly bytes (a multiple of 4). */
 nh_rc nh_atecc_write_slot(struct nh_atecc *chip, unsigned slot, nh_slice bytes, bool data_locked, struct nh_err *err);
+/* One command's worth of a slot: 32 bytes or 4, at a multiple of that. */
+nh_rc nh_atecc_write_part(struct nh_atecc *chip, unsigned slot, unsigned byte, nh_slice bytes, struct nh_err *err);
 
 /* ---- locks: irreversible. Never retried blindly: after a transport error the configuration is read to see whether the lock took. source: "5.6" */
 nh_rc nh_atecc_lock_config(struct nh_atecc *chip, uint16_t crc, struct nh_err *err);
