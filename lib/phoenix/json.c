@@ -1,7 +1,7 @@
 /*
  * JSON V2 (array of five) and JSON V1 (object) of channel messages. source: reference/device-protocol "3.1", "3.2"
  */
-#include "phoenix/phoenix.h"
+#include "phoenix_int.h"
 
 /* A ref in whatever type the peer chose. Absent counts as null. */
 static nh_rc take_ref(struct nh_arena *arena, const json_t *v, const char *what, struct nh_phoenix_ref *out, struct nh_err *err)
@@ -50,15 +50,20 @@ static nh_rc take_fields(struct nh_arena *arena, const struct fields *f, struct 
 	return NH_OK;
 }
 
+nh_rc phoenix_take_array(struct nh_arena *arena, const json_t *array, struct nh_phoenix_message *out, struct nh_err *err)
+{
+	if (!json_is_array(array) || json_array_size(array) < 5)
+		return NH_FAIL(err, NH_EFORMAT, "a message must be an array of five elements");
+	struct fields f = {json_array_get(array, 0), json_array_get(array, 1), json_array_get(array, 2), json_array_get(array, 3), json_array_get(array, 4)};
+	return take_fields(arena, &f, out, err);
+}
+
 static nh_rc decode_v2(struct nh_arena *arena, nh_slice frame, size_t max_bytes, struct nh_phoenix_message *out, struct nh_err *err)
 {
 	NH_AUTO_JSON json_t *root = NULL;
 	*out = (struct nh_phoenix_message){0};
 	NH_TRY(nh_json_parse(frame, max_bytes, &root, err));
-	if (!json_is_array(root) || json_array_size(root) < 5)
-		return NH_FAIL(err, NH_EFORMAT, "a message must be an array of five elements");
-	struct fields f = {json_array_get(root, 0), json_array_get(root, 1), json_array_get(root, 2), json_array_get(root, 3), json_array_get(root, 4)};
-	return take_fields(arena, &f, out, err);
+	return phoenix_take_array(arena, root, out, err);
 }
 
 static nh_rc decode_v1(struct nh_arena *arena, nh_slice frame, size_t max_bytes, struct nh_phoenix_message *out, struct nh_err *err)

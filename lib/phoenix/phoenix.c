@@ -1,5 +1,5 @@
 /*
- * The rules that are the same in every wire format: codec by version, refs, replies, what kind of frame it is. The formats are in json.c.
+ * The rules that are the same in every wire format: codec by version, refs, replies, what kind of frame it is. The formats are in json.c and msgpack.c.
  */
 #include "phoenix/phoenix.h"
 
@@ -11,6 +11,7 @@ static const struct {
 } versions[] = {
 	{1, 0, &nh_phoenix_json_v1},
 	{2, 0, &nh_phoenix_json_v2},
+	{3, 0, &nh_phoenix_msgpack},
 };
 
 const struct nh_phoenix_codec *nh_phoenix_codec_for_vsn(nh_slice vsn)

@@ -358,7 +358,7 @@ class WebSocketRules(ServerCase):
         for name, request, status, usable in [
             ("POST", good.replace(b"GET ", b"POST ", 1), 405, True), ("HEAD", good.replace(b"GET ", b"HEAD ", 1), 400, True),
             ("HTTP/1.0", good.replace(b"HTTP/1.1", b"HTTP/1.0", 1), 400, False), ("HTTP/2.0", good.replace(b"HTTP/1.1", b"HTTP/2.0", 1), 505, False),
-            ("vsn 3", upgrade_request(PATH.replace("2.0.0", "3.0.0"), self.identity()), 403, True), ("vsn x", upgrade_request(PATH.replace("2.0.0", "x"), self.identity()), 403, True),
+            ("vsn 4", upgrade_request(PATH.replace("2.0.0", "4.0.0"), self.identity()), 403, True), ("vsn x", upgrade_request(PATH.replace("2.0.0", "x"), self.identity()), 403, True),
             ("vsn twice escaped wrongly", upgrade_request(PATH + "&vsn=%zz", self.identity()), 101, None), ("broken vsn", upgrade_request("/device-socket/websocket?vsn=%zz", self.identity()), 403, True),
             ("no identity", upgrade_request(PATH), 401, True), ("another path", upgrade_request("/device-socket/websocket/x", self.identity()), 404, True),
             ("the users' socket", upgrade_request("/socket/websocket?vsn=2.0.0", self.identity()), 404, True),

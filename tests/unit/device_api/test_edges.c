@@ -97,7 +97,7 @@ static void test_refusals(void **state)
 	expect(&s, "/device-socket/websocket", upgrade, 401, nh_buf_cstr(&header), reason);
 	/* A secret that does not fit says nothing about why. */
 	expect(&s, "/device-socket/websocket?vsn=2.0.0", nh_buf_cstr(&secret), 401, NULL, "");
-	expect(&s, "/device-socket/websocket?vsn=3.0.0", nh_buf_cstr(&secret), 403, NULL, "");
+	expect(&s, "/device-socket/websocket?vsn=4.0.0", nh_buf_cstr(&secret), 403, NULL, "");
 	expect(&s, "/device-socket/websocket?vsn=%zz", nh_buf_cstr(&secret), 403, NULL, "");
 	expect(&s, "/status/alive", "", 200, NULL, "Hello, Friend!");
 	expect(&s, "/nothing", "", 404, NULL, NULL);

@@ -53,12 +53,13 @@ struct nh_phoenix_codec {
 };
 
 /*
- * nh_phoenix_codec_for_vsn - by the vsn query parameter: empty → "1.0.0"; 1.0.x JSON V1, 2.0.x JSON V2. NULL: unsupported or not a semantic version; answer 403.
+ * nh_phoenix_codec_for_vsn - by the vsn query parameter: empty → "1.0.0"; 1.0.x JSON V1, 2.0.x JSON V2, 3.0.x MessagePack. NULL: unsupported or not a semantic version; answer 403.
  * source: reference/device-protocol "2.3"
  */
 const struct nh_phoenix_codec *nh_phoenix_codec_for_vsn(nh_slice vsn);
 extern const struct nh_phoenix_codec nh_phoenix_json_v1;
 extern const struct nh_phoenix_codec nh_phoenix_json_v2;
+extern const struct nh_phoenix_codec nh_phoenix_msgpack;
 
 /* Server side. response: borrowed, NULL = {}. status "ok" or "error". */
 void nh_phoenix_put_reply(const struct nh_phoenix_codec *codec, struct nh_buf *out, const struct nh_phoenix_message *request, struct nh_phoenix_ref join_ref,
