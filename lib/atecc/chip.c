@@ -78,7 +78,7 @@ static const struct {
 
 nh_rc nh_atecc_fail(const struct nh_atecc *chip, const struct nh_atecc_command *c, struct nh_err *err, nh_rc rc, const char *fmt, ...)
 {
-	char text[256];
+	char text[384];
 	va_list ap;
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof text, fmt, ap);
@@ -174,9 +174,12 @@ static nh_rc wake(struct nh_atecc *chip, struct nh_err *err)
 	}
 	if (rc != NH_EAGAIN)
 		return nh_atecc_fail(chip, NULL, err, rc, "%s", seen.msg);
+	NH_AUTO_BUF struct nh_buf hint = NH_BUF_MAX(192);
+	if (chip->transport.ops->hint)
+		chip->transport.ops->hint(chip->transport.ctx, &hint);
 	return nh_atecc_fail(chip, NULL, err, NH_ENOTFOUND,
-			     "no answer to wake. Check the wiring, that the bus runs at 100 kHz (not 400), and the address: blank parts and NervesKeys have 0x%02x, Trust&Go parts 0x%02x",
-			     NH_ATECC_ADDRESS, NH_ATECC_ADDRESS_TNG);
+			     "no answer to wake. Check the wiring, that the bus runs at 100 kHz (not 400), and the address: blank parts and NervesKeys have 0x%02x, Trust&Go parts 0x%02x.%s",
+			     NH_ATECC_ADDRESS, NH_ATECC_ADDRESS_TNG, nh_buf_cstr(&hint));
 }
 
 nh_rc nh_atecc_begin(struct nh_atecc *chip, struct nh_err *err)
