@@ -14,6 +14,9 @@
 
 /* Slots. */
 #define NH_NERVESKEY_KEY_SLOT 0u
+#define NH_NERVESKEY_ACTIVATION_SLOT 1u /* volatile layout */
+#define NH_NERVESKEY_ENCRYPTION_SLOT 2u /* volatile layout */
+#define NH_NERVESKEY_LATCH_KEY_LEN 16u  /* bytes of either key */
 #define NH_NERVESKEY_AUX_DEVICE_CERT_SLOT 9u
 #define NH_NERVESKEY_DEVICE_CERT_SLOT 10u
 #define NH_NERVESKEY_SIGNER_KEY_SLOT 11u

@@ -30,6 +30,7 @@ struct nh_nerveskey_info {
 	bool has_otp;                 /* data zone locked and the magic there */
 	struct nh_nerveskey_otp otp;
 	char manufacturer_serial[NH_NERVESKEY_SERIAL_MAX + 1]; /* OTP's; Trust&Go: hex of the chip's serial; empty where not provisioned */
+	char mac[13];                 /* Trust&Go: EUI-48 in 12 hex digits; else empty */
 	char default_serial[16];
 	bool has_public_key;
 	uint8_t public_key[NH_P256_PUBLIC_LEN];
@@ -37,11 +38,14 @@ struct nh_nerveskey_info {
 	bool latch_known, latch;      /* volatile */
 };
 nh_rc nh_nerveskey_info_read(struct nh_nerveskey *key, struct nh_nerveskey_info *out, struct nh_err *err);
-/* NH_OK with *provisioned; the reference's question: is the data zone locked? */
+/* NH_OK with *provisioned; the reference's question: is the data zone locked? Works on any ATECC chip. */
 nh_rc nh_nerveskey_provisioned(struct nh_nerveskey *key, bool *provisioned, struct nh_err *err);
 
-/* The certificates, rebuilt and with verified signatures. Appends DER. Both kinds of layout; AUX of none: NH_ENOTFOUND. NH_EAUTH: a signature does not verify: the message says which input is
- * inconsistent. NH_EPERM: not provisioned. */
+/*
+ * The certificates, rebuilt and with verified signatures. Appends DER. Both kinds of layout; AUX of none: NH_ENOTFOUND. NH_EAUTH: a signature does not verify: the message says which input is
+ * inconsistent. NH_EPERM: not provisioned, or no NervesKey, or its key waits for the latch. NH_EFORMAT: a slot holds something else. The certificate of a Trust&Go signer is not self-signed: it is
+ * rebuilt, and verifying it with the root's key (nh_nerveskey_certificate_check) is the caller's business.
+ */
 nh_rc nh_nerveskey_device_certificate(struct nh_nerveskey *key, nh_nerveskey_pair pair, struct nh_buf *der, struct nh_err *err);
 nh_rc nh_nerveskey_signer_certificate(struct nh_nerveskey *key, nh_nerveskey_pair pair, struct nh_buf *der, struct nh_err *err);
 /* The device's key, by GenKey(public). */
@@ -56,9 +60,10 @@ nh_rc nh_nerveskey_jwt(struct nh_nerveskey *key, nh_slice payload_json, struct n
 
 /* ---- settings (nerveskey/settings.h has the terms). source: "10" */
 #define NH_NERVESKEY_SETTINGS_MAX 524u
-/* The raw bytes: all that the chip's kind has room for (524, Trust&Go 416). */
+/* The raw bytes: all that the chip's kind has room for (524, Trust&Go 416). NH_EPERM: not provisioned, or no NervesKey. */
 nh_rc nh_nerveskey_settings_read(struct nh_nerveskey *key, struct nh_buf *out, struct nh_err *err);
-/* Padded with zeros to the room. NH_ETOOBIG before anything is written. Written back to front, so that an interrupted write leaves the old begin or an undecodable one, and read back. */
+/* Padded with zeros to the room. NH_ETOOBIG before anything is written. Only what changes is written, and so that an interrupted write leaves the old settings, the new ones or undecodable bytes; then
+ * read back (NH_EIO). NH_EPERM: not provisioned, or no NervesKey. */
 nh_rc nh_nerveskey_settings_write(struct nh_nerveskey *key, nh_slice bytes, struct nh_err *err);
 
 /* ---- provisioning. source: "6.3", "6.4", "6.6" */
@@ -69,8 +74,8 @@ struct nh_nerveskey_order {
 	nh_slice signer_der;
 	const struct nh_p256_key *signer_key;
 	const uint8_t *activation_key, *encryption_key; /* 16 bytes each: volatile layout (608 only); both or none */
-	const struct nh_clock *clock;
-	const struct nh_rng *rng;     /* of the certificate's signature */
+	const struct nh_clock *clock; /* NULL: the system's */
+	const struct nh_rng *rng;     /* of the certificate's signature; NULL: the system's */
 };
 typedef enum nh_nerveskey_step {
 	NH_NERVESKEY_STEP_CHECK,        /* chip state, input, both certificates rebuilt in memory with a throw-away key */
@@ -88,6 +93,7 @@ const char *nh_nerveskey_step_name(nh_nerveskey_step step); /* "config-lock" */
 
 struct nh_nerveskey_plan {
 	struct nh_nerveskey_info info;   /* the chip as it was found */
+	nh_nerveskey_kind kind;          /* as ordered: REGULAR or VOLATILE */
 	bool needed[NH_NERVESKEY_STEPS]; /* what provisioning would do; resuming skips what is done */
 	uint8_t config[NH_ATECC_CONFIG_LEN]; /* as it will be locked */
 	uint8_t otp[NH_ATECC_OTP_LEN];
@@ -114,8 +120,12 @@ void nh_nerveskey_receipt_fini(struct nh_nerveskey_receipt *r);
  */
 nh_rc nh_nerveskey_provision(struct nh_nerveskey *key, const struct nh_nerveskey_order *order, void (*on_step)(void *ctx, nh_nerveskey_step step), void *ctx,
                              struct nh_nerveskey_receipt *out, struct nh_err *err);
-/* nh_nerveskey_repair - the missing slot locks of a chip whose data is locked, after checking that its certificates verify. NH_ECONFLICT: nothing to repair. */
+/* nh_nerveskey_repair - all that needs no order: the missing slot locks of a chip whose data is locked, after checking that its certificates verify. NH_ECONFLICT: nothing to repair. */
 nh_rc nh_nerveskey_repair(struct nh_nerveskey *key, struct nh_err *err);
-/* A second device certificate by another signer, for the same key; can be repeated. The order's serial, board name and user data are not used. */
+/*
+ * A second device certificate by another signer, for the same key; can be repeated. The order's serial, board name and user data are not used. NH_EINVAL: the order; NH_EPERM: not provisioned;
+ * NH_EUNSUPPORTED: Trust&Go.
+ */
 nh_rc nh_nerveskey_provision_aux(struct nh_nerveskey *key, const struct nh_nerveskey_order *order, struct nh_err *err);
+/* The same slots filled with zeros. NH_EPERM, NH_EUNSUPPORTED. */
 nh_rc nh_nerveskey_clear_aux(struct nh_nerveskey *key, struct nh_err *err);
