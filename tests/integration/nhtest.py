@@ -19,6 +19,7 @@ import unittest
 import uuid
 from pathlib import Path
 
+import msgpack
 import websockets
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -214,11 +215,29 @@ def nh1_headers(key, secret, identifier, at=None, alg="NH1-HMAC-sha256-1000-32",
     return {"x-nh-alg": alg, "x-nh-key": key, "x-nh-time": str(at), "x-nh-signature": token.decode()}
 
 
+def pack_v1(message):
+    return json.dumps(dict(zip(("ref", "topic", "event", "payload"), message[1:])))
+
+
+def unpack_v1(frame):
+    message = json.loads(frame)
+    return [message.get("join_ref"), message["ref"], message["topic"], message["event"], message["payload"]]
+
+
+# The wire formats of the device socket by the version that asks for them: how [join_ref, ref, topic, event, payload] travels.
+FORMATS = {
+    "1.0.0": (pack_v1, unpack_v1),
+    "2.0.0": (json.dumps, json.loads),
+    "3.0.0": (msgpack.packb, msgpack.unpackb),
+}
+
+
 class Device:
-    """A device written from the protocol reference: Phoenix V2 JSON over TLS WebSocket. Use inside `async with`."""
+    """A device written from the protocol reference: Phoenix messages over a TLS WebSocket. Use inside `async with`."""
 
     def __init__(self, server, cert=None, key=None, headers=None, path="/socket/websocket?vsn=2.0.0", tls=None):
         self.server, self.cert, self.key, self.headers, self.path, self.tls = server, cert, key, headers, path, tls
+        self.pack, self.unpack = FORMATS[path.rpartition("vsn=")[2]]
         self.ref = 0
         self.seen = []
 
@@ -238,11 +257,11 @@ class Device:
 
     async def send(self, event, payload, topic="device", join_ref=None):
         self.ref += 1
-        await self.socket.send(json.dumps([join_ref, str(self.ref), topic, event, payload]))
+        await self.socket.send(self.pack([join_ref, str(self.ref), topic, event, payload]))
         return str(self.ref)
 
     async def receive(self):
-        return json.loads(await asyncio.wait_for(self.socket.recv(), DEADLINE))
+        return self.unpack(await asyncio.wait_for(self.socket.recv(), DEADLINE))
 
     async def reply(self, ref):
         while True:
@@ -268,7 +287,7 @@ class Device:
                    "nerves_fw_platform": firmware["platform"], "nerves_fw_architecture": firmware["architecture"],
                    "device_api_version": "2.3.0", "fwup_version": "1.10.1", "meta": {"firmware_validated": True, "firmware_auto_revert_detected": False},
                    **extra}
-        await self.socket.send(json.dumps([ref, ref, "device", "phx_join", payload]))
+        await self.socket.send(self.pack([ref, ref, "device", "phx_join", payload]))
         return await self.reply(ref)
 
     async def closed(self):

@@ -10,7 +10,7 @@ import urllib.parse
 
 import websockets
 
-from nhtest import Device, ServerCase, nh1_headers, pem64
+from nhtest import FORMATS, Device, ServerCase, nh1_headers, pem64
 
 
 def download(server, url, headers=None, method="GET"):
@@ -186,15 +186,20 @@ class DeviceCase(ServerCase):
         self.assertEqual(self.server.http("GET", "/status/alive").status, 200)
 
     def test_update_by_deployment_group(self):
-        """The whole rollout as one device sees it: offer, download in pieces, reports, reboot into the new firmware."""
-        self.create_device("ota-1", tags=["ota"])
-        pair = self.pki.device("ota-1", "factory")
+        """The whole rollout as one device sees it: offer, download in pieces, reports, reboot into the new firmware. In each wire format."""
         self.server.api("POST", f"{self.product_path}/deployments",
                         {"name": "ota", "firmware": self.fw2["uuid"], "conditions": {"version": "< 1.1.0", "tags": ["ota"]}}, expect=201)
         self.server.api("PUT", f"{self.product_path}/deployments/ota", {"deployment": {"state": "on"}})
+        for version in FORMATS:
+            with self.subTest(version=version):
+                self.check_update(f"ota-{version}", f"/socket/websocket?vsn={version}")
+
+    def check_update(self, name, path):
+        self.create_device(name, tags=["ota"])
+        pair = self.pki.device(name, "factory")
 
         async def scenario():
-            async with Device(self.server, *pair) as device:
+            async with Device(self.server, *pair, path=path) as device:
                 await device.join(self.fw1)
                 update = await device.event("update")
                 self.assertTrue(update["update_available"])
@@ -208,14 +213,14 @@ class DeviceCase(ServerCase):
                 await device.send("fwup_progress", {"stage": "updating", "value": 50})
                 await device.send("fwup_progress", {"stage": "updating", "value": 100})
                 await device.send("status_update", {"status": "completed"})
-            async with Device(self.server, *pair) as device:
+            async with Device(self.server, *pair, path=path) as device:
                 await device.join(self.fw2)
                 ref = await device.send("heartbeat", {}, topic="phoenix")
                 await device.reply(ref)
                 self.assertFalse([m for m in device.seen if m[3] == "update"], "an updated device is offered nothing")
 
         asyncio.run(scenario())
-        self.assertEqual(self.device("ota-1")["version"], "1.1.0")
+        self.assertEqual(self.device(name)["version"], "1.1.0")
 
     def check_download(self, update):
         url, size = update["firmware_url"], update["size"]
