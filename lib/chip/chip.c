@@ -104,7 +104,7 @@ void nh_chip_go_idle(struct nh_chip *chip)
 void nh_chip_power_cycle(struct nh_chip *chip)
 {
 	go_asleep(chip);
-	chip->latch = false;
+	chip->latch = chip->boot_forbidden = false;
 }
 
 void nh_chip_new(const struct nh_chip_config *config, const struct nh_chip_state *state, struct nh_chip **out)

@@ -1,5 +1,5 @@
 /*
- * Info: revision, keys, TempKey, the latch.
+ * Info: revision, keys, TempKey, the latch. And the two commands that only answer: SelfTest, Pause.
  * source: reference/nerveskey "5.8", "6.6"
  */
 #include "internal.h"
@@ -68,4 +68,18 @@ uint8_t nh_chip_run_info(struct nh_chip *chip, const struct nh_atecc_packet *in,
 	default:
 		return NH_ATECC_PARSE_ERROR;
 	}
+}
+
+/* One bit for each engine that fails, so nothing here ever does. */
+uint8_t nh_chip_run_self_test(struct nh_chip *chip, const struct nh_atecc_packet *in, struct nh_chip_reply *out)
+{
+	return in->param2 == 0 ? NH_ATECC_SUCCESS : NH_ATECC_PARSE_ERROR;
+}
+
+/* Chips of one bus whose selector is another one go to rest without an answer. */
+uint8_t nh_chip_run_pause(struct nh_chip *chip, const struct nh_atecc_packet *in, struct nh_chip_reply *out)
+{
+	if (chip->state.config[CFG_SELECTOR] != in->param1)
+		nh_chip_go_idle(chip);
+	return NH_ATECC_SUCCESS;
 }

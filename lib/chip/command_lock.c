@@ -68,3 +68,36 @@ uint8_t nh_chip_run_lock(struct nh_chip *chip, const struct nh_atecc_packet *in,
 		return NH_ATECC_PARSE_ERROR;
 	}
 }
+
+/* ---- UpdateExtra and Counter */
+
+#define COUNTER_INCREMENT 0x01u
+
+/* Each of the two bytes is written once in a life. */
+uint8_t nh_chip_run_update_extra(struct nh_chip *chip, const struct nh_atecc_packet *in, struct nh_chip_reply *out)
+{
+	unsigned at = CFG_USER_EXTRA + in->param1;
+	uint8_t value = (uint8_t)in->param2;
+	if (in->param2 > 0xFF)
+		return NH_ATECC_PARSE_ERROR;
+	if (chip->state.config[at] != 0)
+		return NH_ATECC_EXECUTION_ERROR;
+	nh_chip_store(chip, chip->state.config + at, &value, 1);
+	return NH_ATECC_SUCCESS;
+}
+
+uint8_t nh_chip_run_counter(struct nh_chip *chip, const struct nh_atecc_packet *in, struct nh_chip_reply *out)
+{
+	if (in->param2 > 1)
+		return NH_ATECC_PARSE_ERROR;
+	uint32_t value = nh_chip_counter_get(chip, in->param2);
+	if ((in->param1 & COUNTER_INCREMENT) != 0) {
+		if (!nh_chip_config_locked(chip) || value >= COUNTER_MAX)
+			return NH_ATECC_EXECUTION_ERROR;
+		nh_chip_counter_set(chip, in->param2, ++value);
+	}
+	for (unsigned i = 0; i < 4; i++)
+		out->bytes[i] = (uint8_t)(value >> 8 * i);
+	out->len = 4;
+	return NH_ATECC_SUCCESS;
+}

@@ -9,6 +9,8 @@
 #define MODE_ENCRYPTED 0x40u
 #define MAC_LEN 32u
 #define OTP_MODE_CONSUMPTION 0x55u
+#define VALIDATED 0x50u /* upper half of the first byte of a public key that has to be validated */
+#define INVALIDATED 0xA0u
 
 /* WriteConfig of a slot that Write may use. source: reference/nerveskey "4.3" */
 #define RULE_ALWAYS 0u
@@ -63,12 +65,6 @@ static bool place_find(struct nh_chip *chip, const struct nh_atecc_packet *in, s
 	}
 }
 
-/* TempKey as a session key: a random nonce that GenDig has mixed with the key of slot `key`. */
-static bool session_with(const struct nh_chip *chip, unsigned key)
-{
-	return chip->temp.valid && chip->temp.gen_dig && !chip->temp.from_input && !chip->temp.no_mac && chip->temp.key_id == key;
-}
-
 /* ---- Read */
 
 static uint8_t read_slot(struct nh_chip *chip, const struct place *place, struct nh_chip_reply *out)
@@ -77,10 +73,12 @@ static uint8_t read_slot(struct nh_chip *chip, const struct place *place, struct
 	bool secret = (slot & SLOT_SECRET) != 0, encrypted = (slot & SLOT_ENCRYPT_READ) != 0;
 	if ((nh_chip_key_config(chip, place->slot) & KEY_PRIVATE) != 0 || secret != encrypted)
 		return NH_ATECC_EXECUTION_ERROR;
-	if (secret && (place->len != NH_ATECC_BLOCK || !session_with(chip, SLOT_READ_KEY(slot))))
+	if (secret && (place->len != NH_ATECC_BLOCK || !nh_chip_session_with(chip, SLOT_READ_KEY(slot))))
 		return NH_ATECC_EXECUTION_ERROR;
 	memcpy(out->bytes, place->at, place->held);
 	out->len = place->len;
+	if (place->byte == 0 && nh_chip_is_public_slot(chip, place->slot) && (nh_chip_key_config(chip, place->slot) & KEY_PUB_INFO) != 0)
+		out->bytes[0] = (uint8_t)((out->bytes[0] & 0x0F) | ((chip->state.key_validated >> place->slot & 1) != 0 ? VALIDATED : INVALIDATED));
 	if (secret) {
 		nh_chip_xor(out->bytes, chip->temp.value, NH_ATECC_BLOCK);
 		nh_chip_register_clear(&chip->temp);
@@ -192,7 +190,7 @@ static uint8_t write_slot(struct nh_chip *chip, const struct nh_atecc_packet *in
 		slot_store(chip, place, in->data.ptr);
 		return NH_ATECC_SUCCESS;
 	}
-	if ((SLOT_WRITE_RULE(slot) & RULE_ENCRYPT) == 0 || !session_with(chip, SLOT_WRITE_KEY(slot)))
+	if ((SLOT_WRITE_RULE(slot) & RULE_ENCRYPT) == 0 || !nh_chip_session_with(chip, SLOT_WRITE_KEY(slot)))
 		return NH_ATECC_EXECUTION_ERROR;
 	uint8_t status = decrypt(chip, in, plain);
 	if (status == NH_ATECC_SUCCESS)

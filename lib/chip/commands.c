@@ -19,6 +19,22 @@ static const struct nh_chip_command commands[] = {
 	{NH_ATECC_RANDOM, ON_ALL, 0x01, 0x01, {0}, 23, SAME(23), nh_chip_run_random},
 	{NH_ATECC_SIGN, ON_ALL, 0xC1, 0xE1, {0}, 60, {115, 220, 665}, nh_chip_run_sign},
 	{NH_ATECC_INFO, ON_ALL, 0x07, 0x07, {0}, 2, SAME(5), nh_chip_run_info},
+	{NH_ATECC_VERIFY, ON_ALL, 0x07, 0xA7, {64, 128, 83}, 72, {105, 295, 1085}, nh_chip_run_verify},
+	{NH_ATECC_ECDH, ON_ALL, 0x00, 0x0F, {64}, 58, {75, 172, 531}, nh_chip_run_ecdh},
+	{NH_ATECC_SHA, ON_ALL, 0x07, 0xC7, {ANY_LENGTH}, 9, {36, 42, 75}, nh_chip_run_sha},
+	{NH_ATECC_MAC, ON_ALL, 0x77, 0x77, {0, 32}, 14, SAME(55), nh_chip_run_mac},
+	{NH_ATECC_CHECK_MAC, ON_ALL, 0x27, 0x27, {77}, 13, SAME(40), nh_chip_run_check_mac},
+	{NH_ATECC_GENDIG, ON_ALL, 0x03, 0x07, {0, 4, 32}, 11, {25, 35, 35}, nh_chip_run_gendig},
+	{NH_ATECC_DERIVE_KEY, ON_ALL, 0x04, 0x04, {0, 32}, 50, SAME(50), nh_chip_run_derive_key},
+	{NH_ATECC_PRIV_WRITE, ON_ALL, 0x40, 0x40, {68}, 48, SAME(50), nh_chip_run_priv_write},
+	{NH_ATECC_COUNTER, ON_ALL, 0x01, 0x01, {0}, 20, SAME(25), nh_chip_run_counter},
+	{NH_ATECC_UPDATE_EXTRA, ON_ALL, 0x01, 0x01, {0}, 10, SAME(10), nh_chip_run_update_extra},
+	{NH_ATECC_HMAC, ON_508A, 0x74, 0, {0}, 23, SAME(0), nh_chip_run_hmac},
+	{PAUSE, ON_508A, 0xFF, 0, {0}, 3, SAME(0), nh_chip_run_pause},
+	{NH_ATECC_AES, ON_608, 0, 0xC3, {16, 32}, 0, SAME(27), nh_chip_run_aes},
+	{NH_ATECC_KDF, ON_608, 0, 0x7F, {ANY_LENGTH}, 0, SAME(165), nh_chip_run_kdf},
+	{NH_ATECC_SECURE_BOOT, ON_608, 0, 0xC7, {32, 96}, 0, {80, 160, 480}, nh_chip_run_secure_boot},
+	{NH_ATECC_SELF_TEST, ON_608, 0, 0x3F, {0}, 0, {250, 625, 2324}, nh_chip_run_self_test},
 };
 
 const struct nh_chip_command *nh_chip_command_find(const struct nh_chip *chip, uint8_t opcode)

@@ -92,6 +92,7 @@ struct nh_chip {
 	/* until power fails */
 	uint8_t address;
 	bool latch;
+	bool boot_forbidden; /* SecureBoot was told to do no more */
 	/* until sleep */
 	nh_chip_power power;
 	struct nh_chip_register temp, digest, alternate;
@@ -189,8 +190,20 @@ void nh_chip_store(struct nh_chip *chip, void *to, const void *from, size_t len)
 /* The private key of a slot; false where none is valid. Wipe it. */
 bool nh_chip_key_load(const struct nh_chip *chip, unsigned slot, struct nh_p256_key *out);
 void nh_chip_key_store(struct nh_chip *chip, unsigned slot, const uint8_t scalar[32]);
+/* TempKey as a session key: a random nonce that GenDig has mixed with the key of slot `key`. */
+bool nh_chip_session_with(const struct nh_chip *chip, unsigned key);
 /* Public key in the padded form of a slot, 4 ‖ X ‖ 4 ‖ Y. */
 void nh_chip_public_load(const struct nh_chip *chip, unsigned slot, uint8_t public_key[64]);
+
+/* ---- io_protection.c: the 608's key between it and its host */
+const uint8_t *nh_chip_io_key(const struct nh_chip *chip); /* 32 bytes; NULL where ChipOptions do not enable it */
+/* May a secret be put out? protection: two bits of ChipOptions: 0 as one likes, 1 encrypted, else never. */
+bool nh_chip_io_output_allowed(const struct nh_chip *chip, unsigned protection, bool encrypted);
+void nh_chip_io_encrypt(struct nh_chip *chip, struct nh_chip_reply *out); /* in place, 32 or 64 bytes; the nonce is appended. Needs the key. */
+
+/* ---- command_aes.c: the engine, for KDF */
+bool nh_chip_aes_enabled(const struct nh_chip *chip);
+void nh_chip_aes_block(const uint8_t key[16], bool decrypt, const uint8_t in[16], uint8_t out[16]);
 
 /* ---- digest.c */
 struct nh_chip_message {

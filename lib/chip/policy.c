@@ -150,3 +150,8 @@ void nh_chip_public_load(const struct nh_chip *chip, unsigned slot, uint8_t publ
 	memcpy(public_key, chip->state.slots[slot] + 4, NH_P256_LEN);
 	memcpy(public_key + NH_P256_LEN, chip->state.slots[slot] + 40, NH_P256_LEN);
 }
+
+bool nh_chip_session_with(const struct nh_chip *chip, unsigned key)
+{
+	return chip->temp.valid && chip->temp.gen_dig && !chip->temp.from_input && !chip->temp.no_mac && chip->temp.key_id == key;
+}
