@@ -234,9 +234,11 @@ static struct nh_link_config link_config(struct device *d, const struct nh_link_
 					.heartbeat_ms = c->heartbeat_ms,
 					.fwup_version = nh_machine_fwup_version(d->machine),
 					.download_bytes_per_s = d->bad.slow ? c->script.slow_bytes_per_s : c->download_bytes_per_s};
-	if (d->view.by_secret) {
+	if (d->view.identity == NH_FLEET_SECRET) {
 		config.secret_key = c->secret_key;
 		config.secret = c->secret;
+	} else if (d->view.identity == NH_FLEET_NERVESKEY) {
+		config.nerveskey = d->nerveskey;
 	} else {
 		config.cert_pem = nh_buf_slice(&d->cert_pem);
 		config.key_pem = nh_buf_slice(&d->key_pem);
@@ -374,13 +376,13 @@ static void draw_misbehaviour(struct device *d, const char *name)
 	d->bad.skew_us = skewed ? (behind ? -1 : 1) * c->script.skew_s * NH_US_PER_S : 0;
 }
 
-void device_init(struct device *d, struct nh_fleet *fleet, struct nh_loop *loop, const char *name, bool by_secret)
+void device_init(struct device *d, struct nh_fleet *fleet, struct nh_loop *loop, const char *name, nh_fleet_identity identity)
 {
 	d->fleet = fleet;
 	d->loop = loop;
 	d->clock = (struct nh_clock){skewed_now, d};
 	snprintf(d->view.name, sizeof d->view.name, "%s", name);
-	d->view.by_secret = by_secret;
+	d->view.identity = identity;
 	pthread_mutex_init(&d->lock, NULL);
 	NH_AUTO_BUF struct nh_buf path = NH_BUF_INIT;
 	nh_buf_printf(&path, "%s/%s.disk", fleet->config.dir, name);

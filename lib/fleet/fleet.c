@@ -14,6 +14,12 @@ static const char *const outcomes[] = {"pending", "updated", "rolled back", "fai
 const char *nh_fleet_phase_name(nh_fleet_phase phase) { return phases[phase]; }
 const char *nh_fleet_outcome_name(nh_fleet_outcome outcome) { return outcomes[outcome]; }
 
+const char *nh_fleet_identity_name(nh_fleet_identity identity)
+{
+	static const char *const names[] = {"certificate", "secret", "nerveskey"};
+	return names[identity];
+}
+
 static void name_of(char out[64], const struct nh_fleet_config *c, const char *kind, unsigned i, unsigned of)
 {
 	snprintf(out, 64, of > 99 ? "%s%s-%05u" : "%s%s-%02u", c->prefix ? c->prefix : "", kind, i + 1);
@@ -21,13 +27,27 @@ static void name_of(char out[64], const struct nh_fleet_config *c, const char *k
 
 static nh_rc check(const struct nh_fleet_config *c, struct nh_err *err)
 {
-	if (c->certificates + c->secrets == 0)
-		return NH_FAIL(err, NH_EINVAL, "a fleet needs devices: --certificates or --secrets");
+	if (c->certificates + c->secrets + c->nerveskey_count == 0)
+		return NH_FAIL(err, NH_EINVAL, "a fleet needs devices: --certificates, --secrets or --nerveskey");
 	if (c->certificates && (!c->device_ca_pem.len || !c->device_ca_key_pem.len))
 		return NH_FAIL(err, NH_EINVAL, "devices with certificates need a device CA that signs them: --device-ca and --device-ca-key");
 	if (c->secrets && (!c->secret_key || !c->secret))
 		return NH_FAIL(err, NH_EINVAL, "devices with a shared secret need --secret-key and --secret");
 	return nh_dir_make(c->dir, 0700, err);
+}
+
+/* Devices of one kind, from number `first` of the fleet on. */
+static void add(struct nh_fleet *fleet, size_t first, nh_fleet_identity identity, const char *kind, size_t count)
+{
+	const struct nh_fleet_config *c = &fleet->config;
+	for (size_t i = 0; i < count; i++) {
+		struct device *d = &fleet->devices[first + i];
+		char name[64];
+		name_of(name, c, kind, (unsigned)i, (unsigned)count);
+		device_init(d, fleet, c->loops[(first + i) % c->loop_count], name, identity);
+		if (identity == NH_FLEET_NERVESKEY)
+			d->nerveskey = c->nerveskeys[i];
+	}
 }
 
 nh_rc nh_fleet_new(const struct nh_fleet_config *config, struct nh_fleet **out, struct nh_err *err)
@@ -36,19 +56,13 @@ nh_rc nh_fleet_new(const struct nh_fleet_config *config, struct nh_fleet **out, 
 	NH_TRY(check(config, err));
 	struct nh_fleet *fleet = nh_xcalloc(1, sizeof *fleet);
 	fleet->config = *config;
-	fleet->count = config->certificates + config->secrets;
+	fleet->count = config->certificates + config->secrets + config->nerveskey_count;
 	fleet->devices = nh_xcalloc(fleet->count, sizeof *fleet->devices);
 	pthread_mutex_init(&fleet->lock, NULL);
 	pthread_cond_init(&fleet->all_closed, NULL);
-	for (size_t i = 0; i < fleet->count; i++) {
-		bool by_secret = i >= config->certificates;
-		char name[64];
-		if (by_secret)
-			name_of(name, config, "secret", (unsigned)i - config->certificates, config->secrets);
-		else
-			name_of(name, config, "cert", (unsigned)i, config->certificates);
-		device_init(&fleet->devices[i], fleet, config->loops[i % config->loop_count], name, by_secret);
-	}
+	add(fleet, 0, NH_FLEET_CERTIFICATE, "cert", config->certificates);
+	add(fleet, config->certificates, NH_FLEET_SECRET, "secret", config->secrets);
+	add(fleet, config->certificates + config->secrets, NH_FLEET_NERVESKEY, "key", config->nerveskey_count);
 	nh_rc rc = NH_OK;
 	for (size_t i = 0; rc == NH_OK && i < config->certificates; i++)
 		rc = identity_prepare(fleet, &fleet->devices[i], err);

@@ -28,6 +28,7 @@ struct device {
 	struct nh_clock clock;
 	char *disk;
 	struct nh_buf cert_pem, key_pem;
+	const char *nerveskey; /* where the identity is one */
 	struct nh_work boot;
 	struct nh_err boot_err;
 	bool boot_reverted;
@@ -52,7 +53,7 @@ struct nh_fleet {
 	pthread_cond_t all_closed;
 };
 
-void device_init(struct device *d, struct nh_fleet *fleet, struct nh_loop *loop, const char *name, bool by_secret);
+void device_init(struct device *d, struct nh_fleet *fleet, struct nh_loop *loop, const char *name, nh_fleet_identity identity);
 void device_fini(struct device *d);
 void device_start(void *device); /* [loop] */
 void device_stop(void *device);  /* [loop] */

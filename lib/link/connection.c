@@ -30,6 +30,26 @@ void connection_run_sign(struct nh_link *l)
 	l->job_rc = nh_link_sign(nh_slice_str(l->config.secret_key), nh_slice_str(l->config.secret), nh_slice_str(l->config.identifier), signing_time_s(l), &l->signature, &l->job_err);
 }
 
+/* ---- a handshake that a chip signs */
+
+static void on_handshake(void *ctx, struct nh_handshake *h)
+{
+	struct nh_link *l = ctx;
+	l->handshake = h;
+	link_job_submit(l, &l->handshake_job);
+}
+
+void connection_run_handshake(struct nh_link *l) { nh_handshake_run(l->handshake); }
+
+void connection_on_handshake(struct nh_link *l)
+{
+	struct nh_handshake *h = l->handshake;
+	l->handshake = NULL;
+	nh_handshake_done(h);
+}
+
+/* ---- */
+
 static void dial(struct nh_link *l)
 {
 	struct nh_err err = NH_ERR_INIT;
@@ -47,6 +67,7 @@ static void dial(struct nh_link *l)
 		.header_count = l->config.secret ? NH_ARRAY_LEN(headers) : 0,
 		.max_message_bytes = LINK_MESSAGE_MAX,
 		.connect_timeout_ms = l->config.connect_timeout_ms,
+		.handshake = on_handshake,
 	};
 	struct nh_ws_client_events events = ws_events;
 	events.ctx = l;
@@ -70,13 +91,19 @@ void connection_on_signed(struct nh_link *l)
 
 void connection_start(struct nh_link *l)
 {
-	if (!l->config.secret) {
+	bool first = l->config.nerveskey && !l->tls;
+	if (link_job_busy(l, &l->handshake_job)) {
+		connection_close(l, "the secure element is still busy with the last attempt");
+		return;
+	}
+	if (!l->config.secret && !first) {
 		dial(l);
 		return;
 	}
 	l->phase = LINK_SIGNING;
-	if (!link_job_busy(l, &l->sign_job))
-		link_job_submit(l, &l->sign_job);
+	struct link_job *job = first ? &l->element_job : &l->sign_job;
+	if (!link_job_busy(l, job))
+		link_job_submit(l, job);
 }
 
 /* The one timer: backoff while there is no socket, the next join while there is one. */
@@ -184,6 +211,11 @@ static void on_close(void *ctx, const struct nh_ws_client_closed *closed)
 	}
 	if (closed->status >= 300 && closed->status < 400)
 		follow(l, closed->location);
+	/* The next attempt reads the element again: it may have been exchanged, or have new certificates. */
+	if (l->config.nerveskey && l->phase == LINK_CONNECTING) {
+		nh_tls_unref(l->tls);
+		l->tls = NULL;
+	}
 	close_because(l, why, closed);
 }
 

@@ -111,6 +111,7 @@ static void copy_config(struct nh_link *l, const struct nh_link_config *c)
 	k->secret_key = keep(l, c->secret_key);
 	k->secret = keep(l, c->secret);
 	k->identifier = keep(l, c->identifier);
+	k->nerveskey = keep(l, c->nerveskey);
 	k->device_api_version = keep(l, c->device_api_version ? c->device_api_version : "2.3.0");
 	k->fwup_version = keep(l, c->fwup_version);
 	k->network_interface = keep(l, c->network_interface);
@@ -155,6 +156,7 @@ static void link_free(struct nh_link *l)
 	free(l->url);
 	free(l->pending_status);
 	nh_tls_unref(l->tls);
+	nh_nerveskey_close(l->element);
 	nh_buf_wipe(&l->signature.token);
 	nh_arena_fini(&l->state_arena);
 	if (l->config.secret)
@@ -173,14 +175,16 @@ nh_rc nh_link_open(struct nh_loop *loop, struct nh_pool *pool, const struct nh_l
 	copy_config(l, config);
 	nh_rc rc = link_config_url(&l->config, &l->arena, &l->configured_url, err);
 	link_set_text(&l->url, l->configured_url);
-	struct nh_tls_client_config tls = {config->ca_pem, config->cert_pem, config->key_pem};
-	if (rc == NH_OK && nh_slice_starts(l->configured_url, NH_LIT("wss:")))
+	struct nh_tls_client_config tls = {.ca_pem = config->ca_pem, .cert_pem = config->cert_pem, .key_pem = config->key_pem};
+	if (rc == NH_OK && !config->nerveskey && nh_slice_starts(l->configured_url, NH_LIT("wss:")))
 		rc = nh_tls_client_new(&tls, &l->tls, err);
 	if (rc != NH_OK) {
 		link_free(l);
 		return rc;
 	}
 	l->sign_job = (struct link_job){.run = connection_run_sign, .done = connection_on_signed};
+	l->element_job = (struct link_job){.run = element_run, .done = connection_on_signed};
+	l->handshake_job = (struct link_job){.run = connection_run_handshake, .done = connection_on_handshake};
 	l->state_job = (struct link_job){.run = channel_run_state, .done = channel_on_state};
 	l->validate_job = (struct link_job){.run = channel_run_validate, .done = channel_on_validate};
 	updater_init_jobs(l);
@@ -211,6 +215,9 @@ static void close_step(struct nh_link *l)
 	if (l->running)
 		return;
 	l->queue = NULL;
+	if (l->handshake)
+		nh_handshake_done(l->handshake);
+	l->handshake = NULL;
 	if (!updater_abort_pending(l))
 		nh_loop_defer(l->loop, close_end, l);
 }

@@ -3,6 +3,7 @@
  *
  *   link.c        life: open, close, the queue of worker jobs
  *   connection.c  socket: attempt, sign, open, close, backoff, heartbeat
+ *   element.c     identity in a secure element: its certificates, its signatures
  *   channel.c     device channel: join, events in, pushes out, validation
  *   updater.c     one update: offer, apply jobs, outcome
  *   download.c    its bytes: request, resume, pacing
@@ -15,6 +16,7 @@
 #include "link/identity.h"
 #include "link/link.h"
 #include "loop/pool.h"
+#include "nerveskey/nerveskey.h"
 #include "net/client.h"
 #include "net/tls.h"
 #include "phoenix/phoenix.h"
@@ -37,7 +39,7 @@ struct link_job {
 
 typedef enum link_phase {
 	LINK_WAITING,    /* for the backoff */
-	LINK_SIGNING,
+	LINK_SIGNING,    /* the secret's headers, or the secure element's certificates */
 	LINK_CONNECTING,
 	LINK_OPEN,       /* socket open; join under way or waiting to be tried again */
 	LINK_JOINED,
@@ -62,7 +64,7 @@ struct nh_link {
 	/* jobs */
 	struct link_job *queue;
 	struct link_job *running;
-	struct link_job sign_job, state_job, validate_job, open_job, write_job, finish_job, abort_job;
+	struct link_job sign_job, element_job, handshake_job, state_job, validate_job, open_job, write_job, finish_job, abort_job;
 
 	/* connection */
 	link_phase phase;
@@ -74,7 +76,9 @@ struct nh_link {
 	int64_t server_date_us;       /* Date of the last refusal and when it came */
 	uint64_t server_date_mono_ms;
 	struct nh_link_signature signature;
-	nh_rc job_rc;                 /* result of sign, state or validate job */
+	struct nh_nerveskey *element; /* opened by the first element job; touched by jobs only */
+	struct nh_handshake *handshake; /* waits for its job, or runs there */
+	nh_rc job_rc;                 /* result of sign, element, state or validate job */
 	struct nh_err job_err;
 
 	/* channel */
@@ -120,9 +124,13 @@ void connection_start(struct nh_link *l);
 void connection_close(struct nh_link *l, const char *why); /* lost or given up: event, backoff */
 void connection_on_signed(struct nh_link *l);
 void connection_run_sign(struct nh_link *l);
+void connection_on_handshake(struct nh_link *l);
+void connection_run_handshake(struct nh_link *l);
 void connection_on_timer(void *arg);
 void connection_on_heartbeat(void *arg);
 bool connection_send(struct nh_link *l, const struct nh_phoenix_message *m);
+/* element.c */
+void element_run(struct nh_link *l); /* job: l->tls from the element's certificates */
 /* channel.c */
 void channel_opened(struct nh_link *l);
 void channel_closed(struct nh_link *l);

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -17,6 +18,7 @@
 struct run {
 	struct nh_fleet_config config;
 	const char *ca, *device_ca, *device_ca_key, *public_key_file, *script, *json, *expect_version;
+	struct nh_option_list nerveskeys;
 	uint64_t certificates, secrets, loops, workers, timeout_ms, seed, rate;
 	bool until_settled, quiet, help;
 	struct nh_buf ca_pem, device_ca_pem, device_ca_key_pem, public_key;
@@ -55,6 +57,8 @@ static nh_rc load(struct run *r, struct nh_err *err)
 	r->config.public_key = nh_buf_cstr(&r->public_key);
 	r->config.certificates = (unsigned)r->certificates;
 	r->config.secrets = (unsigned)r->secrets;
+	r->config.nerveskeys = r->nerveskeys.items;
+	r->config.nerveskey_count = r->nerveskeys.count;
 	r->config.seed = r->seed;
 	r->config.download_bytes_per_s = r->rate;
 	return NH_OK;
@@ -146,6 +150,7 @@ static void finish(struct run *r)
 	nh_buf_fini(&r->device_ca_pem);
 	nh_buf_wipe(&r->device_ca_key_pem);
 	nh_buf_fini(&r->public_key);
+	free(r->nerveskeys.items);
 }
 
 static int run_fleet(struct run *r)
@@ -182,6 +187,7 @@ int run_main(int argc, char **argv)
 		{.name = "secrets", .kind = NH_OPT_U64, .target = &r.secrets, .value = "N", .help = "devices with the product's shared secret", .max = 1000000},
 		{.name = "secret-key", .kind = NH_OPT_TEXT, .target = &r.config.secret_key, .value = "KEY", .help = "key of the shared secret (nhp_…)"},
 		{.name = "secret", .kind = NH_OPT_TEXT, .target = &r.config.secret, .value = "SECRET", .help = "the secret", .env = "NERVESHUB_FLEET_SECRET"},
+		{.name = "nerveskey", .kind = NH_OPT_LIST, .target = &r.nerveskeys, .value = "URI", .help = "a device whose key is in this NervesKey (nerveskey://i2c-1, nerveskey+sim:///path); several may be given"},
 		{.name = "prefix", .kind = NH_OPT_TEXT, .target = &r.config.prefix, .value = "TEXT", .help = "put before each device's name"},
 		{.name = "download-rate", .kind = NH_OPT_SIZE, .target = &r.rate, .value = "BYTES", .help = "bytes per second and device; 0 = as fast as it goes", .max = UINT64_C(1) << 40},
 		{.name = "heartbeat", .kind = NH_OPT_DURATION, .target = &r.config.heartbeat_ms, .value = "TIME", .help = "between two heartbeats of a device (30s)", .min = 1, .max = UINT64_C(86400000)},

@@ -44,7 +44,7 @@ static void put_line(struct nh_buf *out, const struct nh_fleet_view *d)
 {
 	bool busy = d->phase == NH_FLEET_DOWNLOADING || d->phase == NH_FLEET_INSTALLING;
 	unsigned full = busy ? d->percent * BAR / 100 : d->outcome == NH_FLEET_UPDATED ? BAR : 0;
-	nh_buf_printf(out, "%-14s %-11s %-8s [", d->name, d->by_secret ? "secret" : "certificate", *d->version ? d->version : "-");
+	nh_buf_printf(out, "%-14s %-11s %-8s [", d->name, nh_fleet_identity_name(d->identity), *d->version ? d->version : "-");
 	for (unsigned i = 0; i < BAR; i++)
 		nh_buf_put_u8(out, i < full ? '#' : '.');
 	nh_buf_printf(out, "] ");
@@ -149,7 +149,7 @@ nh_rc view_write_json(struct nh_fleet *fleet, const char *path, struct nh_err *e
 	for (size_t i = 0; i < nh_fleet_count(fleet); i++) {
 		struct nh_fleet_view d;
 		nh_fleet_view(fleet, i, &d);
-		json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:i, s:i}", "identifier", d.name, "identity", d.by_secret ? "secret" : "certificate",
+		json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:i, s:i}", "identifier", d.name, "identity", nh_fleet_identity_name(d.identity),
 						      "phase", nh_fleet_phase_name(d.phase), "outcome", nh_fleet_outcome_name(d.outcome), "version", d.version, "target", d.target,
 						      "note", d.note, "connects", (int)d.connects, "updates", (int)d.updates));
 	}

@@ -22,6 +22,8 @@ static const struct nh_option *table(struct settings *s, struct nh_option rows[R
 		{.name = "ca", .kind = NH_OPT_TEXT, .target = &s->ca_file, .value = "FILE", .help = "certificates that vouch for the server (PEM; the system's if absent)"},
 		{.name = "cert", .kind = NH_OPT_TEXT, .target = &s->cert_file, .value = "FILE", .help = "device certificate, then its signer (PEM)"},
 		{.name = "key", .kind = NH_OPT_TEXT, .target = &s->key_file, .value = "FILE", .help = "private key of the device certificate (PEM)"},
+		{.name = "identity", .kind = NH_OPT_TEXT, .target = &s->identity, .value = "URI", .help = "secure element with key and certificates: nerveskey://i2c-1 or nerveskey+sim:///path"},
+		{.name = "certificate-pair", .kind = NH_OPT_TEXT, .target = &s->certificate_pair, .value = "WHICH", .help = "its certificates: primary or aux (primary)"},
 		{.name = "secret-key", .kind = NH_OPT_TEXT, .target = &s->secret_key, .value = "KEY", .help = "key of a shared secret (nhp_... or nhd_...)"},
 		{.name = "secret-file", .kind = NH_OPT_TEXT, .target = &s->secret_file, .value = "FILE", .help = "file that holds the shared secret"},
 		{.name = "identifier", .letter = 'i', .kind = NH_OPT_TEXT, .target = &s->identifier, .value = "TEXT", .help = "this device's identifier, with a shared secret"},
@@ -177,8 +179,21 @@ static void set_command(const char *argv[4], const char *command)
 	argv[3] = NULL;
 }
 
+static nh_rc check_identity(const struct settings *s, struct nh_err *err)
+{
+	nh_slice uri = nh_slice_str(s->identity ? s->identity : ""), pair = nh_slice_str(s->certificate_pair ? s->certificate_pair : "primary");
+	if (s->identity && !nh_slice_starts(uri, NH_LIT("nerveskey://")) && !nh_slice_starts(uri, NH_LIT("nerveskey+sim://")))
+		return NH_FAIL(err, NH_EINVAL, "--identity is nerveskey://i2c-N or nerveskey+sim:///path, not '%s'", s->identity);
+	if (!nh_slice_eq_str(pair, "primary") && !nh_slice_eq_str(pair, "aux"))
+		return NH_FAIL(err, NH_EINVAL, "--certificate-pair is primary or aux, not '%s'", s->certificate_pair);
+	if (s->certificate_pair && !s->identity)
+		return NH_FAIL(err, NH_EINVAL, "--certificate-pair needs an --identity");
+	return NH_OK;
+}
+
 nh_rc settings_load(struct settings *s, struct nh_err *err)
 {
+	NH_TRY(check_identity(s, err));
 	NH_TRY(load_file("--ca", s->ca_file, &s->ca_pem, err));
 	NH_TRY(load_file("--cert", s->cert_file, &s->cert_pem, err));
 	NH_TRY(load_file("--key", s->key_file, &s->key_pem, err));
@@ -244,6 +259,8 @@ void settings_link(const struct settings *s, struct nh_link_config *out)
 		.ca_pem = nh_buf_slice(&s->ca_pem),
 		.cert_pem = nh_buf_slice(&s->cert_pem),
 		.key_pem = nh_buf_slice(&s->key_pem),
+		.nerveskey = s->identity,
+		.nerveskey_aux = s->certificate_pair && strcmp(s->certificate_pair, "aux") == 0,
 		.secret_key = s->secret_key,
 		.secret = s->secret_file ? nh_buf_cstr(&s->secret) : NULL,
 		.identifier = s->identifier,

@@ -12,6 +12,7 @@ struct settings {
 	const char *config_file;
 	const char *server, *server_name, *ca_file;
 	const char *cert_file, *key_file;
+	const char *identity, *certificate_pair;
 	const char *secret_key, *secret_file, *identifier;
 	struct nh_option_list public_keys; /* base64, or files that hold it */
 	bool request_keys;

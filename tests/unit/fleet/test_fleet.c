@@ -109,7 +109,7 @@ static void test_identities(void **state)
 	struct nh_fleet_view v;
 	nh_fleet_view(fleet, 2, &v);
 	assert_string_equal(v.name, "x-secret-01");
-	assert_true(v.by_secret);
+	assert_int_equal(v.identity, NH_FLEET_SECRET);
 	assert_int_equal(v.outcome, NH_FLEET_PENDING);
 	nh_fleet_free(fleet);
 	assert_int_equal(nh_file_read(in_dir("x-cert-01.crt"), 1 << 16, &first, NULL), NH_OK);

@@ -27,6 +27,9 @@ struct nh_fleet_script {
  * NH_EFORMAT naming the line. */
 nh_rc nh_fleet_script_parse(nh_slice text, struct nh_fleet_script *out, struct nh_err *err);
 
+typedef enum nh_fleet_identity { NH_FLEET_CERTIFICATE, NH_FLEET_SECRET, NH_FLEET_NERVESKEY } nh_fleet_identity;
+const char *nh_fleet_identity_name(nh_fleet_identity identity); /* "certificate" */
+
 /* Borrowed until free. */
 struct nh_fleet_config {
 	const char *server;         /* host:port of the device endpoint */
@@ -38,6 +41,8 @@ struct nh_fleet_config {
 	nh_slice device_ca_pem, device_ca_key_pem; /* signs them */
 	unsigned secrets;           /* devices with the shared secret: secret-01 … */
 	const char *secret_key, *secret;
+	const char *const *nerveskeys; /* devices whose key is in a NervesKey: link.h's names, one a device: key-01 … (the server knows them by the chip's serial number) */
+	size_t nerveskey_count;
 	const char *prefix;         /* before each name; NULL = "" */
 	uint64_t seed;
 	struct nh_fleet_script script;
@@ -62,7 +67,7 @@ typedef enum nh_fleet_outcome { NH_FLEET_PENDING, NH_FLEET_UPDATED, NH_FLEET_ROL
 
 struct nh_fleet_view {
 	char name[64];
-	bool by_secret;
+	nh_fleet_identity identity;
 	nh_fleet_phase phase;
 	nh_fleet_outcome outcome;
 	unsigned percent;

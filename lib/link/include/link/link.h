@@ -133,9 +133,15 @@ struct nh_link_config {
 	nh_slice ca_pem;           /* roots that vouch for the server and for https downloads; empty = the system's */
 	const char *server_name;   /* NULL = the host */
 
-	/* Who we are: a certificate with its key, or a shared secret. Exactly one of the two. */
+	/* Who we are: a certificate with its key, a secure element that has both, or a shared secret. Exactly one of the three. */
 	nh_slice cert_pem;         /* device certificate, then its signer */
 	nh_slice key_pem;
+	/*
+	 * A NervesKey, by a name of atecc/transport.h: "nerveskey://i2c-1", "nerveskey+sim:///run/sim.sock". Its certificates are read before the first attempt and again after one that failed;
+	 * it signs each handshake on the pool.
+	 */
+	const char *nerveskey;
+	bool nerveskey_aux;        /* the auxiliary pair of certificates */
 	const char *secret_key;    /* nhp_… or nhd_… */
 	const char *secret;
 	const char *identifier;    /* with a secret: who to sign as. With a certificate its common name decides; only for logs. */
