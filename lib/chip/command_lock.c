@@ -91,8 +91,8 @@ uint8_t nh_chip_run_counter(struct nh_chip *chip, const struct nh_atecc_packet *
 	if (in->param2 > 1)
 		return NH_ATECC_PARSE_ERROR;
 	uint32_t value = nh_chip_counter_get(chip, in->param2);
-	if ((in->param1 & COUNTER_INCREMENT) != 0) {
-		if (!nh_chip_config_locked(chip) || value >= COUNTER_MAX)
+	if ((in->param1 & COUNTER_INCREMENT) != 0) { /* before the configuration is locked too: the vendor's tests count on blank parts */
+		if (value >= COUNTER_MAX)
 			return NH_ATECC_EXECUTION_ERROR;
 		nh_chip_counter_set(chip, in->param2, ++value);
 	}
