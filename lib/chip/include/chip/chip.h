@@ -26,7 +26,9 @@ struct nh_chip_state {
 };
 /* A part as it leaves the factory, with a random serial number (serial NULL) or the given 9 bytes. TRUST_AND_GO: 608B provisioned with keys and certificates of a root made up for the simulator. */
 void nh_chip_state_factory(nh_chip_model model, nh_chip_personality personality, const uint8_t *serial, const struct nh_rng *rng, struct nh_chip_state *out);
-/* As text for the state file (JSON), and back. NH_EFORMAT with the line or name. */
+/* The public key X‖Y of the root that signs the signers of simulated Trust&Go parts. Its private key is no secret: the SHA-256 of a label in the source. */
+void nh_chip_trust_root(uint8_t public_key[64]);
+/* As text for the state file (JSON), and back. It holds the private keys. parse: NH_EFORMAT with the name of what is wrong, *out untouched. */
 void nh_chip_state_put(struct nh_buf *out, const struct nh_chip_state *state);
 nh_rc nh_chip_state_parse(nh_slice text, struct nh_chip_state *out, struct nh_err *err);
 
