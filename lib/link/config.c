@@ -34,16 +34,17 @@ nh_rc nh_link_config_check(const struct nh_link_config *c, struct nh_err *err)
 {
 	NH_AUTO_ARENA struct nh_arena arena = NH_ARENA_INIT;
 	nh_slice url;
-	bool cert = c->cert_pem.len > 0 || c->key_pem.len > 0, secret = c->secret || c->secret_key, element = is_set(c->nerveskey);
+	bool token = is_set(c->pkcs11), element = is_set(c->nerveskey), secret = c->secret || c->secret_key;
+	bool cert = c->key_pem.len > 0 || (c->cert_pem.len > 0 && !token);
 	NH_ASSERT(c->platform && c->platform->read_state);
 	NH_TRY(link_config_url(c, &arena, &url, err));
-	if (cert + secret + element > 1)
-		return NH_FAIL(err, NH_EINVAL, "more than one of certificate, shared secret and NervesKey is configured; a device has one identity");
-	if (!cert && !secret && !element)
-		return NH_FAIL(err, NH_EINVAL, "no identity is configured: give a certificate and its key, a NervesKey, or a shared secret");
+	if (cert + secret + element + token > 1)
+		return NH_FAIL(err, NH_EINVAL, "more than one of certificate, shared secret, NervesKey and PKCS#11 token is configured; a device has one identity");
+	if (!cert && !secret && !element && !token)
+		return NH_FAIL(err, NH_EINVAL, "no identity is configured: give a certificate and its key, a NervesKey, a PKCS#11 token, or a shared secret");
 	if (cert && (c->cert_pem.len == 0 || c->key_pem.len == 0))
 		return NH_FAIL(err, NH_EINVAL, "%s", c->cert_pem.len ? "a certificate without its key" : "a key without its certificate");
-	if ((cert || element) && nh_slice_starts(url, NH_LIT("ws://")))
+	if (!secret && nh_slice_starts(url, NH_LIT("ws://")))
 		return NH_FAIL(err, NH_EINVAL, "a certificate needs TLS: use wss:// instead of ws://");
 	if (secret && (!is_set(c->secret) || !is_set(c->secret_key) || !is_set(c->identifier)))
 		return NH_FAIL(err, NH_EINVAL, "a shared secret needs its key (nhp_… or nhd_…), the secret and the device's identifier");

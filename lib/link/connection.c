@@ -91,7 +91,7 @@ void connection_on_signed(struct nh_link *l)
 
 void connection_start(struct nh_link *l)
 {
-	bool first = l->config.nerveskey && !l->tls;
+	bool first = element_has(l) && !l->tls;
 	if (link_job_busy(l, &l->handshake_job)) {
 		connection_close(l, "the secure element is still busy with the last attempt");
 		return;
@@ -212,7 +212,7 @@ static void on_close(void *ctx, const struct nh_ws_client_closed *closed)
 	if (closed->status >= 300 && closed->status < 400)
 		follow(l, closed->location);
 	/* The next attempt reads the element again: it may have been exchanged, or have new certificates. */
-	if (l->config.nerveskey && l->phase == LINK_CONNECTING) {
+	if (element_has(l) && l->phase == LINK_CONNECTING) {
 		nh_tls_unref(l->tls);
 		l->tls = NULL;
 	}

@@ -1,6 +1,6 @@
 /*
  * The identity of a device whose key is locked in a NervesKey: the chip's certificates, rebuilt and verified, become the client certificate, and the chip signs each handshake. Both take long (a
- * few dozen transfers, a computation of up to a second) and run on the pool, one after the other.
+ * few dozen transfers, a computation of up to a second) and run on the pool, one after the other. A key in a PKCS#11 token is used in the same way.
  *
  * The signer's certificate goes out behind the device's: a server that knows only the signer needs both at first contact. source: reference/nerveskey "11", "17"
  */
@@ -13,7 +13,14 @@ static nh_rc sign(void *ctx, const uint8_t digest[32], uint8_t signature[64], st
 	return nh_nerveskey_sign(l->element, digest, signature, err);
 }
 
-static nh_rc load(struct nh_link *l, struct nh_err *err)
+/* The TLS library talks to the token itself, and finds its module through p11-kit. */
+static nh_rc load_token(struct nh_link *l, struct nh_err *err)
+{
+	struct nh_tls_client_config tls = {.ca_pem = l->config.ca_pem, .cert_pem = l->config.cert_pem, .key_url = l->config.pkcs11};
+	return nh_tls_client_new(&tls, &l->tls, err);
+}
+
+static nh_rc load_nerveskey(struct nh_link *l, struct nh_err *err)
 {
 	NH_AUTO_BUF struct nh_buf device = NH_BUF_INIT, signer = NH_BUF_INIT, chain = NH_BUF_INIT;
 	nh_nerveskey_pair pair = l->config.nerveskey_aux ? NH_NERVESKEY_AUX : NH_NERVESKEY_PRIMARY;
@@ -27,8 +34,10 @@ static nh_rc load(struct nh_link *l, struct nh_err *err)
 	return nh_tls_client_new(&tls, &l->tls, err);
 }
 
+bool element_has(const struct nh_link *l) { return l->config.nerveskey || l->config.pkcs11; }
+
 void element_run(struct nh_link *l)
 {
 	l->job_err = NH_ERR_INIT;
-	l->job_rc = load(l, &l->job_err);
+	l->job_rc = l->config.pkcs11 ? load_token(l, &l->job_err) : load_nerveskey(l, &l->job_err);
 }

@@ -112,11 +112,13 @@ static void copy_config(struct nh_link *l, const struct nh_link_config *c)
 	k->secret = keep(l, c->secret);
 	k->identifier = keep(l, c->identifier);
 	k->nerveskey = keep(l, c->nerveskey);
+	k->pkcs11 = keep(l, c->pkcs11);
 	k->device_api_version = keep(l, c->device_api_version ? c->device_api_version : "2.3.0");
 	k->fwup_version = keep(l, c->fwup_version);
 	k->network_interface = keep(l, c->network_interface);
 	k->ca_pem = nh_arena_copy(&l->arena, c->ca_pem);
-	k->cert_pem = k->key_pem = NH_SLICE_EMPTY; /* live on in l->tls only */
+	k->cert_pem = k->pkcs11 ? nh_arena_copy(&l->arena, c->cert_pem) : NH_SLICE_EMPTY; /* lives on in l->tls only, as the key does */
+	k->key_pem = NH_SLICE_EMPTY;
 	k->public_keys = NULL;
 	if (c->backoff.delays_ms) {
 		uint32_t *delays = NH_NEW_ARRAY(&l->arena, c->backoff.count, uint32_t);
@@ -176,7 +178,7 @@ nh_rc nh_link_open(struct nh_loop *loop, struct nh_pool *pool, const struct nh_l
 	nh_rc rc = link_config_url(&l->config, &l->arena, &l->configured_url, err);
 	link_set_text(&l->url, l->configured_url);
 	struct nh_tls_client_config tls = {.ca_pem = config->ca_pem, .cert_pem = config->cert_pem, .key_pem = config->key_pem};
-	if (rc == NH_OK && !config->nerveskey && nh_slice_starts(l->configured_url, NH_LIT("wss:")))
+	if (rc == NH_OK && !element_has(l) && nh_slice_starts(l->configured_url, NH_LIT("wss:")))
 		rc = nh_tls_client_new(&tls, &l->tls, err);
 	if (rc != NH_OK) {
 		link_free(l);

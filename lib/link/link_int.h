@@ -3,7 +3,7 @@
  *
  *   link.c        life: open, close, the queue of worker jobs
  *   connection.c  socket: attempt, sign, open, close, backoff, heartbeat
- *   element.c     identity in a secure element: its certificates, its signatures
+ *   element.c     identity in a secure element or token: its certificates, its signatures
  *   channel.c     device channel: join, events in, pushes out, validation
  *   updater.c     one update: offer, apply jobs, outcome
  *   download.c    its bytes: request, resume, pacing
@@ -130,7 +130,8 @@ void connection_on_timer(void *arg);
 void connection_on_heartbeat(void *arg);
 bool connection_send(struct nh_link *l, const struct nh_phoenix_message *m);
 /* element.c */
-void element_run(struct nh_link *l); /* job: l->tls from the element's certificates */
+bool element_has(const struct nh_link *l);
+void element_run(struct nh_link *l); /* job: l->tls from what the element or token holds */
 /* channel.c */
 void channel_opened(struct nh_link *l);
 void channel_closed(struct nh_link *l);

@@ -32,6 +32,7 @@ struct nh_tls {
 	nh_tls_sign_fn sign;
 	void *sign_ctx;
 	struct nh_err sign_err; /* why sign failed: read in the same handshake */
+	bool outside;           /* the key may take long */
 };
 
 struct nh_tls_session {
@@ -134,32 +135,52 @@ static int outside_info(gnutls_privkey_t key, unsigned flags, void *ctx)
 	return -1;
 }
 
+static int load_outside_key(struct nh_tls *t, const struct nh_tls_client_config *config, gnutls_privkey_t key)
+{
+	if (config->key_url)
+		return gnutls_privkey_import_url(key, config->key_url, 0);
+	t->sign = config->sign;
+	t->sign_ctx = config->sign_ctx;
+	/* Else it would have the key sign something just to see whether it is the certificate's. */
+	gnutls_certificate_set_flags(t->credentials, GNUTLS_CERTIFICATE_SKIP_KEY_CERT_MATCH);
+	return gnutls_privkey_import_ext4(key, t, outside_sign_data, outside_sign_hash, NULL, NULL, outside_info, 0);
+}
+
+/* The chain as PEM, or out of the token that has the key. */
+static int load_chain(const struct nh_tls_client_config *config, gnutls_pcert_st *chain, unsigned *count)
+{
+	gnutls_datum_t cert = datum(config->cert_pem);
+	if (cert.size > 0)
+		return gnutls_pcert_list_import_x509_raw(chain, count, &cert, GNUTLS_X509_FMT_PEM, 0);
+	return gnutls_pcert_list_import_x509_file(chain, count, config->key_url, GNUTLS_X509_FMT_DER, NULL, NULL, 0);
+}
+
 static nh_rc load_outside_identity(struct nh_tls *t, const struct nh_tls_client_config *config, struct nh_err *err)
 {
 	gnutls_pcert_st chain[8];
 	unsigned count = NH_ARRAY_LEN(chain);
 	gnutls_privkey_t key = NULL;
-	gnutls_datum_t cert = datum(config->cert_pem);
-	t->sign = config->sign;
-	t->sign_ctx = config->sign_ctx;
-	/* Else it would have the key sign something just to see whether it is the certificate's. */
-	gnutls_certificate_set_flags(t->credentials, GNUTLS_CERTIFICATE_SKIP_KEY_CERT_MATCH);
-	int rc = gnutls_pcert_list_import_x509_raw(chain, &count, &cert, GNUTLS_X509_FMT_PEM, 0);
+	nh_rc code = config->key_url && config->cert_pem.len == 0 ? NH_ENOTFOUND : NH_EFORMAT;
+	t->outside = true;
+	int rc = load_chain(config, chain, &count);
 	if (rc < 0)
-		return NH_FAIL(err, NH_EFORMAT, "TLS certificate: %s", gnutls_strerror(rc));
+		return NH_FAIL(err, code, "TLS certificate: %s", gnutls_strerror(rc));
+	code = config->key_url ? NH_ENOTFOUND : NH_EINTERNAL;
 	if ((rc = gnutls_privkey_init(&key)) == 0)
-		rc = gnutls_privkey_import_ext4(key, t, outside_sign_data, outside_sign_hash, NULL, NULL, outside_info, 0);
-	if (rc == 0)
+		rc = load_outside_key(t, config, key);
+	if (rc == 0) {
+		code = NH_EFORMAT;
 		rc = gnutls_certificate_set_key(t->credentials, NULL, 0, chain, (int)count, key);
+	}
 	if (rc >= 0)
 		return NH_OK; /* the credentials have both now */
 	for (unsigned i = 0; i < count; i++)
 		gnutls_pcert_deinit(&chain[i]);
 	gnutls_privkey_deinit(key);
-	return NH_FAIL(err, NH_EFORMAT, "TLS certificate with a key in hardware: %s", gnutls_strerror(rc));
+	return NH_FAIL(err, code, "TLS key in hardware: %s", gnutls_strerror(rc));
 }
 
-bool nh_tls_signs_outside(const struct nh_tls *t) { return t->sign != NULL; }
+bool nh_tls_signs_outside(const struct nh_tls *t) { return t->outside; }
 
 /* ---- */
 
@@ -216,8 +237,8 @@ nh_rc nh_tls_client_new(const struct nh_tls_client_config *config, struct nh_tls
 	nh_rc rc = tls_new(false, PRIORITY_BOTH, &t, err);
 	if (rc == NH_OK)
 		rc = load_roots(t, config->ca_pem, err);
-	if (rc == NH_OK && config->cert_pem.len)
-		rc = config->sign ? load_outside_identity(t, config, err) : load_identity(t, config->cert_pem, config->key_pem, err);
+	if (rc == NH_OK && (config->cert_pem.len || config->key_url))
+		rc = config->sign || config->key_url ? load_outside_identity(t, config, err) : load_identity(t, config->cert_pem, config->key_pem, err);
 	return finish(rc, t, out);
 }
 

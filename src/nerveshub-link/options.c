@@ -22,7 +22,7 @@ static const struct nh_option *table(struct settings *s, struct nh_option rows[R
 		{.name = "ca", .kind = NH_OPT_TEXT, .target = &s->ca_file, .value = "FILE", .help = "certificates that vouch for the server (PEM; the system's if absent)"},
 		{.name = "cert", .kind = NH_OPT_TEXT, .target = &s->cert_file, .value = "FILE", .help = "device certificate, then its signer (PEM)"},
 		{.name = "key", .kind = NH_OPT_TEXT, .target = &s->key_file, .value = "FILE", .help = "private key of the device certificate (PEM)"},
-		{.name = "identity", .kind = NH_OPT_TEXT, .target = &s->identity, .value = "URI", .help = "secure element with key and certificates: nerveskey://i2c-1 or nerveskey+sim:///path"},
+		{.name = "identity", .kind = NH_OPT_TEXT, .target = &s->identity, .value = "URI", .help = "secure element with key and certificates (nerveskey://i2c-1, nerveskey+sim:///path), or token with the key (pkcs11:...)"},
 		{.name = "certificate-pair", .kind = NH_OPT_TEXT, .target = &s->certificate_pair, .value = "WHICH", .help = "its certificates: primary or aux (primary)"},
 		{.name = "secret-key", .kind = NH_OPT_TEXT, .target = &s->secret_key, .value = "KEY", .help = "key of a shared secret (nhp_... or nhd_...)"},
 		{.name = "secret-file", .kind = NH_OPT_TEXT, .target = &s->secret_file, .value = "FILE", .help = "file that holds the shared secret"},
@@ -179,15 +179,18 @@ static void set_command(const char *argv[4], const char *command)
 	argv[3] = NULL;
 }
 
+static bool is_token(const struct settings *s) { return s->identity && nh_slice_starts(nh_slice_str(s->identity), NH_LIT("pkcs11:")); }
+
 static nh_rc check_identity(const struct settings *s, struct nh_err *err)
 {
 	nh_slice uri = nh_slice_str(s->identity ? s->identity : ""), pair = nh_slice_str(s->certificate_pair ? s->certificate_pair : "primary");
-	if (s->identity && !nh_slice_starts(uri, NH_LIT("nerveskey://")) && !nh_slice_starts(uri, NH_LIT("nerveskey+sim://")))
-		return NH_FAIL(err, NH_EINVAL, "--identity is nerveskey://i2c-N or nerveskey+sim:///path, not '%s'", s->identity);
+	bool element = nh_slice_starts(uri, NH_LIT("nerveskey://")) || nh_slice_starts(uri, NH_LIT("nerveskey+sim://"));
+	if (s->identity && !element && !is_token(s))
+		return NH_FAIL(err, NH_EINVAL, "--identity is nerveskey://i2c-N, nerveskey+sim:///path or a pkcs11: URI, not '%s'", s->identity);
 	if (!nh_slice_eq_str(pair, "primary") && !nh_slice_eq_str(pair, "aux"))
 		return NH_FAIL(err, NH_EINVAL, "--certificate-pair is primary or aux, not '%s'", s->certificate_pair);
-	if (s->certificate_pair && !s->identity)
-		return NH_FAIL(err, NH_EINVAL, "--certificate-pair needs an --identity");
+	if (s->certificate_pair && !element)
+		return NH_FAIL(err, NH_EINVAL, "--certificate-pair needs a NervesKey as --identity");
 	return NH_OK;
 }
 
@@ -259,7 +262,8 @@ void settings_link(const struct settings *s, struct nh_link_config *out)
 		.ca_pem = nh_buf_slice(&s->ca_pem),
 		.cert_pem = nh_buf_slice(&s->cert_pem),
 		.key_pem = nh_buf_slice(&s->key_pem),
-		.nerveskey = s->identity,
+		.nerveskey = is_token(s) ? NULL : s->identity,
+		.pkcs11 = is_token(s) ? s->identity : NULL,
 		.nerveskey_aux = s->certificate_pair && strcmp(s->certificate_pair, "aux") == 0,
 		.secret_key = s->secret_key,
 		.secret = s->secret_file ? nh_buf_cstr(&s->secret) : NULL,

@@ -154,6 +154,16 @@ def select_tick():
     time.sleep(0.01)
 
 
+def wait_until(seen, process, what):
+    """Polls for what another process does; a deadline ends it."""
+    deadline = time.monotonic() + DEADLINE
+    while not seen():
+        if process.poll() is not None or time.monotonic() > deadline:
+            log = getattr(process, "log", None)
+            raise AssertionError(f"{what}: never seen; status {process.poll()}\n{log.read_text(errors='replace')[-3000:] if log else ''}")
+        select_tick()
+
+
 class Pki:
     """A customer's device CA and device certificates, made by openssl: an independent judge of what the server accepts."""
 

@@ -18,7 +18,7 @@ import unittest
 import zlib
 from pathlib import Path
 
-from nhtest import DEADLINE, ROOT, Device, Pki, Server, ServerCase, firmware_key, make_firmware, pem64, program, select_tick
+from nhtest import DEADLINE, ROOT, Device, Pki, Server, ServerCase, firmware_key, make_firmware, pem64, program, wait_until
 
 VECTORS = ROOT / "tests" / "vectors" / "firmware"
 LEAKY = "#include <stdlib.h>\nvoid *volatile kept;\nint main(void) { kept = malloc(77); kept = 0; return 0; }\n"
@@ -40,16 +40,6 @@ class Sanitizers:
 
     def reports(self):
         return "\n".join(path.read_text(errors="replace")[:6000] for path in sorted(self.folder.iterdir()))
-
-
-def wait_until(seen, process, what):
-    """Polls for what another process does; a deadline ends it."""
-    deadline = time.monotonic() + DEADLINE
-    while not seen():
-        if process.poll() is not None or time.monotonic() > deadline:
-            log = getattr(process, "log", None)
-            raise AssertionError(f"{what}: never seen; status {process.poll()}\n{log.read_text(errors='replace')[-3000:] if log else ''}")
-        select_tick()
 
 
 @unittest.skipUnless(sanitized(), "these programs are not built with AddressSanitizer: nothing here would see a leak")

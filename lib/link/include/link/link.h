@@ -133,7 +133,7 @@ struct nh_link_config {
 	nh_slice ca_pem;           /* roots that vouch for the server and for https downloads; empty = the system's */
 	const char *server_name;   /* NULL = the host */
 
-	/* Who we are: a certificate with its key, a secure element that has both, or a shared secret. Exactly one of the three. */
+	/* Who we are: a certificate with its key, a secure element or token that has the key, or a shared secret. Exactly one of them. */
 	nh_slice cert_pem;         /* device certificate, then its signer */
 	nh_slice key_pem;
 	/*
@@ -142,6 +142,8 @@ struct nh_link_config {
 	 */
 	const char *nerveskey;
 	bool nerveskey_aux;        /* the auxiliary pair of certificates */
+	/* A key in a PKCS#11 token (a TPM, a smart card), by its URI. With cert_pem, or without where the token holds the certificate too. Opened on the pool as the NervesKey is. */
+	const char *pkcs11;
 	const char *secret_key;    /* nhp_… or nhd_… */
 	const char *secret;
 	const char *identifier;    /* with a secret: who to sign as. With a certificate its common name decides; only for logs. */

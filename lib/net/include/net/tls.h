@@ -54,10 +54,14 @@ struct nh_tls_client_config {
 	nh_slice cert_pem, key_pem;     /* empty = no client certificate */
 	nh_tls_sign_fn sign;            /* instead of key_pem: one handshake at a time */
 	void *sign_ctx;                 /* outlives the credentials */
+	const char *key_url;            /* instead of key_pem: a key in a PKCS#11 token, by its URI (RFC 7512); cert_pem may be empty where the token has the certificate */
 };
-/* NH_EFORMAT: no root, not PEM, or the key does not belong to the certificate (not looked at with sign). *out has one reference. */
+/*
+ * NH_EFORMAT: no root, not PEM, or the key does not belong to the certificate (not looked at with sign). NH_ENOTFOUND: no such key or certificate in a token, no such token, or a PIN is missing.
+ * *out has one reference. With key_url it loads the modules that p11-kit knows and talks to tokens: on a worker.
+ */
 nh_rc nh_tls_client_new(const struct nh_tls_client_config *config, struct nh_tls **out, struct nh_err *err);
-bool nh_tls_signs_outside(const struct nh_tls *t);
+bool nh_tls_signs_outside(const struct nh_tls *t); /* with sign or key_url */
 struct nh_tls *nh_tls_ref(struct nh_tls *t);
 void nh_tls_unref(struct nh_tls *t); /* NULL legal */
 
