@@ -1,14 +1,12 @@
 /*
  * What provisioning would do to a chip: its state, the order, and the image to be burnt, with nothing written. Every reason to refuse is found here, before the first lock; the
- * messages say so.
+ * last sentence of each message says so.
  *
  * source: reference/nerveskey "6.2", "6.3", "17"
  */
 #include "provision_int.h"
 
 #include <stdio.h>
-
-#define NOTHING "Nothing was written."
 
 static nh_nerveskey_kind wanted_kind(const struct nh_nerveskey_order *order) { return order->activation_key ? NH_NERVESKEY_VOLATILE : NH_NERVESKEY_REGULAR; }
 static const char *kind_name(nh_nerveskey_kind kind) { return kind == NH_NERVESKEY_VOLATILE ? "volatile" : kind == NH_NERVESKEY_TRUST_AND_GO ? "Trust&Go" : "regular"; }
@@ -27,16 +25,16 @@ static const char *slot_list(uint16_t bits, char out[64])
 static nh_rc refuse_foreign(const char *name, uint16_t differing, struct nh_err *err)
 {
 	char list[64];
-	return NH_FAIL(err, NH_EPERM, "%s: this chip's configuration is permanently locked to a different layout (slots %s); it cannot become a NervesKey. " NOTHING, name, slot_list(differing, list));
+	return NH_FAIL(err, NH_EPERM, "%s: this chip's configuration is permanently locked to a different layout (slots %s); it cannot become a NervesKey", name, slot_list(differing, list));
 }
 
 static nh_rc refuse_done(const char *name, const struct nh_nerveskey_info *info, struct nh_err *err)
 {
 	if (info->state.kind == NH_NERVESKEY_TRUST_AND_GO)
-		return NH_FAIL(err, NH_ECONFLICT, "%s: a Trust&Go part (serial number %s), provisioned by Microchip; it can be used as it is. " NOTHING, name, info->manufacturer_serial);
+		return NH_FAIL(err, NH_ECONFLICT, "%s: a Trust&Go part (serial number %s), provisioned by Microchip; it can be used as it is", name, info->manufacturer_serial);
 	if (!info->has_otp)
-		return NH_FAIL(err, NH_ECONFLICT, "%s: the data zone is locked already, without a NervesKey's one-time zone; this chip cannot become one any more. " NOTHING, name);
-	return NH_FAIL(err, NH_ECONFLICT, "%s: already provisioned, with serial number '%s' and board name '%s'. " NOTHING, name, info->otp.serial, info->otp.board_name);
+		return NH_FAIL(err, NH_ECONFLICT, "%s: the data zone is locked already, without a NervesKey's one-time zone; this chip cannot become one any more", name);
+	return NH_FAIL(err, NH_ECONFLICT, "%s: already provisioned, with serial number '%s' and board name '%s'", name, info->otp.serial, info->otp.board_name);
 }
 
 /* May this chip become, or go on becoming, what was ordered? */
@@ -45,22 +43,22 @@ static nh_rc check_chip(const char *name, nh_nerveskey_kind kind, const struct n
 	const struct nh_nerveskey_state *s = &info->state;
 	char list[64];
 	if (info->model == NH_ATECC_UNKNOWN)
-		return NH_FAIL(err, NH_EUNSUPPORTED, "%s: a chip of revision %02x%02x%02x%02x, which is no ATECC508A or 608. " NOTHING, name, info->revision[0], info->revision[1], info->revision[2],
+		return NH_FAIL(err, NH_EUNSUPPORTED, "%s: a chip of revision %02x%02x%02x%02x, which is no ATECC508A or 608", name, info->revision[0], info->revision[1], info->revision[2],
 		               info->revision[3]);
 	if (kind == NH_NERVESKEY_VOLATILE && info->model == NH_ATECC_508A)
-		return NH_FAIL(err, NH_EUNSUPPORTED, "%s: an ATECC508A has no latch, which the volatile layout needs. " NOTHING, name);
+		return NH_FAIL(err, NH_EUNSUPPORTED, "%s: an ATECC508A has no latch, which the volatile layout needs", name);
 	if (s->stage == NH_NERVESKEY_STAGE_FOREIGN)
 		return refuse_foreign(name, s->differing_slots, err);
 	if (s->stage == NH_NERVESKEY_STAGE_DONE || (s->stage == NH_NERVESKEY_STAGE_KEY_OPEN && !info->has_otp))
 		return refuse_done(name, info, err);
 	if (s->stage == NH_NERVESKEY_STAGE_BLANK && s->data_locked)
-		return NH_FAIL(err, NH_EFORMAT, "%s: the data zone is locked and the configuration is not, which no chip can be: a faulty chip or bus. " NOTHING, name);
+		return NH_FAIL(err, NH_EFORMAT, "%s: the data zone is locked and the configuration is not, which no chip can be: a faulty chip or bus", name);
 	if (s->stage != NH_NERVESKEY_STAGE_BLANK && s->kind != kind)
-		return NH_FAIL(err, NH_EPERM, "%s: the configuration is locked to the %s layout, the order is for a %s one. " NOTHING, name, kind_name(s->kind), kind_name(kind));
+		return NH_FAIL(err, NH_EPERM, "%s: the configuration is locked to the %s layout, the order is for a %s one", name, kind_name(s->kind), kind_name(kind));
 	if (s->stage == NH_NERVESKEY_STAGE_CONFIGURED && nh_nerveskey_slots_differing(info->config, kind))
 		return refuse_foreign(name, nh_nerveskey_slots_differing(info->config, kind), err);
 	if (s->stage != NH_NERVESKEY_STAGE_KEY_OPEN && s->open_slots != 0xFFFF)
-		return NH_FAIL(err, NH_EPERM, "%s: slots %s are locked already, by another tool; they cannot be written any more. " NOTHING, name, slot_list((uint16_t)~s->open_slots, list));
+		return NH_FAIL(err, NH_EPERM, "%s: slots %s are locked already, by another tool; they cannot be written any more", name, slot_list((uint16_t)~s->open_slots, list));
 	return NH_OK;
 }
 
@@ -72,7 +70,7 @@ static nh_rc plan_otp(const struct nh_nerveskey_order *order, struct nh_nerveske
 	nh_slice board = order->board_name.len ? order->board_name : NH_LIT("NervesKey");
 	NH_TRY(nh_nerveskey_otp_encode(serial, board, order->user_data, plan->otp, err));
 	if (nh_nerveskey_otp_decode(plan->otp, &texts) != NH_OK || !nh_slice_eq_str(serial, texts.serial) || !nh_slice_eq_str(board, texts.board_name))
-		return NH_FAIL(err, NH_EINVAL, "serial number or board name would not be read back as they are. " NOTHING);
+		return NH_FAIL(err, NH_EINVAL, "serial number or board name would not be read back as they are");
 	snprintf(plan->manufacturer_serial, sizeof plan->manufacturer_serial, "%s", texts.serial);
 	snprintf(plan->board_name, sizeof plan->board_name, "%s", texts.board_name);
 	return NH_OK;
@@ -88,7 +86,7 @@ static nh_rc check_same_order(struct nh_nerveskey *key, struct nh_nerveskey_plan
 	plan->repair_only = true;
 	if (same_otp && same_signer)
 		return NH_OK;
-	return NH_FAIL(err, NH_ECONFLICT, "%s: already provisioned but for the last lock, with serial number '%s' and board name '%s'%s: another order than this one. Finish it with repair. " NOTHING,
+	return NH_FAIL(err, NH_ECONFLICT, "%s: already provisioned but for the last lock, with serial number '%s' and board name '%s'%s: another order than this one. Finish it with repair",
 	               nh_nerveskey_name(key), plan->info.otp.serial, plan->info.otp.board_name, same_signer ? "" : " and another signer");
 }
 
@@ -96,10 +94,10 @@ static nh_rc check_keys(const struct nh_nerveskey_order *order, struct nh_err *e
 {
 	if (!order->activation_key == !order->encryption_key)
 		return NH_OK;
-	return NH_FAIL(err, NH_EINVAL, "the volatile layout needs an activation key and an encryption key, of 16 bytes each. " NOTHING);
+	return NH_FAIL(err, NH_EINVAL, "the volatile layout needs an activation key and an encryption key, of 16 bytes each");
 }
 
-nh_rc nh_nerveskey_plan_make(struct nh_nerveskey *key, const struct nh_nerveskey_order *order, struct nh_nerveskey_plan *plan, struct nh_nerveskey_terms *terms, struct nh_err *err)
+static nh_rc make(struct nh_nerveskey *key, const struct nh_nerveskey_order *order, struct nh_nerveskey_plan *plan, struct nh_nerveskey_terms *terms, struct nh_err *err)
 {
 	*plan = (struct nh_nerveskey_plan){.kind = wanted_kind(order)};
 	NH_TRY(check_keys(order, err));
@@ -119,6 +117,13 @@ nh_rc nh_nerveskey_plan_make(struct nh_nerveskey *key, const struct nh_nerveskey
 	for (unsigned step = 0; step < NH_NERVESKEY_STEPS; step++)
 		plan->needed[step] = blank || (!plan->repair_only && step > NH_NERVESKEY_STEP_CONFIG_LOCK) || step >= NH_NERVESKEY_STEP_SLOT_LOCK || step == NH_NERVESKEY_STEP_CHECK;
 	return NH_OK;
+}
+
+nh_rc nh_nerveskey_plan_make(struct nh_nerveskey *key, const struct nh_nerveskey_order *order, struct nh_nerveskey_plan *plan, struct nh_nerveskey_terms *terms, struct nh_err *err)
+{
+	struct nh_err why = NH_ERR_INIT;
+	nh_rc rc = make(key, order, plan, terms, &why);
+	return rc == NH_OK ? NH_OK : NH_FAIL(err, rc, "%s. Nothing was written.", why.msg);
 }
 
 nh_rc nh_nerveskey_plan(struct nh_nerveskey *key, const struct nh_nerveskey_order *order, struct nh_nerveskey_plan *out, struct nh_err *err)
