@@ -231,7 +231,11 @@ class Nginx:
         with on_core(SERVER_CORE):
             self.process = subprocess.Popen([NGINX, "-c", str(self.home / "nginx.conf"), "-e", "/dev/null"], stdin=subprocess.DEVNULL)
         wait_until("nginx", self.answers)
-        self.pid = int(Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()[0])
+        wait_until("nginx's worker", self.workers)  # the master listens before it has one
+        self.pid = self.workers()[0]
+
+    def workers(self):
+        return [int(pid) for pid in Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()]
 
     def answers(self):
         with socket.socket() as s:
