@@ -393,7 +393,9 @@ def download(c):
     with sqlite3.connect(f"file:{hub.data_dir}/nerveshub.db?mode=ro", uri=True) as database:
         org = database.execute("SELECT id FROM orgs WHERE name = 'acme'").fetchone()[0]
     path, size = hub.signed(f"/firmware/{org}/{firmware['uuid']}.fw"), archive.stat().st_size
-    nginx = Nginx(hub.data_dir / "pki" / "device.crt", hub.data_dir / "pki" / "device.key", archive)
+    # The very file that the server has: how it lies in the page cache (in how large pieces it was written) is worth 10 % of a plain download.
+    stored = next((hub.data_dir / "objects" / "firmware").glob(f"*/*/{firmware['uuid']}-*.fw"))
+    nginx = Nginx(hub.data_dir / "pki" / "device.crt", hub.data_dir / "pki" / "device.key", stored)
     try:
         for kind, scheme, ours_port, their_port, floor in (("plain", "http", hub.web_port, nginx.plain, 0.95), ("tls", "https", hub.device_port, nginx.tls, 1.0)):
             for clients in (1, 8, 64):
