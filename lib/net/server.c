@@ -500,7 +500,7 @@ void nh_server_stats(const struct nh_server *server, struct nh_server_stats *out
 	for (unsigned i = 0; i < server->config.loops; i++) {
 		const uint64_t *part = (const uint64_t *)&server->shards[i].stats;
 		for (size_t field = 0; field < sizeof *out / sizeof *sum; field++)
-			sum[field] += __atomic_load_n(&part[field], __ATOMIC_RELAXED);
+			sum[field] += __atomic_load_n(&part[field], __ATOMIC_ACQUIRE);
 		measured += __atomic_load_n(&server->shards[i].stats.handshake_cost_ns, __ATOMIC_RELAXED) != 0;
 	}
 	out->handshake_cost_ns /= measured ? measured : 1; /* a mean, not a sum */

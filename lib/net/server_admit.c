@@ -182,11 +182,11 @@ static bool full(const struct acceptor *a)
 
 static void on_first_bytes(void *arg, unsigned events);
 
-void admit(struct acceptor *a, int take_fd)
+/* Puts a newcomer among those who have not said anything, or sends it away. */
+static void place(struct acceptor *a, int take_fd)
 {
 	struct shard *shard = a->shard;
 	struct nh_err err = NH_ERR_INIT;
-	COUNT(shard, accepted, 1);
 	if (over_rate(a)) {
 		refuse(a, take_fd, EPISODE_RATE, &shard->stats.refused_rate);
 		return;
@@ -209,6 +209,13 @@ void admit(struct acceptor *a, int take_fd)
 	}
 	list_put(a->listener->tls ? &shard->admission.silent_tls : &shard->admission.silent_plain, v);
 	nh_watch_set(v->watch, NH_READABLE);
+}
+
+void admit(struct acceptor *a, int take_fd)
+{
+	place(a, take_fd);
+	/* Last, and with release: who sees it counted as accepted also sees what became of it. */
+	__atomic_fetch_add(&a->shard->stats.accepted, 1, __ATOMIC_RELEASE);
 }
 
 /* ---- beginning --------------------------------------------------------------------------------------------------------- */
