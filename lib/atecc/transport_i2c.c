@@ -140,24 +140,54 @@ static void describe_holder(const struct i2c *i2c, struct nh_buf *out)
 		nh_buf_printf(out, "process %llu", (unsigned long long)pid);
 }
 
+/*
+ * Who waits looks now and then, so one that takes the bus again right after it gave it back would never let another in. Those who wait therefore hold a read lock on the node's first byte, and who
+ * gives the bus back while there is one leaves it alone for longer than they look away. Where the node cannot have such locks, nobody waits, as far as this can tell.
+ */
+static void waiting(const struct i2c *i2c, bool yes)
+{
+	struct flock byte = {.l_type = yes ? F_RDLCK : F_UNLCK, .l_whence = SEEK_SET, .l_len = 1};
+	fcntl(i2c->fd, F_OFD_SETLK, &byte);
+}
+
+static bool somebody_waits(const struct i2c *i2c)
+{
+	struct flock byte = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_len = 1};
+	return fcntl(i2c->fd, F_OFD_GETLK, &byte) == 0 && byte.l_type != F_UNLCK;
+}
+
 static nh_rc i2c_lock(void *ctx, uint32_t timeout_ms, struct nh_err *err)
 {
 	struct i2c *i2c = ctx;
 	uint64_t deadline = nh_mono_ms() + timeout_ms;
-	while (flock(i2c->fd, LOCK_EX | LOCK_NB) < 0) {
-		if (errno != EWOULDBLOCK && errno != EINTR)
-			return NH_FAIL(err, NH_EIO, "cannot lock the bus: %s", strerrordesc_np(errno));
-		if (nh_mono_ms() >= deadline) {
+	nh_rc rc = NH_OK;
+	bool waited = false;
+	while (rc == NH_OK && flock(i2c->fd, LOCK_EX | LOCK_NB) < 0) {
+		int number = errno;
+		if (!waited)
+			waiting(i2c, waited = true);
+		if (number != EWOULDBLOCK && number != EINTR) {
+			rc = NH_FAIL(err, NH_EIO, "cannot lock the bus: %s", strerrordesc_np(number));
+		} else if (nh_mono_ms() >= deadline) {
 			NH_AUTO_BUF struct nh_buf holder = NH_BUF_INIT;
 			describe_holder(i2c, &holder);
-			return NH_FAIL(err, NH_ETIMEOUT, "%s has held the bus for %u ms; end it or wait for it", nh_buf_cstr(&holder), timeout_ms);
+			rc = NH_FAIL(err, NH_ETIMEOUT, "%s has held the bus for %u ms; end it or wait for it", nh_buf_cstr(&holder), timeout_ms);
+		} else {
+			nh_atecc_sleep_us(NULL, LOCK_POLL_US); /* flock(2) has no time-out, and signals belong to the program we live in */
 		}
-		nh_atecc_sleep_us(NULL, LOCK_POLL_US); /* flock(2) has no time-out, and signals belong to the program we live in */
 	}
-	return NH_OK;
+	if (waited)
+		waiting(i2c, false);
+	return rc;
 }
 
-static void i2c_unlock(void *ctx) { flock(((struct i2c *)ctx)->fd, LOCK_UN); }
+static void i2c_unlock(void *ctx)
+{
+	struct i2c *i2c = ctx;
+	flock(i2c->fd, LOCK_UN);
+	if (somebody_waits(i2c))
+		nh_atecc_sleep_us(NULL, 2 * LOCK_POLL_US);
+}
 
 /* ---- what may be wrong with the bus */
 
