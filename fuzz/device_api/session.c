@@ -41,7 +41,7 @@ static void handle(struct world *w, struct nh_session *s, struct nh_progress_gat
 	nh_rc rc = NH_OK;
 	const struct nh_session_event *event = nh_session_event_find(m->event);
 	if (nh_slice_eq_str(m->event, "phx_join"))
-		rc = nh_session_join(&w->ctx, s, m->payload, &joined, E(w));
+		rc = nh_session_join(&w->ctx, s, NULL, m->payload, &joined, E(w));
 	else if (event && event->handle && nh_session_progress_due(gate, m->event, m->payload, 1))
 		rc = event->handle(&w->ctx, s, m->payload, E(w));
 	FUZZ_CHECK(rc == NH_OK || rc == NH_ECLOSED || (rc == NH_EFORMAT && !json_is_object(m->payload)), "%.*s: %s %s", NH_ARG(m->event), nh_rc_name(rc),
@@ -72,7 +72,7 @@ static nh_rc play(struct nh_tx *tx, void *arg, struct nh_err *err)
 	int64_t device = in->updating ? updating_device : idle_device;
 	nh_slice rest = in->frames;
 	w->ctx.tx = tx;
-	MUST(w, nh_session_connect(&w->ctx, device, NH_SLICE_EMPTY, &s, E(w)));
+	MUST(w, open_connection(w, device, &s));
 	for (unsigned i = 0; i < FRAMES_MAX && rest.len > 0; i++)
 		frame(w, &s, &gate, fuzz_until(&rest, '\n'));
 	MUST(w, nh_session_disconnect(&w->ctx, device, s.connection_id, NH_SLICE_EMPTY, E(w)));

@@ -274,7 +274,7 @@ static void alive(struct nh_request *req, struct nh_response *res)
 }
 
 #define COMMON_ROUTES                                                                                                                  \
-	{.method = NH_HTTP_GET, .path = "/device-socket/websocket", .handle = socket_upgrade, .summary = "Device channel"},            \
+	{.method = NH_HTTP_GET, .path = "/device-socket/websocket", .at_once = socket_upgrade_at_once, .handle = socket_upgrade, .summary = "Device channel"},            \
 	{.method = NH_HTTP_GET, .path = "/firmware/*path", .handle = download_firmware, .summary = "Firmware by a signed link"},       \
 	{.method = NH_HTTP_GET, .path = "/status/alive", .handle = alive, .summary = "Is the server well?"},                           \
 	{.method = NH_HTTP_GET, .path = "/status/_health", .handle = alive},                                                           \
@@ -282,7 +282,7 @@ static void alive(struct nh_request *req, struct nh_response *res)
 	{.method = NH_HTTP_GET, .path = "/status/healthy", .handle = alive}, {0}
 
 const struct nh_route nh_device_api_routes[] = {
-	{.method = NH_HTTP_GET, .path = "/socket/websocket", .handle = socket_upgrade, .summary = "Device channel"},
+	{.method = NH_HTTP_GET, .path = "/socket/websocket", .at_once = socket_upgrade_at_once, .handle = socket_upgrade, .summary = "Device channel"},
 	COMMON_ROUTES,
 };
 

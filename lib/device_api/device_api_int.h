@@ -43,6 +43,7 @@ void registry_fini(struct registry *r);
 /* Makes id the device's connection; *old is the one it replaces (generation 0: none). */
 void registry_put(struct registry *r, int64_t device_id, struct nh_conn_id id, struct nh_conn_id *old);
 bool registry_get(struct registry *r, int64_t device_id, struct nh_conn_id *out);
+bool registry_is(struct registry *r, int64_t device_id, struct nh_conn_id id); /* is it still this one? */
 void registry_remove(struct registry *r, int64_t device_id, struct nh_conn_id id); /* only where it is still this one */
 size_t registry_count(struct registry *r);
 
@@ -50,12 +51,25 @@ size_t registry_count(struct registry *r);
 
 struct presence_end;
 
+/* A connection that is accepted and not written yet. The session has it until its row is there; only presence looks inside. */
+struct presence_begin {
+	struct presence_begin *next, *prev; /* while it waits */
+	struct nh_opening opening;
+	struct nh_conn_id conn;
+	uint64_t due_ms;          /* then it is written by itself */
+	struct presence_end *end; /* it ended while it was being written */
+	uint8_t state;            /* enum begin_state */
+	bool written;             /* by the transaction it is in */
+};
+
 struct presence {
 	struct nh_device_api *api;
 	struct nh_loop *loop; /* of the timer */
 	struct nh_timer *timer;
 	struct nh_work work;
 	pthread_mutex_t lock; /* of what follows */
+	pthread_cond_t settled; /* beginnings that were out are written, or not */
+	struct presence_begin *begins, *begins_last; /* in order of due_ms */
 	struct presence_end *ends, **ends_tail;
 	struct nh_seen *seen;
 	size_t seen_count, seen_cap;
@@ -69,7 +83,22 @@ struct presence {
 
 void presence_init(struct presence *p, struct nh_device_api *api);
 nh_rc presence_start(struct presence *p, struct nh_loop *loop, struct nh_err *err);
-void presence_ended(struct presence *p, const struct nh_session *session); /* any thread: the connection is over */
+/*
+ * A connection opened and nothing is written of it. The session keeps the beginning until a join has written it, or hands it over with its end.
+ *   new      any thread; free only where presence_began was not called
+ *   began    [loop] the connection has a name and a place in the registry
+ *   take     [worker] a join is about to write: true: it has to write the beginning too, and says afterwards whether it did; false: the row is there.
+ *            Waits where the beginning is just being written, which is one transaction of a running job.
+ *   give_back  [loop] the join could not
+ *   free     [loop] the join did, or take said false
+ */
+struct presence_begin *presence_begin_new(struct presence *p, int64_t device_id, nh_slice fingerprint);
+void presence_began(struct presence *p, struct presence_begin *begin, struct nh_conn_id conn);
+bool presence_take(struct presence *p, struct presence_begin *begin);
+void presence_give_back(struct presence *p, struct presence_begin *begin);
+void presence_begin_free(struct presence_begin *begin); /* NULL legal */
+/* Any thread: the connection is over. take_begin: NULL where its row is written. */
+void presence_ended(struct presence *p, const struct nh_session *session, struct presence_begin *take_begin);
 bool presence_seen(struct presence *p, const struct nh_session *session);  /* any thread; false: no room, say it again later */
 /* Any thread: has the wall clock run evenly for so long? If not, what looks overdue by it may not be. */
 bool presence_clock_even(const struct presence *p, uint64_t for_ms);
@@ -119,6 +148,7 @@ struct nh_ctx device_api_ctx(struct nh_device_api *api, struct nh_tx *tx, struct
 
 /* socket.c */
 struct nh_ws_handler socket_handler(uint64_t idle_ms);
+bool socket_upgrade_at_once(struct nh_request *req, struct nh_response *res); /* [loop] */
 void socket_upgrade(struct nh_request *req, struct nh_response *res);
 void socket_push(struct nh_conn *conn, nh_slice event, nh_slice payload); /* [loop] drops it unless the device has joined or is just joining */
 bool socket_push_frame(struct nh_conn *conn, struct nh_ws_frame *frame);  /* [loop] the same, framed once for many; false: nothing was sent, this device needs socket_push */

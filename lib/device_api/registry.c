@@ -50,11 +50,19 @@ bool registry_get(struct registry *r, int64_t device_id, struct nh_conn_id *out)
 	return entry != NULL;
 }
 
+static bool same(const struct nh_conn_id *a, const struct nh_conn_id *b) { return a->loop == b->loop && a->slot == b->slot && a->generation == b->generation; }
+
+bool registry_is(struct registry *r, int64_t device_id, struct nh_conn_id id)
+{
+	struct nh_conn_id now;
+	return registry_get(r, device_id, &now) && same(&now, &id);
+}
+
 void registry_remove(struct registry *r, int64_t device_id, struct nh_conn_id id)
 {
 	pthread_mutex_lock(&r->lock);
 	struct nh_conn_id *entry = nh_map_get(r->devices, key_of(&device_id));
-	if (entry && entry->loop == id.loop && entry->slot == id.slot && entry->generation == id.generation)
+	if (entry && same(entry, &id))
 		free(nh_map_del(r->devices, key_of(&device_id)));
 	pthread_mutex_unlock(&r->lock);
 }

@@ -2,8 +2,14 @@
  * A device's socket: identity at the upgrade, then the channels. Heartbeats and everything that changes nothing are answered on the loop; join and
  * events become one job at a time, a hub function inside one write transaction, whose effects follow after the reply.
  *
+ * A device whose certificate the index knows is let in from memory, on the loop: the connection's row is written with its join, which asks the database
+ * once more whether the device may come in (presence.c writes it where no join follows). Everybody else, and everybody while the database is known
+ * to be away, goes through a worker: the database decides, and writes the row, before the upgrade is answered; an outage is a 503.
+ *
  * A session outlives its connection only while a job is out: then the job's end tells presence of the disconnect, so that the last write about a
  * connection is always its end.
+ *
+ * source: reference/device-protocol "2.6", "4", "7"; reference/server-behaviour "2.2", "2.3"
  */
 #include <stdlib.h>
 
@@ -26,6 +32,7 @@ struct held {
 struct session {
 	struct nh_device_api *api;
 	struct nh_session hub;
+	struct presence_begin *begin; /* the connection is not written yet; NULL once it is. While a job is out it is the job's. */
 	const struct nh_phoenix_codec *codec;
 	struct nh_conn_id id;
 	struct nh_loop *loop;
@@ -48,7 +55,10 @@ static void disconnect(struct session *s)
 	if (s->opened)
 		registry_remove(&s->api->registry, s->hub.device_id, s->id);
 	NH_LOG(NH_LOG_INFO, "device.disconnected", NH_I("device_id", s->hub.device_id), NH_I("code", s->close_code));
-	presence_ended(&s->api->presence, &s->hub);
+	if (!s->opened && s->begin)
+		presence_begin_free(s->begin); /* no upgrade after all: nobody was here */
+	else
+		presence_ended(&s->api->presence, &s->hub, s->begin);
 	free(s);
 }
 
@@ -146,10 +156,25 @@ struct job {
 	struct nh_effects effects;
 	struct nh_phoenix_message message; /* texts in the arena */
 	const struct nh_session_event *event; /* NULL: a join */
+	const struct nh_opening *opening;     /* to be written with the join; else NULL */
 	struct nh_join_result joined;
 	nh_rc rc;
 	struct nh_err err;
 };
+
+/*
+ * Memory says which connection of a device is the newest here, and may only be asked once the row is ours: a connection that registers after that look writes after our
+ * commit.
+ */
+static nh_rc join_tx(struct nh_ctx *ctx, struct job *job, struct nh_err *err)
+{
+	struct session *s = job->session;
+	job->hub = s->hub;
+	NH_TRY(nh_session_join(ctx, &job->hub, job->opening, job->message.payload, &job->joined, err));
+	if (job->opening && !registry_is(&s->api->registry, s->hub.device_id, s->id))
+		return NH_FAIL(err, NH_ECLOSED, "a newer connection of the device has replaced this one");
+	return NH_OK;
+}
 
 static nh_rc job_tx(struct nh_tx *tx, void *arg, struct nh_err *err)
 {
@@ -158,14 +183,16 @@ static nh_rc job_tx(struct nh_tx *tx, void *arg, struct nh_err *err)
 	struct nh_ctx ctx = device_api_ctx(job->session->api, tx, &job->arena, &job->effects);
 	if (job->event)
 		return job->event->handle(&ctx, &job->hub, job->message.payload, err);
-	job->hub = job->session->hub;
-	return nh_session_join(&ctx, &job->hub, job->message.payload, &job->joined, err);
+	return join_tx(&ctx, job, err);
 }
 
 static void job_run(void *worker, void *arg)
 {
 	struct job *job = arg;
-	job->rc = nh_db_write(job->session->api->config.db, job_tx, job, &job->err);
+	struct session *s = job->session;
+	if (s->begin && presence_take(&s->api->presence, s->begin))
+		job->opening = &s->begin->opening;
+	job->rc = nh_db_write(s->api->config.db, job_tx, job, &job->err);
 }
 
 static void job_free(struct job *job)
@@ -178,16 +205,38 @@ static void job_free(struct job *job)
 /* An outage is said once for all by who noticed it. */
 static nh_log_level level_of(nh_rc rc) { return nh_rc_outage(rc) ? NH_LOG_DEBUG : NH_LOG_WARN; }
 
+static void join_failed(struct nh_conn *conn, struct session *s, const struct job *job)
+{
+	NH_LOG(level_of(job->rc), "device.join_failed", NH_I("device_id", s->hub.device_id), NH_STR("why", job->err.msg));
+	if (job->rc == NH_ENOTFOUND && job->opening && job->opening->pinned)
+		certificates_forget(&s->api->certificates, job->opening->fingerprint);
+	if (nh_rc_outage(job->rc))
+		TALLY(s->api, unavailable);
+	if (!conn)
+		return;
+	reply(conn, s, &job->message, nh_phoenix_join_ref_of(&job->message), "error", json_pack("{s:s}", "error", "could not connect"));
+	/* A newer connection of the device owns its row, or the device is let in no more: this one can never join, and its client would try for ever. */
+	if (job->rc == NH_ECLOSED || job->rc == NH_ENOTFOUND)
+		nh_ws_close(conn, NH_WS_CLOSE_GOING_AWAY, NH_SLICE_EMPTY);
+}
+
+/* The beginning after a join: written with it or before, or still to be written. */
+static void settle_begin(struct session *s, const struct job *job)
+{
+	if (!s->begin)
+		return;
+	if (job->opening && job->rc != NH_OK) {
+		presence_give_back(&s->api->presence, s->begin);
+		return;
+	}
+	presence_begin_free(s->begin);
+	s->begin = NULL;
+}
+
 static void joined(struct nh_conn *conn, struct session *s, struct job *job)
 {
 	if (job->rc != NH_OK) {
-		NH_LOG(level_of(job->rc), "device.join_failed", NH_I("device_id", s->hub.device_id), NH_STR("why", job->err.msg));
-		if (!conn)
-			return;
-		reply(conn, s, &job->message, nh_phoenix_join_ref_of(&job->message), "error", json_pack("{s:s}", "error", "could not connect"));
-		/* A newer connection of the device owns its row: this one can never join, and its client would try for ever. */
-		if (job->rc == NH_ECLOSED)
-			nh_ws_close(conn, NH_WS_CLOSE_GOING_AWAY, NH_SLICE_EMPTY);
+		join_failed(conn, s, job);
 		return;
 	}
 	s->hub = job->hub;
@@ -214,6 +263,7 @@ static void job_done(struct nh_conn *conn, void *arg)
 	s->job_out = s->joining = false;
 	if (!job->event) {
 		joined(conn, s, job);
+		settle_begin(s, job);
 		let_held_go(s->joined ? conn : NULL, s);
 	}
 	else if (job->rc != NH_OK && job->rc != NH_ECLOSED)
@@ -342,6 +392,8 @@ static void on_open(struct nh_conn *conn, void *session)
 	s->opened = true;
 	s->seen_due_ms = next_seen(s, nh_loop_now_ms(s->loop));
 	registry_put(&s->api->registry, s->hub.device_id, s->id, &old);
+	if (s->begin)
+		presence_began(&s->api->presence, s->begin, s->id);
 	if (old.generation == 0)
 		return;
 	TALLY(s->api, replaced);
@@ -389,8 +441,7 @@ static nh_rc authenticate_secret(struct nh_device_api *api, struct nh_request *r
 struct connect_call {
 	struct nh_device_api *api;
 	struct nh_arena *arena;
-	int64_t device_id;
-	nh_slice fingerprint;
+	struct nh_opening opening;
 	struct nh_session session;
 	struct nh_effects effects;
 };
@@ -400,7 +451,7 @@ static nh_rc connect_tx(struct nh_tx *tx, void *arg, struct nh_err *err)
 	struct connect_call *call = arg;
 	call->effects = (struct nh_effects){0};
 	struct nh_ctx ctx = device_api_ctx(call->api, tx, call->arena, &call->effects);
-	return nh_session_connect(&ctx, call->device_id, call->fingerprint, &call->session, err);
+	return nh_session_connect(&ctx, &call->opening, &call->session, err);
 }
 
 static bool has_secret_headers(const struct nh_request *req)
@@ -411,17 +462,20 @@ static bool has_secret_headers(const struct nh_request *req)
 	return false;
 }
 
+static nh_slice fingerprint_of(const struct nh_request *req)
+{
+	return req->fingerprint ? nh_slice_of(req->fingerprint, NH_TLS_FINGERPRINT_LEN) : NH_SLICE_EMPTY;
+}
+
 static nh_rc connect_device(struct nh_device_api *api, struct nh_request *req, struct connect_call *call, struct nh_err *err)
 {
+	int64_t device_id = req->peer_tag;
 	/* A client certificate decides alone: shared-secret headers beside it are ignored. */
-	if (req->fingerprint) {
-		call->device_id = req->peer_tag;
-		call->fingerprint = nh_slice_of(req->fingerprint, NH_TLS_FINGERPRINT_LEN);
-		if (call->device_id == 0)
-			return NH_EAUTH;
-	} else {
-		NH_TRY(authenticate_secret(api, req, &call->device_id, err));
-	}
+	if (!req->fingerprint)
+		NH_TRY(authenticate_secret(api, req, &device_id, err));
+	if (device_id == 0)
+		return NH_EAUTH;
+	nh_opening_make(&call->opening, device_id, fingerprint_of(req), api->config.clock, api->config.rng);
 	nh_rc rc = nh_db_write(api->config.db, connect_tx, call, err);
 	if (rc == NH_ENOTFOUND && req->fingerprint)
 		certificates_forget(&api->certificates, req->fingerprint);
@@ -441,16 +495,53 @@ static void refuse_for(struct nh_device_api *api, struct nh_response *res, nh_rc
 	refuse(res, 503, NOT_REACHED);
 }
 
+/* *codec NULL: a version that nobody speaks. NH_EFORMAT: the query cannot be read. */
+static nh_rc codec_of(const struct nh_request *req, const struct nh_phoenix_codec **codec)
+{
+	nh_slice vsn = NH_SLICE_EMPTY;
+	*codec = NULL;
+	if (nh_http_query_get(req->query, "vsn", req->arena, &vsn) == NH_EFORMAT)
+		return NH_EFORMAT;
+	*codec = nh_phoenix_codec_for_vsn(vsn);
+	return NH_OK;
+}
+
+static struct session *session_new(struct nh_device_api *api, const struct nh_phoenix_codec *codec)
+{
+	struct session *s = nh_xcalloc(1, sizeof *s);
+	s->api = api;
+	s->codec = codec;
+	return s;
+}
+
+/*
+ * What the handshake knew still holds: the index is asked again, as the certificate may have been removed since. While the database is known to be away nobody is
+ * let in only to find that it cannot join.
+ */
+bool socket_upgrade_at_once(struct nh_request *req, struct nh_response *res)
+{
+	struct nh_device_api *api = req->app;
+	const struct nh_phoenix_codec *codec = NULL;
+	if (!req->fingerprint || req->peer_tag == 0 || certificates_find(&api->certificates, req->fingerprint) != req->peer_tag || !nh_db_available(api->config.db))
+		return false;
+	if (codec_of(req, &codec) != NH_OK || !codec)
+		return false;
+	struct session *s = session_new(api, codec);
+	s->begin = presence_begin_new(&api->presence, req->peer_tag, fingerprint_of(req));
+	s->hub = nh_session_of(&s->begin->opening);
+	nh_response_upgrade(res, &api->handler, s);
+	return true;
+}
+
 void socket_upgrade(struct nh_request *req, struct nh_response *res)
 {
 	struct nh_device_api *api = req->app;
 	struct nh_err err = NH_ERR_INIT;
-	nh_slice vsn = NH_SLICE_EMPTY;
-	if (nh_http_query_get(req->query, "vsn", req->arena, &vsn) == NH_EFORMAT) {
+	const struct nh_phoenix_codec *codec = NULL;
+	if (codec_of(req, &codec) != NH_OK) {
 		refuse(res, 403, "");
 		return;
 	}
-	const struct nh_phoenix_codec *codec = nh_phoenix_codec_for_vsn(vsn);
 	if (!req->fingerprint && !has_secret_headers(req)) {
 		refuse(res, 401, NOTHING_GIVEN);
 		return;
@@ -466,7 +557,7 @@ void socket_upgrade(struct nh_request *req, struct nh_response *res)
 		return;
 	}
 	nh_device_api_effects(api, &call.effects);
-	struct session *s = nh_xcalloc(1, sizeof *s);
-	*s = (struct session){.api = api, .hub = call.session, .codec = codec};
+	struct session *s = session_new(api, codec);
+	s->hub = call.session;
 	nh_response_upgrade(res, &api->handler, s);
 }

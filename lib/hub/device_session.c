@@ -24,29 +24,89 @@ static nh_rc set_online(struct nh_ctx *ctx, int64_t device_id, int64_t since_us,
 
 /* ---- connect --------------------------------------------------------------------------------------------------------------- */
 
-nh_rc nh_session_connect(struct nh_ctx *ctx, int64_t device_id, nh_slice fingerprint, struct nh_session *out, struct nh_err *err)
+void nh_opening_make(struct nh_opening *out, int64_t device_id, nh_slice fingerprint, const struct nh_clock *clock, const struct nh_rng *rng)
 {
-	struct nh_device_facts d;
 	struct nh_uuid id;
-	int64_t now = nh_ctx_now(ctx), changed = 0;
-	NH_TRY(nh_device_facts_load(ctx, device_id, &d, err));
-	if (d.deleted)
-		return NH_FAIL(err, NH_ENOTFOUND, "device %.*s is deleted", NH_ARG(d.identifier));
-	if (fingerprint.len > 0) {
-		NH_TRY(nh_sql_exec(ctx->tx, &nh_q_auth_cert_used_by_sha256, NH_PARAMS(nh_p_int(now), nh_p_blob(fingerprint), nh_p_int(device_id)),
-		                   &changed, err));
-		if (!changed)
-			return NH_FAIL(err, NH_ENOTFOUND, "the certificate is no longer pinned to device %.*s", NH_ARG(d.identifier));
-	}
-	*out = (struct nh_session){.device_id = d.id, .org_id = d.org_id, .product_id = d.product_id};
-	nh_uuid_v7(&id, now, ctx->rng);
+	*out = (struct nh_opening){.device_id = device_id, .at_us = nh_clock_now(clock), .pinned = fingerprint.len == sizeof out->fingerprint};
+	nh_uuid_v7(&id, out->at_us, rng);
 	nh_uuid_format(&id, out->connection_id);
-	NH_TRY(nh_sql_exec(ctx->tx, &nh_q_device_provision, NH_PARAMS(nh_p_int(now), nh_p_int(device_id)), NULL, err));
-	NH_TRY(nh_sql_exec(ctx->tx, &nh_q_connection_open, NH_PARAMS(nh_p_str(out->connection_id), nh_p_int(device_id), nh_p_int(now), nh_p_text(nh_ctx_node(ctx))),
-	                   NULL, err));
-	NH_TRY(set_online(ctx, device_id, 0, err));
-	nh_device_topic(ctx, device_id);
+	for (size_t i = 0; out->pinned && i < sizeof out->fingerprint; i++)
+		out->fingerprint[i] = fingerprint.ptr[i];
+}
+
+struct nh_session nh_session_of(const struct nh_opening *o)
+{
+	struct nh_session s = {.device_id = o->device_id};
+	for (size_t i = 0; i < sizeof s.connection_id; i++)
+		s.connection_id[i] = o->connection_id[i];
+	return s;
+}
+
+/* May the device still come in? Whoever let it in looked into memory; here the database decides. Writes what is written of the device whenever it comes. */
+static nh_rc let_in(struct nh_ctx *ctx, const struct nh_opening *o, struct nh_device_facts *d, struct nh_err *err)
+{
+	int64_t changed = 0;
+	NH_TRY(nh_device_facts_load(ctx, o->device_id, d, err));
+	if (d->deleted)
+		return NH_FAIL(err, NH_ENOTFOUND, "device %.*s is deleted", NH_ARG(d->identifier));
+	if (o->pinned) {
+		NH_TRY(nh_sql_exec(ctx->tx, &nh_q_auth_cert_used_by_sha256,
+		                   NH_PARAMS(nh_p_int(o->at_us), nh_p_blob(nh_slice_of(o->fingerprint, sizeof o->fingerprint)), nh_p_int(d->id)), &changed, err));
+		if (!changed)
+			return NH_FAIL(err, NH_ENOTFOUND, "the certificate is no longer pinned to device %.*s", NH_ARG(d->identifier));
+	}
+	if (d->first_seen_at_us == 0)
+		NH_TRY(nh_sql_exec(ctx->tx, &nh_q_device_provision, NH_PARAMS(nh_p_int(o->at_us), nh_p_int(d->id)), NULL, err));
+	/* What an earlier connection was. */
+	d->connected = false;
+	d->connected_at_us = 0;
+	d->network_interface = NH_SLICE_EMPTY;
 	return NH_OK;
+}
+
+struct row {
+	const struct nh_stmt *stmt;
+	const char *status;
+	int64_t seen_at_us, ended_at_us; /* ended 0: it goes on */
+	nh_slice metadata;
+};
+
+static nh_rc put_row(struct nh_ctx *ctx, const struct nh_opening *o, const struct row *row, int64_t *changed, struct nh_err *err)
+{
+	return nh_sql_exec(ctx->tx, row->stmt,
+	                   NH_PARAMS(nh_p_str(o->connection_id), nh_p_int(o->device_id), nh_p_str(row->status), nh_p_int(o->at_us), nh_p_int(row->seen_at_us),
+	                             row->ended_at_us ? nh_p_int(row->ended_at_us) : nh_p_null(), nh_p_text(nh_ctx_node(ctx)), nh_p_text(row->metadata)),
+	                   changed, err);
+}
+
+nh_rc nh_session_connect(struct nh_ctx *ctx, const struct nh_opening *o, struct nh_session *out, struct nh_err *err)
+{
+	const struct row row = {.stmt = &nh_q_connection_open, .status = "connecting", .seen_at_us = o->at_us, .metadata = NH_LIT("{}")};
+	struct nh_device_facts d;
+	NH_TRY(let_in(ctx, o, &d, err));
+	NH_TRY(put_row(ctx, o, &row, NULL, err));
+	NH_TRY(set_online(ctx, d.id, 0, err));
+	nh_device_topic(ctx, d.id);
+	*out = nh_session_of(o);
+	out->org_id = d.org_id;
+	out->product_id = d.product_id;
+	return NH_OK;
+}
+
+nh_rc nh_session_connect_late(struct nh_ctx *ctx, const struct nh_opening *o, int64_t ended_at_us, bool *written, struct nh_err *err)
+{
+	const struct row row = {.stmt = &nh_q_connection_open_late, .status = ended_at_us ? "disconnected" : "connecting", .seen_at_us = o->at_us,
+				.ended_at_us = ended_at_us, .metadata = NH_LIT("{}")};
+	struct nh_device_facts d;
+	int64_t changed = 0;
+	*written = false;
+	NH_TRY(let_in(ctx, o, &d, err));
+	NH_TRY(put_row(ctx, o, &row, &changed, err));
+	*written = changed > 0;
+	if (!*written)
+		return NH_OK;
+	nh_device_topic(ctx, d.id);
+	return set_online(ctx, d.id, 0, err);
 }
 
 /* ---- join ------------------------------------------------------------------------------------------------------------------ */
@@ -197,29 +257,41 @@ static nh_rc push_keys(struct nh_ctx *ctx, const struct nh_session *s, struct nh
 	return NH_OK;
 }
 
-nh_rc nh_session_join(struct nh_ctx *ctx, struct nh_session *s, const json_t *payload, struct nh_join_result *out, struct nh_err *err)
+/* The joined connection's row: an opening's is made, others have theirs. */
+static nh_rc put_joined(struct nh_ctx *ctx, const struct nh_session *s, const struct nh_opening *opening, const struct nh_reported *r, struct nh_err *err)
+{
+	NH_AUTO_JSON json_t *metadata = json_object();
+	json_object_set_new(metadata, "device_api_version", nh_json_new_text(r->api_version));
+	const struct row row = {.stmt = &nh_q_connection_open, .status = "connected", .seen_at_us = nh_ctx_now(ctx), .metadata = nh_json_arena(ctx->arena, metadata)};
+	if (opening)
+		return put_row(ctx, opening, &row, NULL, err);
+	return nh_sql_exec(ctx->tx, &nh_q_connection_joined,
+	                   NH_PARAMS(nh_p_text(row.metadata), nh_p_int(row.seen_at_us), nh_p_int(s->device_id), nh_p_str(s->connection_id)), NULL, err);
+}
+
+nh_rc nh_session_join(struct nh_ctx *ctx, struct nh_session *s, const struct nh_opening *opening, const json_t *payload, struct nh_join_result *out,
+                      struct nh_err *err)
 {
 	struct nh_device_facts d;
 	struct nh_reported reported;
-	int64_t established_at = 0;
+	int64_t established_at = opening ? opening->at_us : 0;
 	*out = (struct nh_join_result){0};
 	if (!json_is_object(payload))
 		return NH_FAIL(err, NH_EFORMAT, "the join payload is no object");
-	NH_TRY(still_newest(ctx, s, &established_at, err));
-	NH_TRY(nh_device_facts_load(ctx, s->device_id, &d, err));
-	if (d.deleted)
-		return NH_FAIL(err, NH_ENOTFOUND, "device %.*s is deleted", NH_ARG(d.identifier));
+	if (opening) {
+		NH_TRY(let_in(ctx, opening, &d, err));
+	} else {
+		NH_TRY(still_newest(ctx, s, &established_at, err));
+		NH_TRY(nh_device_facts_load(ctx, s->device_id, &d, err));
+		if (d.deleted)
+			return NH_FAIL(err, NH_ENOTFOUND, "device %.*s is deleted", NH_ARG(d.identifier));
+	}
 
 	nh_reported_read(payload, ctx->arena, &reported);
 	bool again = false;
 	NH_TRY(take_firmware(ctx, &d, &reported, out, &again, err));
 
-	NH_AUTO_JSON json_t *metadata = json_object();
-	json_object_set_new(metadata, "device_api_version", nh_json_new_text(reported.api_version));
-	NH_TRY(nh_sql_exec(ctx->tx, &nh_q_connection_joined,
-	                   NH_PARAMS(nh_p_text(nh_json_arena(ctx->arena, metadata)), nh_p_int(nh_ctx_now(ctx)), nh_p_int(s->device_id),
-	                             nh_p_str(s->connection_id)),
-	                   NULL, err));
+	NH_TRY(put_joined(ctx, s, opening, &reported, err));
 	NH_TRY(set_online(ctx, d.id, established_at, err));
 	NH_TRY(nh_device_facts_load(ctx, s->device_id, &d, err));
 	NH_TRY(nh_group_verify_device(ctx, &d, err));

@@ -176,10 +176,12 @@ nh_rc nh_db_write(struct nh_db *db, nh_tx_fn fn, void *arg, struct nh_err *err)
 	return ended(db, &db->writing, db->driver->write(db, fn, arg, err), err);
 }
 
+bool nh_db_available(const struct nh_db *db) { return !nh_episode_going(&db->reading) && !nh_episode_going(&db->writing); }
+
 void nh_db_stats(const struct nh_db *db, struct nh_db_stats *out)
 {
 	*out = (struct nh_db_stats){
-		.available = !nh_episode_going(&db->reading) && !nh_episode_going(&db->writing),
+		.available = nh_db_available(db),
 		.reads = __atomic_load_n(&db->stats.reads, __ATOMIC_RELAXED),
 		.writes = __atomic_load_n(&db->stats.writes, __ATOMIC_RELAXED),
 		.commits = __atomic_load_n(&db->stats.commits, __ATOMIC_RELAXED),

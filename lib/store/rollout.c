@@ -135,10 +135,16 @@ STMT(download_firmware, "SELECT id, object_key, checksum, size_bytes FROM firmwa
 
 STMT(connection_get, "SELECT id, status, established_at, last_seen_at, disconnected_at, disconnected_reason, network_interface, metadata "
                      "FROM device_connections WHERE device_id = $1");
-STMT(connection_open, "INSERT INTO device_connections (id, device_id, status, established_at, last_seen_at, node) "
-                      "VALUES ($1, $2, 'connecting', $3, $3, $4) ON CONFLICT (device_id) DO UPDATE SET id = excluded.id, "
-                      "node = excluded.node, status = excluded.status, established_at = excluded.established_at, last_seen_at = excluded.last_seen_at, "
-                      "disconnected_at = NULL, disconnected_reason = NULL, network_interface = NULL, metadata = '{}'");
+#define OPEN_ROW                                                                                                                  \
+	"INSERT INTO device_connections (id, device_id, status, established_at, last_seen_at, disconnected_at, node, metadata) "  \
+	"VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (device_id) DO UPDATE SET id = excluded.id, node = excluded.node, "  \
+	"status = excluded.status, established_at = excluded.established_at, last_seen_at = excluded.last_seen_at, "              \
+	"disconnected_at = excluded.disconnected_at, disconnected_reason = NULL, network_interface = NULL, metadata = excluded.metadata "
+
+STMT(connection_open, OPEN_ROW);
+/* Written late: not over a newer one, nor over one that another node holds, whose clock may differ. */
+STMT(connection_open_late, OPEN_ROW "WHERE device_connections.id = excluded.id OR (device_connections.established_at <= excluded.established_at "
+                                    "AND (device_connections.node = excluded.node OR device_connections.status = 'disconnected'))");
 STMT(connection_joined, "UPDATE device_connections SET status = 'connected', metadata = $1, last_seen_at = $2 WHERE device_id = $3 AND id = $4");
 STMT(connection_is, "SELECT metadata, established_at FROM device_connections WHERE device_id = $1 AND id = $2 AND status <> 'disconnected'");
 STMT(connection_seen, "UPDATE device_connections SET last_seen_at = $1 WHERE device_id = $2 AND id = $3 AND last_seen_at < $1");
@@ -184,7 +190,7 @@ const struct nh_stmt *const nh_rollout_statements[] = {
 	&nh_q_inflight_unheard,
 	&nh_q_update_stat_add, &nh_q_firmware_for_payload, &nh_q_firmware_size_by_uuid, &nh_q_firmware_metadata_by_uuid,
 	&nh_q_org_public_keys, &nh_q_download_firmware,
-	&nh_q_connection_get, &nh_q_connection_open, &nh_q_connection_joined, &nh_q_connection_is, &nh_q_connection_seen,
+	&nh_q_connection_get, &nh_q_connection_open, &nh_q_connection_open_late, &nh_q_connection_joined, &nh_q_connection_is, &nh_q_connection_seen,
 	&nh_q_connection_interface, &nh_q_connection_metadata, &nh_q_connection_close, &nh_q_connection_stale, &nh_q_connection_of_node,
 	&nh_q_auth_cert_by_sha256, &nh_q_auth_cert_by_key, &nh_q_auth_cert_used, &nh_q_auth_cert_used_by_sha256, &nh_q_auth_ca_by_ski,
 	&nh_q_auth_ca_used, &nh_q_auth_device_find, &nh_q_auth_device_deleted, &nh_q_auth_device_certs,

@@ -67,7 +67,7 @@ static void metrics(struct nh_request *req, struct nh_response *res)
 		{"device_pushes_lost_total", "Messages whose connection ended before they could be pushed", COUNTER, devices.pushes_lost},
 		{"device_unavailable_total", "Devices told to come back later because the database was away or full", COUNTER, devices.unavailable},
 		{"device_disconnects_pending", "Ends of connections not yet written to the database", GAUGE, devices.disconnects_pending},
-		{"presence_batches_total", "Transactions that wrote ends of connections and signs of life", COUNTER, devices.presence_batches},
+		{"presence_batches_total", "Transactions that wrote beginnings and ends of connections, and signs of life", COUNTER, devices.presence_batches},
 		{"clock_steps_total", "Jumps of the wall clock by more than ten seconds", COUNTER, devices.clock_steps},
 		{"certificates_known", "Device certificates in the memory index", GAUGE, devices.certificates_known},
 		{"database_available", "1 while reading and writing the database work", GAUGE, db.available},

@@ -115,6 +115,62 @@ void device_server_do(struct device_server *s, nh_rc (*run)(struct world *w, str
 	nh_device_api_effects(s->api, &s->world.effects);
 }
 
+/* ---- what its database says ------------------------------------------------------------------------------------------------ */
+
+struct looking {
+	struct device_server *s;
+	int64_t device;
+	struct look look;
+};
+
+static nh_rc look_tx(struct nh_tx *tx, void *arg, struct nh_err *err)
+{
+	struct looking *l = arg;
+	NH_AUTO_ARENA struct nh_arena arena = NH_ARENA_INIT;
+	struct nh_connection c = {0};
+	struct nh_ctx ctx = {.tx = tx, .arena = &arena, .clock = &l->s->world.clock, .config = &l->s->world.config};
+	nh_rc rc = nh_connection_get(&ctx, l->device, &c, err);
+	l->look = (struct look){.established_at_us = c.established_at_us, .disconnected_at_us = c.disconnected_at_us};
+	snprintf(l->look.status, sizeof(l->look.status), "%.*s", NH_ARG(c.status));
+	snprintf(l->look.id, sizeof(l->look.id), "%.*s", NH_ARG(c.id));
+	return rc == NH_ENOTFOUND ? NH_OK : rc;
+}
+
+struct look look(struct device_server *s, int64_t device)
+{
+	struct nh_err err = NH_ERR_INIT;
+	struct looking l = {.s = s, .device = device};
+	must(nh_db_read(s->db, look_tx, &l, &err), &err, "looking at a connection");
+	return l.look;
+}
+
+struct nh_device_api_stats device_server_stats(struct device_server *s)
+{
+	struct nh_device_api_stats out;
+	nh_device_api_stats(s->api, &out);
+	return out;
+}
+
+void wait_for_pending(struct device_server *s, uint64_t count)
+{
+	uint64_t deadline = nh_mono_ms() + DEADLINE_S * 1000;
+	while (device_server_stats(s).disconnects_pending != count) {
+		if (nh_mono_ms() > deadline)
+			fail_msg("%llu ends pending, not %llu", (unsigned long long)device_server_stats(s).disconnects_pending, (unsigned long long)count);
+		nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+	}
+}
+
+void wait_for_status(struct device_server *s, int64_t device, const char *status)
+{
+	uint64_t deadline = nh_mono_ms() + DEADLINE_S * 1000;
+	while (strcmp(look(s, device).status, status) != 0) {
+		if (nh_mono_ms() > deadline)
+			fail_msg("the device is %s and not %s", look(s, device).status, status);
+		nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+	}
+}
+
 /* ---- a device ------------------------------------------------------------------------------------------------------------- */
 
 #define FRAMES_MAX 64

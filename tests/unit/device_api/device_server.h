@@ -7,6 +7,7 @@
 #include "../hub/rollout_pki.h"
 
 #include "device_api/device_api.h"
+#include "hub/device_session.h"
 #include "net/client.h"
 
 #define DEADLINE_S 60
@@ -30,6 +31,16 @@ void device_server_open(struct device_server *s, struct nh_db *take_db, nh_rc (*
 void device_server_close(struct device_server *s);
 /* Runs rules against the server's database and carries their effects out. */
 void device_server_do(struct device_server *s, nh_rc (*run)(struct world *w, struct nh_err *err));
+struct nh_device_api_stats device_server_stats(struct device_server *s);
+
+/* The device's connection as its row says; empty where it never connected. */
+struct look {
+	char status[32], id[NH_UUID_TEXT_LEN + 1];
+	int64_t established_at_us, disconnected_at_us;
+};
+struct look look(struct device_server *s, int64_t device);
+void wait_for_status(struct device_server *s, int64_t device, const char *status);
+void wait_for_pending(struct device_server *s, uint64_t count); /* ends that are not written */
 
 struct peer;
 /* path with query; device NULL: no client certificate. Returns when the socket is open or refused. */

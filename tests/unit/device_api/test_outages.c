@@ -31,62 +31,6 @@ static nh_rc fill(struct world *w, struct nh_err *err)
 /* Outages, and a bug: all make the device come back. */
 static const nh_rc codes[] = {NH_EIO, NH_ENOSPC, NH_EAGAIN, NH_EINTERNAL};
 
-struct look {
-	struct device_server *s;
-	int64_t device;
-	char status[32], id[NH_UUID_TEXT_LEN + 1];
-};
-
-static nh_rc look_tx(struct nh_tx *tx, void *arg, struct nh_err *err)
-{
-	struct look *l = arg;
-	NH_AUTO_ARENA struct nh_arena arena = NH_ARENA_INIT;
-	struct nh_connection c = {0};
-	struct nh_ctx ctx = l->s->world.ctx;
-	ctx.tx = tx;
-	ctx.arena = &arena;
-	NH_TRY(nh_connection_get(&ctx, l->device, &c, err));
-	snprintf(l->status, sizeof(l->status), "%.*s", NH_ARG(c.status));
-	snprintf(l->id, sizeof(l->id), "%.*s", NH_ARG(c.id));
-	return NH_OK;
-}
-
-static struct look look(struct device_server *s, int64_t device)
-{
-	struct nh_err err = NH_ERR_INIT;
-	struct look l = {.s = s, .device = device};
-	if (nh_db_read(s->db, look_tx, &l, &err) != NH_OK)
-		fail_msg("%s", err.msg);
-	return l;
-}
-
-static struct nh_device_api_stats stats(struct device_server *s)
-{
-	struct nh_device_api_stats out;
-	nh_device_api_stats(s->api, &out);
-	return out;
-}
-
-static void wait_for_pending(struct device_server *s, uint64_t count)
-{
-	uint64_t deadline = nh_mono_ms() + DEADLINE_S * 1000;
-	while (stats(s).disconnects_pending != count) {
-		if (nh_mono_ms() > deadline)
-			fail_msg("%llu ends pending, not %llu", (unsigned long long)stats(s).disconnects_pending, (unsigned long long)count);
-		nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
-	}
-}
-
-static void wait_for_status(struct device_server *s, int64_t device, const char *status)
-{
-	uint64_t deadline = nh_mono_ms() + DEADLINE_S * 1000;
-	while (strcmp(look(s, device).status, status) != 0) {
-		if (nh_mono_ms() > deadline)
-			fail_msg("the device is %s and not %s", look(s, device).status, status);
-		nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
-	}
-}
-
 static void put_join(struct device_server *s, struct nh_buf *frame, int firmware, const char *version)
 {
 	NH_AUTO_JSON json_t *payload = join_payload(&s->world, firmware, version);
@@ -103,23 +47,43 @@ static void assert_quiet(struct peer *p)
 	assert_string_equal(peer_next(p), "[null,\"7\",\"phoenix\",\"phx_reply\",{\"status\":\"ok\",\"response\":{}}]");
 }
 
-/* Fails statement after statement until none is left to fail; then the device is in. */
+static nh_rc nothing_tx(struct nh_tx *tx, void *arg, struct nh_err *err) { return NH_OK; }
+
+/* The server has found the database away: nobody is let in from memory now. */
+static void find_away(struct device_server *s)
+{
+	testdb_fail(s->db, NH_EIO, TESTDB_AT_COMMIT);
+	assert_int_equal(nh_db_write(s->db, nothing_tx, NULL, NULL), NH_EIO);
+	testdb_heal(s->db);
+	assert_false(nh_db_available(s->db));
+}
+
+/* Written, and the server knows it. */
+static void wait_for_end(struct device_server *s, int64_t device)
+{
+	wait_for_status(s, device, "disconnected");
+	wait_for_pending(s, 0);
+}
+
+/* Fails statement after statement until none is left to fail; then the device is in, and its row written. */
 static struct peer *connect_through(struct device_server *s, struct fixture *f, nh_rc code)
 {
 	for (int64_t at = TESTDB_AT_COMMIT;; at++) {
 		struct look before = look(s, f->device);
-		uint64_t unavailable = stats(s).unavailable;
+		uint64_t unavailable = device_server_stats(s).unavailable;
+		find_away(s);
 		testdb_fail(s->db, code, at);
 		struct peer *p = peer_new(s, SOCKET, &f->d1, NULL);
 		testdb_heal(s->db);
 		if (!testdb_failed()) {
 			assert_true(peer_open(p));
 			assert_true(at > 3);
+			assert_string_equal(look(s, f->device).status, "connecting");
 			return p;
 		}
 		if (peer_open(p)) { /* a job of the server's own took the failure: once more */
 			peer_free(p);
-			wait_for_status(s, f->device, "disconnected");
+			wait_for_end(s, f->device);
 			at--;
 			continue;
 		}
@@ -129,10 +93,11 @@ static struct peer *connect_through(struct device_server *s, struct fixture *f, 
 		struct look after = look(s, f->device);
 		assert_string_equal(before.id, after.id);
 		assert_string_equal(before.status, after.status);
-		assert_int_equal(stats(s).unavailable, unavailable + 1);
+		assert_int_equal(device_server_stats(s).unavailable, unavailable + 1);
 	}
 }
 
+/* A refused join leaves things as they were: a row that says connecting, or none of this connection yet. */
 static void join_through(struct device_server *s, struct fixture *f, struct peer *p, nh_rc code, int firmware, const char *version)
 {
 	NH_AUTO_BUF struct nh_buf frame = NH_BUF_INIT;
@@ -149,7 +114,7 @@ static void join_through(struct device_server *s, struct fixture *f, struct peer
 		assert_true(testdb_failed());
 		assert_non_null(strstr(answer, "could not connect"));
 		assert_quiet(p);
-		assert_string_equal(look(s, f->device).status, "connecting");
+		assert_string_not_equal(look(s, f->device).status, "connected");
 	}
 }
 
@@ -162,21 +127,24 @@ static void test_every_statement(void **state)
 		struct peer *p = peer_new(&s, SOCKET, &f.d1, NULL); /* its certificate is known from now on */
 		assert_true(peer_open(p));
 		peer_free(p);
-		wait_for_status(&s, f.device, "disconnected");
-		for (size_t i = 0; i < NH_ARRAY_LEN(codes); i++) {
+		wait_for_end(&s, f.device);
+		for (size_t i = 0; i < 2 * NH_ARRAY_LEN(codes); i++) {
 			bool odd = i % 2;
-			p = connect_through(&s, &f, codes[i]);
-			join_through(&s, &f, p, codes[i], odd ? 2 : 1, odd ? "1.1.0" : "1.0.0"); /* another firmware each time: an update succeeded */
+			nh_rc code = codes[i / 2];
+			/* Let in by the database, or from memory. */
+			p = odd ? connect_through(&s, &f, code) : peer_new(&s, SOCKET, &f.d1, NULL);
+			assert_true(peer_open(p));
+			join_through(&s, &f, p, code, odd ? 2 : 1, odd ? "1.1.0" : "1.0.0"); /* another firmware each time: an update succeeded */
 			assert_string_equal(look(&s, f.device).status, "connected");
 			/* What it reports may be lost, the connection is not. */
-			testdb_fail(s.db, codes[i], TESTDB_AT_COMMIT);
+			testdb_fail(s.db, code, TESTDB_AT_COMMIT);
 			peer_send(p, "[\"1\",\"2\",\"device\",\"firmware_validated\",{}]");
 			peer_send(p, "[null,\"8\",\"phoenix\",\"heartbeat\",{}]"); /* read only when the event's job is done */
 			assert_non_null(peer_until(p, "\"phoenix\",\"phx_reply\""));
 			assert_true(testdb_failed());
 			testdb_heal(s.db);
 			peer_free(p);
-			wait_for_status(&s, f.device, "disconnected");
+			wait_for_end(&s, f.device);
 		}
 		device_server_close(&s);
 		pair_fini(&f.ca);
@@ -184,23 +152,33 @@ static void test_every_statement(void **state)
 	}
 }
 
-/* The end of a connection waits for the database, and is written when it is back. */
+/* The end of a connection waits for the database, and is written when it is back; with its beginning, where that was not written either. */
 static void test_end_waits(void **state)
 {
 	FOR_EACH_ENGINE (db) {
 		struct device_server s;
 		struct fixture f = {0};
 		device_server_open(&s, db, fill, &f);
-		struct peer *p = peer_new(&s, SOCKET, &f.d1, NULL);
-		assert_true(peer_open(p));
-		assert_quiet(p);
-		testdb_fail(s.db, NH_EIO, TESTDB_AT_COMMIT);
-		peer_free(p);
-		wait_for_pending(&s, 1);
-		assert_string_equal(look(&s, f.device).status, "connecting");
-		testdb_heal(s.db);
-		wait_for_pending(&s, 0);
-		assert_string_equal(look(&s, f.device).status, "disconnected");
+		for (unsigned written = 0; written < 2; written++) {
+			struct look before = look(&s, f.device);
+			s.world.now_us += NH_US_PER_S;
+			struct peer *p = peer_new(&s, SOCKET, &f.d1, NULL);
+			assert_true(peer_open(p));
+			assert_quiet(p);
+			if (written) {
+				wait_for_status(&s, f.device, "connecting");
+				before = look(&s, f.device);
+			}
+			testdb_fail(s.db, NH_EIO, TESTDB_AT_COMMIT);
+			peer_free(p);
+			wait_for_pending(&s, 1);
+			assert_string_equal(look(&s, f.device).status, before.status);
+			testdb_heal(s.db);
+			wait_for_pending(&s, 0);
+			struct look after = look(&s, f.device);
+			assert_string_equal(after.status, "disconnected");
+			assert_true((strcmp(after.id, before.id) == 0) == written);
+		}
 		device_server_close(&s);
 		pair_fini(&f.ca);
 		pair_fini(&f.d1);
@@ -245,18 +223,18 @@ static void test_mass_end(void **state)
 	assert_int_equal(pthread_create(&thread, NULL, hold, &h), 0);
 	while (sem_wait(&h.gates[0]) != 0)
 		continue;
-	uint64_t before = stats(&s).presence_batches;
+	uint64_t before = device_server_stats(&s).presence_batches;
 	for (int64_t i = 1; i <= ENDS; i++) {
 		session.device_id = 1000 + i;
-		presence_ended(&s.api->presence, &session);
+		presence_ended(&s.api->presence, &session, NULL);
 	}
-	assert_int_equal(stats(&s).disconnects_pending, ENDS);
+	assert_int_equal(device_server_stats(&s).disconnects_pending, ENDS);
 	sem_post(&h.gates[1]);
 	void *failed = NULL;
 	pthread_join(thread, &failed);
 	assert_null(failed);
 	wait_for_pending(&s, 0);
-	uint64_t batches = stats(&s).presence_batches - before;
+	uint64_t batches = device_server_stats(&s).presence_batches - before;
 	print_message("# %d ends in %llu transactions\n", ENDS, (unsigned long long)batches);
 	assert_true(batches >= ENDS / 250 && batches <= ENDS / 250 + 2);
 	device_server_close(&s);

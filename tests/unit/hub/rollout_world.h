@@ -87,11 +87,20 @@ static inline json_t *join_payload(struct world *w, int firmware, const char *ve
 	                 "device_api_version", "2.3.0", "fwup_version", "1.10.1", "meta", "firmware_validated", 1, "firmware_auto_revert_detected", 0);
 }
 
+static inline nh_rc connect_pinned(struct world *w, int64_t device_id, nh_slice fingerprint, struct nh_session *s)
+{
+	struct nh_opening opening;
+	nh_opening_make(&opening, device_id, fingerprint, w->ctx.clock, w->ctx.rng);
+	return nh_session_connect(&w->ctx, &opening, s, E(w));
+}
+
+static inline nh_rc open_connection(struct world *w, int64_t device_id, struct nh_session *s) { return connect_pinned(w, device_id, NH_SLICE_EMPTY, s); }
+
 static inline nh_rc join_with(struct world *w, int64_t device_id, json_t *take_payload, struct nh_session *s, struct nh_join_result *result)
 {
-	nh_rc rc = nh_session_connect(&w->ctx, device_id, NH_SLICE_EMPTY, s, E(w));
+	nh_rc rc = open_connection(w, device_id, s);
 	if (rc == NH_OK)
-		rc = nh_session_join(&w->ctx, s, take_payload, result, E(w));
+		rc = nh_session_join(&w->ctx, s, NULL, take_payload, result, E(w));
 	json_decref(take_payload);
 	return rc;
 }

@@ -34,9 +34,9 @@ static nh_rc connections(struct world *w, struct nh_err *err)
 	NH_TRY(add_device(w, "d-1", NULL, &device, err));
 	NH_TRY(add_firmware(w, 1, "1.0.0", err));
 	CHECK_RC(NH_ENOTFOUND, nh_connection_get(&w->ctx, device, &c, E(w)));
-	CHECK_RC(NH_ENOTFOUND, nh_session_connect(&w->ctx, device + 999, NH_SLICE_EMPTY, &old, E(w)));
-	CHECK_RC(NH_ENOTFOUND, nh_session_connect(&w->ctx, device, nh_slice_of("0123456789abcdef0123456789abcdef", 32), &old, E(w)));
-	OK(nh_session_connect(&w->ctx, device, NH_SLICE_EMPTY, &old, E(w)));
+	CHECK_RC(NH_ENOTFOUND, open_connection(w, device + 999, &old));
+	CHECK_RC(NH_ENOTFOUND, connect_pinned(w, device, nh_slice_of("0123456789abcdef0123456789abcdef", 32), &old));
+	OK(open_connection(w, device, &old));
 	OK(nh_connection_get(&w->ctx, device, &c, E(w)));
 	CHECK(nh_slice_eq_str(c.status, "connecting") && nh_slice_eq_str(c.id, old.connection_id));
 	OK(nh_device_by_id(&w->ctx, device, &row, E(w)));
@@ -48,7 +48,7 @@ static nh_rc connections(struct world *w, struct nh_err *err)
 	OK(join(w, device, 1, "1.0.0", &new));
 	CHECK(strcmp(old.connection_id, new.connection_id) < 0 && new.joined && new.api_2_2);
 	json_t *payload = join_payload(w, 1, "1.0.0");
-	nh_rc rc = nh_session_join(&w->ctx, &old, payload, &result, E(w));
+	nh_rc rc = nh_session_join(&w->ctx, &old, NULL, payload, &result, E(w));
 	json_decref(payload);
 	CHECK(rc == NH_ECLOSED && !old.joined);
 	OK(nh_session_disconnect(&w->ctx, device, old.connection_id, NH_SLICE_EMPTY, E(w)));
@@ -77,10 +77,118 @@ static nh_rc connections(struct world *w, struct nh_err *err)
 
 	OK(nh_device_by_id(&w->ctx, device, &row, E(w)));
 	OK(nh_device_delete(&w->ctx, &w->as_ada, &row, E(w)));
-	CHECK_RC(NH_ENOTFOUND, nh_session_connect(&w->ctx, device, NH_SLICE_EMPTY, &new, E(w)));
+	CHECK_RC(NH_ENOTFOUND, open_connection(w, device, &new));
 	return NH_OK;
 }
 static void test_connections(void **state) { on_each_engine(connections, NULL); }
+
+/* A connection that is written with its join. */
+static nh_rc openings(struct world *w, struct nh_err *err)
+{
+	static const uint8_t stranger[32] = {1, 2, 3};
+	struct nh_opening o, other;
+	struct nh_connection c;
+	struct nh_device row;
+	struct nh_device_facts d;
+	struct nh_join_result result;
+	struct nh_session s;
+	int64_t device, at = w->now_us;
+	NH_AUTO_JSON json_t *payload = join_payload(w, 1, "1.0.0");
+	NH_TRY(add_firmware(w, 1, "1.0.0", err));
+	NH_TRY(add_device(w, "d-1", NULL, &device, err));
+	nh_opening_make(&o, device, NH_SLICE_EMPTY, w->ctx.clock, w->ctx.rng);
+	nh_opening_make(&other, device, nh_slice_of(stranger, sizeof stranger), w->ctx.clock, w->ctx.rng);
+	CHECK(o.at_us == at && !o.pinned && other.pinned && strcmp(o.connection_id, other.connection_id) != 0);
+
+	/* who may not come in changes nothing */
+	s = nh_session_of(&other);
+	CHECK_RC(NH_ENOTFOUND, nh_session_join(&w->ctx, &s, &other, payload, &result, E(w)));
+	CHECK_RC(NH_ENOTFOUND, nh_connection_get(&w->ctx, device, &c, E(w)));
+	OK(nh_device_by_id(&w->ctx, device, &row, E(w)));
+	CHECK(nh_slice_eq_str(row.status, "registered") && !s.joined);
+
+	/* written whole, at the times when it happened */
+	w->now_us += 3 * NH_US_PER_S;
+	s = nh_session_of(&o);
+	OK(nh_session_join(&w->ctx, &s, &o, payload, &result, E(w)));
+	CHECK(s.joined && s.org_id == w->acme.id && s.product_id == w->widget.id && result.firmware_changed);
+	OK(nh_connection_get(&w->ctx, device, &c, E(w)));
+	CHECK(nh_slice_eq_str(c.status, "connected") && nh_slice_eq_str(c.id, o.connection_id) && holds(c.metadata, "\"device_api_version\":\"2.3.0\""));
+	CHECK(c.established_at_us == at && c.last_seen_at_us == w->now_us && c.disconnected_at_us == 0);
+	OK(nh_device_by_id(&w->ctx, device, &row, E(w)));
+	CHECK(nh_slice_eq_str(row.status, "provisioned") && row.first_seen_at_us == at);
+	OK(nh_device_facts_load(&w->ctx, device, &d, E(w)));
+	CHECK(d.connected && d.connected_at_us == at);
+	OK(event(w, &s, "report_network_interface", "{\"interface\":\"wifi\"}"));
+
+	/* the next one replaces it, with all that was known of it */
+	w->now_us += NH_US_PER_S;
+	nh_opening_make(&o, device, NH_SLICE_EMPTY, w->ctx.clock, w->ctx.rng);
+	struct nh_session next = nh_session_of(&o);
+	OK(nh_session_join(&w->ctx, &next, &o, payload, &result, E(w)));
+	CHECK_RC(NH_ECLOSED, event(w, &s, "firmware_validated", "{}"));
+	OK(event(w, &next, "firmware_validated", "{}"));
+	OK(nh_connection_get(&w->ctx, device, &c, E(w)));
+	CHECK(nh_slice_eq_str(c.id, o.connection_id) && c.network_interface.len == 0 && c.established_at_us == w->now_us);
+	OK(nh_device_by_id(&w->ctx, device, &row, E(w)));
+	CHECK(row.first_seen_at_us == at);
+
+	OK(nh_device_delete(&w->ctx, &w->as_ada, &row, E(w)));
+	s = nh_session_of(&o);
+	CHECK_RC(NH_ENOTFOUND, nh_session_join(&w->ctx, &s, &o, payload, &result, E(w)));
+	return NH_OK;
+}
+static void test_openings(void **state) { on_each_engine(openings, NULL); }
+
+/* What is written late takes the row only where nobody newer has it. */
+static nh_rc late_openings(struct world *w, struct nh_err *err)
+{
+	static const struct {
+		const char *node; /* of the row that is there */
+		int64_t later_s;  /* established so much after the late one */
+		bool ended;       /* it is over */
+		bool written;
+	} table[] = {
+		{"here", -5, false, true}, {"here", -5, true, true}, {"here", 5, false, false}, {"here", 5, true, false},
+		{"there", -5, false, false}, {"there", -5, true, true}, {"there", 5, false, false}, {"there", 5, true, false},
+	};
+	int64_t device;
+	struct nh_opening o;
+	struct nh_connection c;
+	struct nh_device_facts d;
+	bool written;
+	NH_TRY(add_firmware(w, 1, "1.0.0", err));
+	NH_TRY(add_device(w, "d-1", NULL, &device, err));
+	for (size_t i = 0; i < 2 * NH_ARRAY_LEN(table); i++) {
+		size_t k = i / 2;
+		int64_t gone = i % 2 ? 7 * NH_US_PER_S : 0; /* the late one: here, or came and went */
+		struct nh_session s;
+		w->now_us += 100 * NH_US_PER_S;
+		w->config.node = NH_LIT("here");
+		nh_opening_make(&o, device, NH_SLICE_EMPTY, w->ctx.clock, w->ctx.rng);
+		w->now_us += table[k].later_s * NH_US_PER_S;
+		w->config.node = nh_slice_str(table[k].node);
+		OK(join(w, device, 1, "1.0.0", &s));
+		if (table[k].ended)
+			OK(nh_session_disconnect(&w->ctx, device, s.connection_id, NH_SLICE_EMPTY, E(w)));
+		w->config.node = NH_LIT("here");
+		for (unsigned twice = 0; twice < 2; twice++) { /* a commit whose answer was lost is tried again */
+			OK(nh_session_connect_late(&w->ctx, &o, gone ? o.at_us + gone : 0, &written, E(w)));
+			CHECK(written == table[k].written);
+			OK(nh_connection_get(&w->ctx, device, &c, E(w)));
+			OK(nh_device_facts_load(&w->ctx, device, &d, E(w)));
+			CHECK(nh_slice_eq_str(c.id, written ? o.connection_id : s.connection_id));
+			CHECK(d.connected == (!written && !table[k].ended));
+			CHECK(!written || (nh_slice_eq_str(c.status, gone ? "disconnected" : "connecting") && c.established_at_us == o.at_us));
+			CHECK(!written || c.disconnected_at_us == (gone ? o.at_us + gone : 0));
+		}
+	}
+	o.device_id += 999;
+	CHECK_RC(NH_ENOTFOUND, nh_session_connect_late(&w->ctx, &o, 0, &written, E(w)));
+	CHECK(!written);
+	return NH_OK;
+}
+static void test_late_openings(void **state) { on_each_engine(late_openings, NULL); }
 
 /* A start ends what the node's last run left, whatever the clock said then; a server never takes its own connections for stale. */
 static nh_rc restarts(struct world *w, struct nh_err *err)
@@ -620,7 +728,7 @@ static void test_queues(void **state) { on_each_engine(queues, NULL); }
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_connections),
+		cmocka_unit_test(test_connections), cmocka_unit_test(test_openings), cmocka_unit_test(test_late_openings),
 		cmocka_unit_test(test_restarts), cmocka_unit_test(test_lost_pushes), cmocka_unit_test(test_payloads), cmocka_unit_test(test_success),
 		cmocka_unit_test(test_failures),    cmocka_unit_test(test_reschedules), cmocka_unit_test(test_reverts),
 		cmocka_unit_test(test_penalties),   cmocka_unit_test(test_by_hand),  cmocka_unit_test(test_queues),

@@ -75,7 +75,7 @@ nh_rc nh_device_auth_certificate_record(struct nh_ctx *ctx, const struct nh_cert
 
 /*
  * nh_device_auth_certificate_settled - true where find alone decides (pinned and live, or refused) so that no write is needed now; fills *out.
- * last_used of a pinned certificate is then written by nh_session_connect.
+ * last_used of a pinned certificate is then written with the connection (hub/device_session.h).
  */
 bool nh_device_auth_certificate_settled(const struct nh_cert_finding *finding, struct nh_auth_verdict *out);
 

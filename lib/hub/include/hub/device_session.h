@@ -22,12 +22,37 @@ struct nh_session {
 };
 
 /*
- * nh_session_connect - an authenticated device opened a socket: the device's connection row gets a new id and status connecting; a registered
- * device becomes provisioned. fingerprint: SHA-256 of the pinned certificate (last_used is written), empty for shared secrets.
- * Every earlier connection of the device is thereby replaced; closing it is the caller's (newest wins).
- * NH_ENOTFOUND: no such live device, or the certificate is no longer pinned to it. NH_EIO.
+ * A connection as it is accepted: the device is known from memory, and no row says so yet. It is written with the join; where no join comes, by itself a moment
+ * later, many in one transaction.
  */
-nh_rc nh_session_connect(struct nh_ctx *ctx, int64_t device_id, nh_slice fingerprint, struct nh_session *out, struct nh_err *err);
+struct nh_opening {
+	int64_t device_id;
+	int64_t at_us;                            /* when it was accepted */
+	char connection_id[NH_UUID_TEXT_LEN + 1];
+	bool pinned;                              /* fingerprint is set; else a shared secret let it in */
+	uint8_t fingerprint[32];                  /* SHA-256 of the pinned certificate */
+};
+
+/* nh_opening_make - a new connection of the device, now. fingerprint: 32 bytes, or empty for shared secrets. Pure; any thread, loops too. */
+void nh_opening_make(struct nh_opening *out, int64_t device_id, nh_slice fingerprint, const struct nh_clock *clock, const struct nh_rng *rng);
+
+/* nh_session_of - the session of an opening as long as nothing is written: its join fills in the rest. Pure. */
+struct nh_session nh_session_of(const struct nh_opening *opening);
+
+/*
+ * nh_session_connect - an authenticated device opened a socket: the device's connection row gets a new id and status connecting; a registered
+ * device becomes provisioned; last_used of a pinned certificate is written. Every earlier connection of the device is thereby replaced; closing it is the
+ * caller's (newest wins).
+ * NH_ENOTFOUND: no such live device, or the certificate is no longer pinned to it; nothing was written. NH_EIO.
+ */
+nh_rc nh_session_connect(struct nh_ctx *ctx, const struct nh_opening *opening, struct nh_session *out, struct nh_err *err);
+
+/*
+ * nh_session_connect_late - the same for a connection that did not join, some time afterwards: as connecting, or, where ended_at_us is not 0, as one that came and
+ * went. *written false: the row belongs to a newer connection, or to one that another node holds; nothing else was changed then either. The caller has
+ * made sure that this node has no newer one. NH_ENOTFOUND, NH_EIO: as above.
+ */
+nh_rc nh_session_connect_late(struct nh_ctx *ctx, const struct nh_opening *opening, int64_t ended_at_us, bool *written, struct nh_err *err);
 
 struct nh_join_result {
 	bool metadata_known;   /* false: the device reported none that could be used */
@@ -36,13 +61,14 @@ struct nh_join_result {
 };
 
 /*
- * nh_session_join - the join of the device channel. payload: the join parameters (object; everything in it is the device's word and may have any
- * type). Stores firmware metadata, decides on inflight update, success, group membership; marks the row connected.
+ * nh_session_join - the join of the device channel. opening: where the connection's row is not written yet, and nh_session_connect is done in one go; else NULL.
+ * payload: the join parameters (object; everything in it is the device's word and may have any type). Stores firmware metadata, decides on inflight update, success, group membership; marks the row connected.
  * Effects, to be carried out after the reply: DEVICE_PUSH fwup_public_keys / archive_public_keys where asked for and any exist,
  * DEVICE_PUSH extensions:get (device_api_version >= 2.2.0), DEVICE_PUSH update where one that a person pushed has not reached the device, GROUP_WAKE.
- * NH_EFORMAT: payload is no object. NH_ECLOSED, NH_ENOTFOUND (deleted meanwhile), NH_EIO: answer {"error":"could not connect"}.
+ * NH_EFORMAT: payload is no object. NH_ECLOSED, NH_ENOTFOUND (deleted meanwhile, or its certificate was removed), NH_EIO: answer {"error":"could not connect"}.
  */
-nh_rc nh_session_join(struct nh_ctx *ctx, struct nh_session *session, const json_t *payload, struct nh_join_result *out, struct nh_err *err);
+nh_rc nh_session_join(struct nh_ctx *ctx, struct nh_session *session, const struct nh_opening *opening, const json_t *payload, struct nh_join_result *out,
+		      struct nh_err *err);
 
 /*
  * Events of the joined channel. payload: as received, any JSON. Values that mean nothing are ignored with NH_OK (a real server's channel would

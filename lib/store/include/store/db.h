@@ -70,6 +70,7 @@ struct nh_db_stats {
 	uint64_t reopened;    /* SQLite: repairs after a failed write; PostgreSQL: connections opened */
 };
 void nh_db_stats(const struct nh_db *db, struct nh_db_stats *out); /* any thread */
+bool nh_db_available(const struct nh_db *db);                     /* that figure alone: two loads of memory. Any thread, loops too */
 
 /* ---- transactions ------------------------------------------------------------------------------------------------------ */
 

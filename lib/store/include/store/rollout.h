@@ -69,7 +69,8 @@ extern const struct nh_stmt nh_q_download_firmware;    /* org, uuid → id, obje
 
 /* ---- connections --------------------------------------------------------------------------------------------------------- */
 extern const struct nh_stmt nh_q_connection_get;       /* device */
-extern const struct nh_stmt nh_q_connection_open;      /* id, device, at, node: replaces the device's row */
+extern const struct nh_stmt nh_q_connection_open;      /* id, device, status, established, seen, disconnected or null, node, metadata: replaces the device's row */
+extern const struct nh_stmt nh_q_connection_open_late; /* the same → changed 0: the row is a newer connection's, or live on another node */
 extern const struct nh_stmt nh_q_connection_joined;    /* metadata, at, device, id → changed 0: replaced */
 extern const struct nh_stmt nh_q_connection_is;        /* device, id → metadata, established_at */
 extern const struct nh_stmt nh_q_connection_seen;      /* at, device, id */
