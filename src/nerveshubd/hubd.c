@@ -103,7 +103,9 @@ static void recover_objects(struct hubd *h)
 static nh_rc open_server(struct hubd *h, struct nh_err *err)
 {
 	set_listeners(h);
-	struct nh_server_config config = {.loops = (unsigned)h->settings->loops, .pool = h->pool, .listeners = h->listeners, .listener_count = LISTENER_COUNT};
+	const struct settings *s = h->settings;
+	struct nh_server_config config = {.loops = (unsigned)s->loops, .pool = h->pool, .listeners = h->listeners, .listener_count = LISTENER_COUNT,
+		.max_handshakes = (unsigned)s->max_handshakes, .max_stalled = (unsigned)s->max_stalled, .max_queued = s->max_queued, .body_rate = s->body_rate};
 	NH_TRY(nh_server_open(&config, &h->server, err));
 	set_urls(h);
 	NH_TRY(nh_device_api_start(h->device_api, h->server, err));

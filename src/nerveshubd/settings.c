@@ -12,7 +12,7 @@
 #include "base/file.h"
 #include "base/option.h"
 
-typedef enum kind { TEXT, SECRET, PORT, NUMBER, SIZE, DURATION, BOOL } kind;
+typedef enum kind { TEXT, SECRET, PORT, NUMBER, POSITIVE, SIZE, DURATION, BOOL } kind;
 
 struct row {
 	const char *flag;
@@ -49,6 +49,10 @@ static const struct row rows[] = {
 	{"tls13", "DEVICE_ENABLE_TLS_13", NULL, BOOL, FIELD(tls13), "true", "BOOL", "offer TLS 1.3 beside 1.2 on the device port?"},
 	{"open-registrations", "OPEN_FOR_REGISTRATIONS", NULL, BOOL, FIELD(registrations), "false", "BOOL", "may anybody create an account?"},
 	{"connect-rate", "DEVICE_CONNECT_RATE_LIMIT", NULL, NUMBER, FIELD(connect_rate), "0", "N", "device connections a second; 0 = what the machine can do"},
+	{"max-handshakes", "NERVESHUB_MAX_HANDSHAKES", NULL, POSITIVE, FIELD(max_handshakes), "96", "N", "TLS handshakes an I/O thread works on at a time; others wait unread, in order of arrival"},
+	{"max-stalled", "NERVESHUB_MAX_STALLED", NULL, POSITIVE, FIELD(max_stalled), "2048", "N", "handshakes of an I/O thread that may wait for their peer, of about 30 KiB each"},
+	{"max-queued", "NERVESHUB_MAX_QUEUED", NULL, NUMBER, FIELD(max_queued), "0", "N", "connections of an I/O thread that may wait for a handshake; 0 = as many as it can finish in 15 s"},
+	{"body-rate", "NERVESHUB_BODY_RATE", NULL, POSITIVE, FIELD(body_rate), "1000", "N", "bytes a second that an upload or a download must move on a minute's average"},
 	{"firmware-max-size", "FIRMWARE_UPLOAD_MAX_SIZE", NULL, SIZE, FIELD(firmware_max_bytes), "200000000", "BYTES", "largest firmware accepted"},
 	{"device-idle", "NERVESHUB_DEVICE_IDLE", NULL, DURATION, FIELD(device_idle_ms), "180s", "TIME", "a device that is silent for so long is gone; devices send heartbeats every 30 s"},
 	{"orchestrator-interval", "ORCHESTRATOR_INTERVAL", NULL, DURATION, FIELD(orchestrator_interval_ms), "120s", "TIME", "how often each deployment group is looked at without a reason"},
@@ -150,6 +154,11 @@ static nh_rc assign(struct settings *s, const struct row *row, const char *text,
 	case NUMBER:
 		expected = "a number from 0 to 1000000";
 		if (nh_parse_u64(slice, 0, 1000000, target) == NH_OK)
+			return NH_OK;
+		break;
+	case POSITIVE:
+		expected = "a number from 1 to 1000000";
+		if (nh_parse_u64(slice, 1, 1000000, target) == NH_OK)
 			return NH_OK;
 		break;
 	case SIZE:
@@ -271,6 +280,7 @@ static void put_value(struct nh_buf *out, const struct settings *s, const struct
 	case DURATION: nh_buf_printf(out, "%llums", (unsigned long long)*(const uint64_t *)field); break;
 	case PORT:
 	case NUMBER:
+	case POSITIVE:
 	case SIZE: nh_buf_printf(out, "%llu", (unsigned long long)*(const uint64_t *)field); break;
 	}
 }

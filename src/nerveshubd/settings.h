@@ -28,6 +28,8 @@ struct settings {
 	bool tls13;
 	bool registrations;
 	uint64_t connect_rate;      /* handshakes a second and loop; 0 = as fast as the machine does them */
+	uint64_t max_handshakes, max_stalled, max_queued; /* of each loop; max_queued 0 = measured */
+	uint64_t body_rate;         /* bytes a second */
 	uint64_t firmware_max_bytes;
 	uint64_t orchestrator_interval_ms, device_idle_ms;
 	uint64_t drain_ms;

@@ -10,7 +10,7 @@ import tempfile
 import unittest
 from pathlib import Path
 
-from nhtest import Server, program
+from nhtest import Server, program, wait_until
 
 
 class Start(unittest.TestCase):
@@ -78,13 +78,37 @@ class Start(unittest.TestCase):
         self.assertEqual(server.stop(signal.SIGINT), 0)
         server.remove()
 
+    def test_limits_can_be_set_and_are_kept(self):
+        """Six peers stop in the middle of their hello where one may be worked on and one may wait: four are ended."""
+        for flag in ("max-handshakes", "max-stalled", "body-rate"):
+            self.fails(f"--{flag}", "0", words=(flag.upper().replace("-", "_"), "from 1 to"))
+        server = Server("--loops", "1", "--max-handshakes", "1", "--max-stalled", "1", "--max-queued", "7", data_dir=self.home / "d").start()
+        peers = []
+
+        def metric(name):
+            text = server.http("GET", "/metrics", port=server.metrics_port).body.decode()
+            return next(int(line.split()[1]) for line in text.splitlines() if line.startswith(f"nerveshub_{name} "))
+
+        try:
+            self.assertEqual(metric("handshake_queue_max"), 7)
+            for i in range(6):
+                peers.append(socket.create_connection(("127.0.0.1", server.device_port)))
+                peers[-1].sendall(b"\x16\x03\x01\x02\x00\x01")
+            wait_until(lambda: metric("handshakes_stalled_ended_total") == 4, server.process, "four ends")
+        finally:
+            for peer in peers:
+                peer.close()
+            server.stop()
+            server.remove()
+
     def test_check_config_names_every_source_and_hides_secrets(self):
         conf = self.home / "conf"
         conf.write_text("# comment\nDEVICE_PORT=4444\nSECRET_KEY_BASE=" + "s" * 40 + "\n")
         done = subprocess.run([program("nerveshubd"), "--check-config", "--config", str(conf), "--web-port", "4321"], stdout=subprocess.PIPE, text=True,
-                              timeout=60, env={**os.environ, "DATABASE_URL": "postgres://u:hunter2@db/nh"})
+                              timeout=60, env={**os.environ, "DATABASE_URL": "postgres://u:hunter2@db/nh", "NERVESHUB_BODY_RATE": "2500"})
         self.assertEqual(done.returncode, 0)
-        for text in ("DEVICE_PORT=4444", "from file", "HTTP_PORT=4321", "from flag", "from environment"):
+        for text in ("DEVICE_PORT=4444", "from file", "HTTP_PORT=4321", "from flag", "from environment", "NERVESHUB_BODY_RATE=2500", "NERVESHUB_MAX_HANDSHAKES=96",
+                     "NERVESHUB_MAX_STALLED=2048", "NERVESHUB_MAX_QUEUED=0"):
             self.assertIn(text, done.stdout)
         for secret in ("hunter2", "s" * 40):
             self.assertNotIn(secret, done.stdout)
