@@ -53,20 +53,14 @@ void nh_nerveskey_slot_image(const struct nh_nerveskey_job *job, unsigned slot, 
 /* ---- locks */
 
 /*
- * After a lock: rc is what the driver says, bytes and mask where the configuration shows it. Done where the chip shows the lock, whatever the answer was; burnt where it shows it or
- * cannot be asked.
+ * After a lock: rc is what the driver says, who has looked whether a lock without an answer took. byte and mask: where the configuration shows it. Burnt unless the chip shows otherwise.
  */
 static nh_rc settle(struct nh_nerveskey_job *job, nh_rc rc, unsigned byte, uint8_t mask)
 {
 	uint8_t config[NH_ATECC_CONFIG_LEN];
-	if (rc == NH_OK) {
-		job->receipt->burnt = true;
-		return NH_OK;
-	}
-	bool asked = nh_atecc_read_config(job->key->chip, config, NULL) == NH_OK;
-	bool locked = asked && (config[byte] & mask) == 0;
-	job->receipt->burnt = job->receipt->burnt || !asked || locked;
-	return locked ? NH_OK : rc;
+	bool open = rc != NH_OK && nh_atecc_read_config(job->key->chip, config, NULL) == NH_OK && (config[byte] & mask) != 0;
+	job->receipt->burnt = job->receipt->burnt || !open;
+	return rc;
 }
 
 static nh_rc write_config(struct nh_nerveskey_job *job, struct nh_err *err)

@@ -26,6 +26,7 @@ struct world {
 	uint32_t commands;          /* that left so far */
 	uint32_t dies_at;           /* power goes for good with this command (1 is the first; 0: never), */
 	bool dies_after;            /* when the chip has executed it and nobody has heard the answer; else before */
+	uint32_t deaf_for;          /* not for good, but for that many transfers */
 	uint32_t genkeys;           /* new keys asked for, and whether the data zone was locked when the last one was */
 	bool genkey_when_locked;
 };
@@ -34,7 +35,7 @@ struct world {
 static inline void world_die(struct world *w)
 {
 	w->bus.fail_at = w->bus.transfers + 1;
-	w->bus.fail_count = UINT32_MAX;
+	w->bus.fail_count = w->deaf_for ? w->deaf_for : UINT32_MAX;
 }
 
 /* Power is back. */

@@ -150,6 +150,39 @@ static void hiccups(void **state)
 	}
 }
 
+/*
+ * Nobody hears the chip for a while after a lock, longer than the driver asks: whoever gets through first finds it locked, and the attempt goes on or says what it does not know.
+ */
+static void deaf_at_locks(void **state)
+{
+	unsigned went_on = 0, gave_up = 0;
+	for (uint32_t n = 15; n < 85; n += n == 25 ? 45 : 1) {
+		for (uint32_t deaf = 2; deaf < 120; deaf += 9) {
+			struct world w;
+			struct nh_nerveskey_receipt receipt;
+			char when[64];
+			snprintf(when, sizeof when, "deaf for %u transfers after command %u", deaf, n);
+			world_factory(&w, model, NH_CHIP_BLANK, 350);
+			struct nh_chip_state before = world_state(&w);
+			struct nh_nerveskey_order order = order_of(&w);
+			w.dies_at = n;
+			w.dies_after = true;
+			w.deaf_for = deaf;
+			nh_rc rc = nh_nerveskey_provision(w.key, &order, NULL, NULL, &receipt, NULL);
+			assert_honest(&w, &receipt, &before, when);
+			nh_nerveskey_receipt_fini(&receipt);
+			if (rc != NH_OK)
+				go_on(&w, when);
+			else
+				assert_whole(&w, when);
+			went_on += rc == NH_OK;
+			gave_up += rc != NH_OK;
+			world_end(&w);
+		}
+	}
+	assert_true(went_on > 0 && gave_up > 0);
+}
+
 /* Interrupted again and again, each time somewhere else. */
 static void chains(void **state)
 {
@@ -190,6 +223,6 @@ int main(int argc, char **argv)
 			latched = layouts[i].latched;
 		}
 	}
-	const struct CMUnitTest tests[] = {cmocka_unit_test(power_before), cmocka_unit_test(power_after), cmocka_unit_test(hiccups), cmocka_unit_test(chains)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(power_before), cmocka_unit_test(power_after), cmocka_unit_test(hiccups), cmocka_unit_test(deaf_at_locks), cmocka_unit_test(chains)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
