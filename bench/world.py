@@ -1,9 +1,6 @@
 """The world of a run: server, load, nginx and PostgreSQL as processes with a core each, and what the kernel says of them."""
 
 import contextlib
-import hashlib
-import hmac
-import base64
 import http.client
 import json
 import os
@@ -144,12 +141,6 @@ class Hub(nhtest.Server):
         """Nobody is connected, every job is done, and memory that is to go back has gone (two sweeps)."""
         wait_until("the server to be calm", lambda: self.gauge("websockets") + self.gauge("jobs_queued") + self.gauge("jobs_running") + self.gauge("connections_parked") == 0)
         time.sleep(2.5)
-
-    def signed(self, path):
-        expires = int(time.time()) + 86400
-        key = (self.data_dir / "secret.key").read_text().strip().encode()
-        mac = hmac.new(key, f"nerveshub download\n{path}\n{expires}\n".encode(), hashlib.sha256).digest()
-        return f"{path}?expires={expires}&signature={base64.urlsafe_b64encode(mac).decode().rstrip('=')}"
 
     def end(self):
         self.stop()
