@@ -82,110 +82,217 @@ static void world_init(struct world *w, nh_chip_model model)
 
 static void digest_of(const char *text, uint8_t out[32]) { nh_p256_sha256(nh_slice_str(text), out); }
 
-static void every_command(void **state)
+/* Runs test on a personalized chip of each model. */
+static void on_every_model(void (*test)(struct world *w, nh_chip_model model))
 {
-	static const nh_atecc_model found[] = {NH_ATECC_508A, NH_ATECC_608A, NH_ATECC_608B};
 	for (size_t m = 0; m < NH_ARRAY_LEN(models); m++) {
 		struct world w;
-		struct nh_err err = NH_ERR_INIT;
-		uint8_t revision[4], digest[32], signature[64], again[64], bytes[NH_ATECC_SLOT_MAX], want[NH_ATECC_SLOT_MAX], shared[32], mine[32];
 		world_init(&w, models[m]);
-		assert_ok(nh_atecc_detect(w.chip, &err), err);
-		assert_ok(nh_atecc_revision(w.chip, revision, &err), err);
-		assert_int_equal(nh_atecc_model_of(revision), found[m]);
+		test(&w, models[m]);
+		world_close(&w);
+	}
+}
 
-		digest_of("message", digest);
+static void keys(struct world *w, nh_chip_model model)
+{
+	struct nh_err err = NH_ERR_INIT;
+	uint8_t digest[32], signature[64], again[64], shared[32], mine[32];
+	digest_of("message", digest);
+	assert_ok(nh_atecc_sign(w->chip, 0, digest, signature, &err), err);
+	assert_int_equal(nh_p256_verify(w->public_key, nh_slice_of(digest, 32), signature), NH_OK);
+	assert_ok(nh_atecc_public_key(w->chip, 0, again, &err), err);
+	assert_bytes(again, w->public_key, 64);
+	assert_ok(nh_atecc_verify(w->chip, w->public_key, digest, signature, &err), err);
+	digest[5] ^= 1;
+	assert_int_equal(nh_atecc_verify(w->chip, w->public_key, digest, signature, &err), NH_EAUTH);
+	assert_int_equal(nh_atecc_last_status(w->chip), NH_ATECC_MISCOMPARE);
+	assert_int_equal(nh_atecc_verify(w->chip, zeros, digest, signature, &err), NH_EINVAL);
+	assert_int_equal(nh_atecc_sign(w->chip, 3, digest, signature, &err), NH_EPERM); /* no private key there */
+	assert_non_null(strstr(err.msg, "execution error"));
+	assert_non_null(strstr(err.msg, "simulated chip: Sign 80 0003"));
+	assert_int_equal(nh_atecc_sign(w->chip, 16, digest, signature, &err), NH_EINVAL);
+
+	struct nh_p256_key peer;
+	nh_p256_generate(&w->bus.rng, &peer);
+	assert_ok(nh_atecc_ecdh(w->chip, 0, peer.public_key, shared, &err), err);
+	assert_int_equal(nh_p256_ecdh(&peer, w->public_key, mine), NH_OK);
+	assert_bytes(shared, mine, 32);
+	assert_int_equal(nh_atecc_ecdh(w->chip, 0, zeros, shared, &err), NH_EINVAL);
+
+	assert_ok(nh_atecc_lock_slot(w->chip, 0, &err), err);
+	assert_int_equal(nh_atecc_lock_slot(w->chip, 0, &err), NH_EPERM);
+	assert_int_equal(nh_atecc_lock_slot(w->chip, 16, &err), NH_EINVAL);
+	assert_int_equal(nh_atecc_genkey(w->chip, 0, again, &err), NH_EPERM);
+}
+
+static void zones(struct world *w, nh_chip_model model)
+{
+	struct nh_err err = NH_ERR_INIT;
+	uint8_t bytes[NH_ATECC_SLOT_MAX + 1], want[NH_ATECC_SLOT_MAX];
+	for (unsigned slot = 1; slot < 16; slot++) {
+		size_t len = nh_atecc_slot_len(slot);
+		memset(want, (int)slot, len);
+		for (size_t part = len; part > 0; part = part > 7 ? part - 7 : 0) {
+			memset(bytes, 0xA5, sizeof bytes);
+			assert_ok(nh_atecc_read_slot(w->chip, slot, bytes, part, &err), err);
+			assert_bytes(bytes, want, part);
+			assert_int_equal(bytes[part], 0xA5);
+		}
+	}
+	assert_int_equal(nh_atecc_read_slot(w->chip, 0, bytes, 36, &err), NH_EPERM);
+	assert_int_equal(nh_atecc_read_slot(w->chip, 1, bytes, 37, &err), NH_EINVAL);
+	assert_int_equal(nh_atecc_read_slot(w->chip, 16, bytes, 1, &err), NH_EINVAL);
+	assert_int_equal(nh_atecc_read_slot(w->chip, 1, bytes, 0, &err), NH_EINVAL);
+
+	nh_rng_fill(&w->bus.rng, want, sizeof want);
+	assert_ok(nh_atecc_write_slot(w->chip, 8, nh_slice_of(want, 416), true, &err), err);
+	assert_ok(nh_atecc_read_slot(w->chip, 8, bytes, 416, &err), err);
+	assert_bytes(bytes, want, 416);
+	assert_ok(nh_atecc_write_slot(w->chip, 9, nh_slice_of(want, 72), true, &err), err);
+	assert_ok(nh_atecc_read_slot(w->chip, 9, bytes, 72, &err), err);
+	assert_bytes(bytes, want, 72);
+	assert_ok(nh_atecc_write_part(w->chip, 9, 64, nh_slice_of("wxyz", 4), &err), err);
+	assert_ok(nh_atecc_read_slot(w->chip, 9, bytes, 72, &err), err);
+	assert_bytes(bytes + 64, "wxyz", 4);
+	assert_bytes(bytes + 68, want + 68, 4);
+	assert_int_equal(nh_atecc_write_part(w->chip, 9, 2, nh_slice_of("wxyz", 4), &err), NH_EINVAL);
+	assert_int_equal(nh_atecc_write_slot(w->chip, 9, nh_slice_of(want, 71), true, &err), NH_EINVAL);
+	assert_int_equal(nh_atecc_write_slot(w->chip, 9, nh_slice_of(want, 76), true, &err), NH_EINVAL);
+	assert_int_equal(nh_atecc_write_slot(w->chip, 10, nh_slice_of(want, 72), true, &err), NH_EPERM);
+	assert_int_equal(nh_atecc_write_otp(w->chip, want, &err), NH_EPERM);
+	assert_int_equal(nh_atecc_write_config(w->chip, want, &err), NH_EPERM);
+	assert_int_equal(nh_atecc_lock_config(w->chip, 0, &err), NH_EPERM);
+	assert_int_equal(nh_atecc_lock_data(w->chip, 0, &err), NH_EPERM);
+	assert_ok(nh_atecc_read_otp(w->chip, bytes, &err), err);
+	assert_bytes(bytes, "Nrvs\0\0", 6);
+}
+
+static void numbers(struct world *w, nh_chip_model model)
+{
+	struct nh_err err = NH_ERR_INIT;
+	uint8_t random[2][32], text[200], got[32], want[32];
+	uint32_t value;
+	assert_ok(nh_atecc_random(w->chip, random[0], &err), err);
+	assert_ok(nh_atecc_random(w->chip, random[1], &err), err);
+	assert_memory_not_equal(random[0], random[1], 32);
+	nh_rng_fill(&w->bus.rng, text, sizeof text);
+	static const size_t lengths[] = {0, 1, 55, 56, 63, 64, 65, 127, 128, 129, 200};
+	for (size_t i = 0; i < NH_ARRAY_LEN(lengths); i++) {
+		assert_ok(nh_atecc_sha256(w->chip, nh_slice_of(text, lengths[i]), got, &err), err);
+		nh_p256_sha256(nh_slice_of(text, lengths[i]), want);
+		assert_bytes(got, want, 32);
+	}
+	for (uint32_t n = 1; n < 70; n++) {
+		assert_ok(nh_atecc_counter(w->chip, n % 2, true, &value, &err), err);
+		assert_int_equal(value, (n + 1) / 2);
+		assert_ok(nh_atecc_counter(w->chip, n % 2, false, &value, &err), err);
+		assert_int_equal(value, (n + 1) / 2);
+	}
+	assert_int_equal(nh_atecc_counter(w->chip, 2, false, &value, &err), NH_EINVAL);
+}
+
+static void models_and_raw(struct world *w, nh_chip_model model)
+{
+	static const nh_atecc_model found[] = {[NH_CHIP_508A] = NH_ATECC_508A, [NH_CHIP_608A] = NH_ATECC_608A, [NH_CHIP_608B] = NH_ATECC_608B};
+	struct nh_err err = NH_ERR_INIT;
+	uint8_t revision[4], reply[NH_ATECC_RESPONSE_MAX], data[200] = {0};
+	size_t len;
+	bool set;
+	assert_ok(nh_atecc_detect(w->chip, &err), err);
+	assert_ok(nh_atecc_revision(w->chip, revision, &err), err);
+	assert_int_equal(nh_atecc_model_of(revision), found[model]);
+	assert_int_equal(nh_atecc_latch_get(w->chip, &set, &err), model == NH_CHIP_508A ? NH_EUNSUPPORTED : NH_OK);
+	assert_ok(nh_atecc_raw(w->chip, NH_ATECC_INFO, 0, 0, NH_SLICE_EMPTY, reply, &len, &err), err);
+	assert_int_equal(len, 4);
+	assert_bytes(reply, revision, 4);
+	assert_int_equal(nh_atecc_raw(w->chip, 0x99, 0, 0, NH_SLICE_EMPTY, reply, &len, &err), NH_EUNSUPPORTED);
+	assert_int_equal(nh_atecc_raw(w->chip, NH_ATECC_SIGN, 0x80, 0, NH_SLICE_EMPTY, reply, &len, &err), NH_EPERM); /* nothing in TempKey */
+	assert_int_equal(nh_atecc_raw(w->chip, NH_ATECC_NONCE, 3, 0, nh_slice_of(data, sizeof data), reply, &len, &err), NH_EINVAL);
+	assert_int_equal(len, 0);
+}
+
+static void every_key_command(void **state) { on_every_model(keys); }
+static void every_zone_command(void **state) { on_every_model(zones); }
+static void every_number_command(void **state) { on_every_model(numbers); }
+static void every_other_command(void **state) { on_every_model(models_and_raw); }
+
+static void revisions(void **state)
+{
+	static const struct {
+		uint8_t revision[4];
+		nh_atecc_model model;
+		const char *name;
+	} rows[] = {
+		{{0, 0, 0x50, 0}, NH_ATECC_508A, "ATECC508A"},  {{0, 0, 0x60, 1}, NH_ATECC_608A, "ATECC608A"}, {{0, 0, 0x60, 2}, NH_ATECC_608A, "ATECC608A"},
+		{{0, 0, 0x60, 3}, NH_ATECC_608B, "ATECC608B"},  {{0, 0, 0x60, 4}, NH_ATECC_608B, "ATECC608B"}, {{0x80, 0, 0x10, 1}, NH_ATECC_UNKNOWN, "unknown"},
+		{{0, 2, 0, 8}, NH_ATECC_UNKNOWN, "unknown"},	 {{0, 4, 5, 8}, NH_ATECC_UNKNOWN, "unknown"},	{{0xFF, 0xFF, 0xFF, 0xFF}, NH_ATECC_UNKNOWN, "unknown"},
+	};
+	for (size_t i = 0; i < NH_ARRAY_LEN(rows); i++) {
+		assert_int_equal(nh_atecc_model_of(rows[i].revision), rows[i].model);
+		assert_string_equal(nh_atecc_model_name(nh_atecc_model_of(rows[i].revision)), rows[i].name);
+	}
+	assert_string_equal(nh_atecc_model_name((nh_atecc_model)77), "unknown");
+}
+
+/* The volatile configuration: the key signs only after the activation key was shown since power-up, and the other key answers with MACs. */
+static void volatile_keys(void **state)
+{
+	static const nh_chip_model with_latch[] = {NH_CHIP_608A, NH_CHIP_608B};
+	static const uint8_t activation[36] = "correcthorsenail", encryption[36] = "nailhorsecorrect";
+	NH_AUTO_JSON json_t *root = vectors();
+	NH_AUTO_BUF struct nh_buf slots = NH_BUF_INIT, key_config = NH_BUF_INIT;
+	unhex_of(&slots, json_object_get(root, "config"), "volatile_slot_config");
+	unhex_of(&key_config, json_object_get(root, "config"), "volatile_key_config");
+	for (size_t m = 0; m < NH_ARRAY_LEN(with_latch); m++) {
+		struct world w;
+		struct nh_err err = NH_ERR_INIT;
+		uint8_t config[128], otp[64] = "Nrvs", digest[32], signature[64], serial[9], got[32], want[32], message[88] = {0};
+		uint16_t crc = 0;
+		bool set;
+		chip_bus_init(&w.bus, with_latch[m], NH_CHIP_BLANK, 5);
+		nh_atecc_new(chip_bus_transport(&w.bus), &w.chip);
+		assert_ok(nh_atecc_read_config(w.chip, config, &err), err);
+		nerveskey_config(config);
+		config[69] = 0x81;
+		memcpy(config + 20, slots.ptr, 32);
+		memcpy(config + 96, key_config.ptr, 32);
+		assert_ok(nh_atecc_write_config(w.chip, config, &err), err);
+		assert_ok(nh_atecc_lock_config(w.chip, nh_atecc_crc16(nh_slice_of(config, 128)), &err), err);
+		assert_ok(nh_atecc_write_otp(w.chip, otp, &err), err);
+		assert_ok(nh_atecc_genkey(w.chip, 0, w.public_key, &err), err);
+		for (unsigned slot = 1; slot < 16; slot++) {
+			nh_slice bytes = nh_slice_of(slot == 1 ? activation : slot == 2 ? encryption : zeros, nh_atecc_slot_len(slot));
+			assert_ok(nh_atecc_write_slot(w.chip, slot, bytes, false, &err), err);
+			crc = nh_atecc_crc16_more(crc, bytes);
+		}
+		assert_ok(nh_atecc_lock_data(w.chip, nh_atecc_crc16_more(crc, nh_slice_of(otp, 64)), &err), err);
+
+		digest_of("volatile", digest);
+		assert_ok(nh_atecc_latch_get(w.chip, &set, &err), err);
+		assert_false(set);
+		assert_int_equal(nh_atecc_sign(w.chip, 0, digest, signature, &err), NH_EPERM);
+		assert_int_equal(nh_atecc_latch_unlock(w.chip, 1, encryption, &w.bus.rng, &err), NH_EAUTH);
+		assert_int_equal(nh_atecc_latch_unlock(w.chip, 16, activation, &w.bus.rng, &err), NH_EINVAL);
+		assert_int_equal(nh_atecc_sign(w.chip, 0, digest, signature, &err), NH_EPERM);
+		assert_ok(nh_atecc_latch_unlock(w.chip, 1, activation, &w.bus.rng, &err), err);
+		assert_ok(nh_atecc_latch_get(w.chip, &set, &err), err);
+		assert_true(set);
 		assert_ok(nh_atecc_sign(w.chip, 0, digest, signature, &err), err);
 		assert_int_equal(nh_p256_verify(w.public_key, nh_slice_of(digest, 32), signature), NH_OK);
-		assert_ok(nh_atecc_public_key(w.chip, 0, again, &err), err);
-		assert_bytes(again, w.public_key, 64);
-		assert_ok(nh_atecc_verify(w.chip, w.public_key, digest, signature, &err), err);
-		digest[5] ^= 1;
-		assert_int_equal(nh_atecc_verify(w.chip, w.public_key, digest, signature, &err), NH_EAUTH);
-		assert_int_equal(nh_atecc_last_status(w.chip), NH_ATECC_MISCOMPARE);
-		assert_int_equal(nh_atecc_verify(w.chip, zeros, digest, signature, &err), NH_EINVAL);
-		assert_int_equal(nh_atecc_sign(w.chip, 3, digest, signature, &err), NH_EPERM); /* no private key there */
-		assert_non_null(strstr(err.msg, "execution error"));
-		assert_non_null(strstr(err.msg, "simulated chip: Sign 80 0003"));
-		assert_int_equal(nh_atecc_sign(w.chip, 16, digest, signature, &err), NH_EINVAL);
 
-		struct nh_p256_key peer;
-		nh_p256_generate(&w.bus.rng, &peer);
-		assert_ok(nh_atecc_ecdh(w.chip, 0, peer.public_key, shared, &err), err);
-		assert_int_equal(nh_p256_ecdh(&peer, w.public_key, mine), NH_OK);
-		assert_bytes(shared, mine, 32);
-		assert_int_equal(nh_atecc_ecdh(w.chip, 0, zeros, shared, &err), NH_EINVAL);
+		assert_ok(nh_atecc_mac(w.chip, 2, digest, got, &err), err);
+		nh_atecc_serial_of(config, serial);
+		memcpy(message, encryption, 32);
+		memcpy(message + 32, digest, 32);
+		memcpy(message + 64, "\x08\x05\x02", 3);
+		message[79] = serial[8];
+		memcpy(message + 84, serial, 2);
+		nh_p256_sha256(nh_slice_of(message, sizeof message), want);
+		assert_bytes(got, want, 32);
+		assert_int_equal(nh_atecc_mac(w.chip, 16, digest, got, &err), NH_EINVAL);
 
-		for (unsigned slot = 1; slot < 16; slot++) {
-			size_t len = nh_atecc_slot_len(slot);
-			memset(want, (int)slot, len);
-			for (size_t part = len; part > 0; part = part > 7 ? part - 7 : 0) {
-				memset(bytes, 0xA5, sizeof bytes);
-				assert_ok(nh_atecc_read_slot(w.chip, slot, bytes, part, &err), err);
-				assert_bytes(bytes, want, part);
-				assert_int_equal(bytes[part < sizeof bytes ? part : 0], part < sizeof bytes ? 0xA5 : bytes[0]);
-			}
-		}
-		assert_int_equal(nh_atecc_read_slot(w.chip, 0, bytes, 36, &err), NH_EPERM);
-		assert_int_equal(nh_atecc_read_slot(w.chip, 1, bytes, 37, &err), NH_EINVAL);
-		assert_int_equal(nh_atecc_read_slot(w.chip, 16, bytes, 1, &err), NH_EINVAL);
-		assert_int_equal(nh_atecc_read_slot(w.chip, 1, bytes, 0, &err), NH_EINVAL);
-
-		nh_rng_fill(&w.bus.rng, want, sizeof want);
-		assert_ok(nh_atecc_write_slot(w.chip, 8, nh_slice_of(want, 416), true, &err), err);
-		assert_ok(nh_atecc_read_slot(w.chip, 8, bytes, 416, &err), err);
-		assert_bytes(bytes, want, 416);
-		assert_ok(nh_atecc_write_slot(w.chip, 9, nh_slice_of(want, 72), true, &err), err);
-		assert_ok(nh_atecc_read_slot(w.chip, 9, bytes, 72, &err), err);
-		assert_bytes(bytes, want, 72);
-		assert_int_equal(nh_atecc_write_slot(w.chip, 9, nh_slice_of(want, 71), true, &err), NH_EINVAL);
-		assert_int_equal(nh_atecc_write_slot(w.chip, 9, nh_slice_of(want, 76), true, &err), NH_EINVAL);
-		assert_int_equal(nh_atecc_write_slot(w.chip, 10, nh_slice_of(want, 72), true, &err), NH_EPERM);
-		assert_int_equal(nh_atecc_write_otp(w.chip, want, &err), NH_EPERM);
-		assert_int_equal(nh_atecc_write_config(w.chip, want, &err), NH_EPERM);
-		assert_ok(nh_atecc_read_otp(w.chip, bytes, &err), err);
-		assert_bytes(bytes, "Nrvs\0\0", 6);
-
-		uint8_t random[2][32];
-		assert_ok(nh_atecc_random(w.chip, random[0], &err), err);
-		assert_ok(nh_atecc_random(w.chip, random[1], &err), err);
-		assert_memory_not_equal(random[0], random[1], 32);
-
-		for (size_t len = 0; len < 200; len += 13) {
-			assert_ok(nh_atecc_sha256(w.chip, nh_slice_of(want, len), bytes, &err), err);
-			nh_p256_sha256(nh_slice_of(want, len), digest);
-			assert_bytes(bytes, digest, 32);
-		}
-		assert_ok(nh_atecc_sha256(w.chip, nh_slice_of(want, 128), bytes, &err), err);
-		nh_p256_sha256(nh_slice_of(want, 128), digest);
-		assert_bytes(bytes, digest, 32);
-
-		for (uint32_t n = 1; n < 70; n++) {
-			uint32_t value;
-			assert_ok(nh_atecc_counter(w.chip, n % 2, true, &value, &err), err);
-			assert_int_equal(value, (n + 1) / 2);
-			assert_ok(nh_atecc_counter(w.chip, n % 2, false, &value, &err), err);
-			assert_int_equal(value, (n + 1) / 2);
-		}
-		uint32_t none;
-		assert_int_equal(nh_atecc_counter(w.chip, 2, false, &none, &err), NH_EINVAL);
-
-		bool set;
-		assert_int_equal(nh_atecc_latch_get(w.chip, &set, &err), models[m] == NH_CHIP_508A ? NH_EUNSUPPORTED : NH_OK);
-		assert_ok(nh_atecc_lock_slot(w.chip, 0, &err), err);
-		assert_int_equal(nh_atecc_lock_slot(w.chip, 0, &err), NH_EPERM);
-		assert_int_equal(nh_atecc_lock_slot(w.chip, 16, &err), NH_EINVAL);
-		assert_int_equal(nh_atecc_genkey(w.chip, 0, again, &err), NH_EPERM);
-		assert_int_equal(nh_atecc_lock_config(w.chip, 0, &err), NH_EPERM);
-
-		size_t len;
-		uint8_t reply[NH_ATECC_RESPONSE_MAX];
-		assert_ok(nh_atecc_raw(w.chip, NH_ATECC_INFO, 0, 0, NH_SLICE_EMPTY, reply, &len, &err), err);
-		assert_int_equal(len, 4);
-		assert_bytes(reply, revision, 4);
-		assert_int_equal(nh_atecc_raw(w.chip, 0x99, 0, 0, NH_SLICE_EMPTY, reply, &len, &err), NH_EUNSUPPORTED);
-		assert_int_equal(nh_atecc_raw(w.chip, NH_ATECC_SIGN, 0x80, 0, NH_SLICE_EMPTY, reply, &len, &err), NH_EPERM); /* nothing in TempKey */
-		assert_int_equal(nh_atecc_raw(w.chip, NH_ATECC_NONCE, 3, 0, nh_slice_of(want, 200), reply, &len, &err), NH_EINVAL);
+		nh_chip_power_cycle(w.bus.chip);
+		assert_int_equal(nh_atecc_sign(w.chip, 0, digest, signature, &err), NH_EPERM);
 		world_close(&w);
 	}
 }
@@ -482,7 +589,9 @@ static void unknown_lock(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(every_command),    cmocka_unit_test(blank_chips),    cmocka_unit_test(long_transactions), cmocka_unit_test(nobody_there),
+		cmocka_unit_test(every_key_command),  cmocka_unit_test(every_zone_command), cmocka_unit_test(every_number_command), cmocka_unit_test(every_other_command),
+		cmocka_unit_test(revisions),	    cmocka_unit_test(volatile_keys),  cmocka_unit_test(blank_chips),
+		    cmocka_unit_test(long_transactions), cmocka_unit_test(nobody_there),
 		cmocka_unit_test(one_fault_508a),   cmocka_unit_test(one_fault_608a), cmocka_unit_test(one_fault_608b),	   cmocka_unit_test(five_faults),
 		cmocka_unit_test(faults_without_end), cmocka_unit_test(bus_errors),   cmocka_unit_test(unknown_lock),
 	};

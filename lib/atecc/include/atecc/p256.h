@@ -21,6 +21,7 @@ struct nh_p256_key {
 };
 void nh_p256_key_wipe(struct nh_p256_key *key);
 
+/* nh_p256_generate - a new key from rng's bytes. */
 void nh_p256_generate(const struct nh_rng *rng, struct nh_p256_key *out);
 /* nh_p256_from_scalar - NH_EINVAL: zero or not below the group's order. */
 nh_rc nh_p256_from_scalar(const uint8_t scalar[NH_P256_LEN], struct nh_p256_key *out);
