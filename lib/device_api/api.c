@@ -283,6 +283,9 @@ static void alive(struct nh_request *req, struct nh_response *res)
 
 const struct nh_route nh_device_api_routes[] = {
 	{.method = NH_HTTP_GET, .path = "/socket/websocket", .at_once = socket_upgrade_at_once, .handle = socket_upgrade, .summary = "Device channel"},
+	{.method = NH_HTTP_GET, .path = "/device/me", .handle = poll_me, .summary = "Who is this device?"},
+	{.method = NH_HTTP_GET, .path = "/device/update", .handle = poll_update, .summary = "Is there an update for this device?"},
+	{.method = NH_HTTP_GET, .path = "/device/*path", .handle = poll_unknown},
 	COMMON_ROUTES,
 };
 

@@ -153,5 +153,10 @@ void socket_upgrade(struct nh_request *req, struct nh_response *res);
 void socket_push(struct nh_conn *conn, nh_slice event, nh_slice payload); /* [loop] drops it unless the device has joined or is just joining */
 bool socket_push_frame(struct nh_conn *conn, struct nh_ws_frame *frame);  /* [loop] the same, framed once for many; false: nothing was sent, this device needs socket_push */
 
+/* polling.c */
+void poll_me(struct nh_request *req, struct nh_response *res);
+void poll_update(struct nh_request *req, struct nh_response *res);
+void poll_unknown(struct nh_request *req, struct nh_response *res);
+
 /* download.c */
 void download_firmware(struct nh_request *req, struct nh_response *res);

@@ -210,8 +210,7 @@ static nh_rc firmware_changed(struct nh_ctx *ctx, const struct nh_device_facts *
 	                    NH_ARG(d->identifier), NH_ARG(d->firmware_version), NH_ARG(r->version), NH_ARG(r->uuid));
 }
 
-static nh_rc take_firmware(struct nh_ctx *ctx, const struct nh_device_facts *d, struct nh_reported *r, struct nh_join_result *out, bool *again,
-                           struct nh_err *err)
+nh_rc nh_reported_take(struct nh_ctx *ctx, const struct nh_device_facts *d, struct nh_reported *r, struct nh_join_result *out, bool *again, struct nh_err *err)
 {
 	NH_TRY(complete(ctx, d, r, &out->metadata_known, err));
 	out->firmware_changed = out->metadata_known && !nh_slice_eq(r->uuid, d->firmware_uuid);
@@ -289,7 +288,7 @@ nh_rc nh_session_join(struct nh_ctx *ctx, struct nh_session *s, const struct nh_
 
 	nh_reported_read(payload, ctx->arena, &reported);
 	bool again = false;
-	NH_TRY(take_firmware(ctx, &d, &reported, out, &again, err));
+	NH_TRY(nh_reported_take(ctx, &d, &reported, out, &again, err));
 
 	NH_TRY(put_joined(ctx, s, opening, &reported, err));
 	NH_TRY(set_online(ctx, d.id, established_at, err));

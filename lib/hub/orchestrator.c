@@ -188,6 +188,24 @@ nh_rc nh_orchestrator_run(struct nh_ctx *ctx, int64_t group_id, struct nh_orches
 	return NH_OK;
 }
 
+nh_rc nh_orchestrator_ask(struct nh_ctx *ctx, const struct nh_device_facts *d, nh_slice *payload, struct nh_err *err)
+{
+	struct nh_group group;
+	int64_t locked = 0, inflight = 0;
+	*payload = NH_SLICE_EMPTY;
+	if (d->group_id == 0)
+		return NH_OK;
+	NH_TRY(nh_sql_exec(ctx->tx, &nh_q_group_lock, NH_PARAMS(nh_p_int(nh_ctx_now(ctx)), nh_p_int(d->group_id)), &locked, err));
+	NH_TRY(nh_group_get_by_id(ctx, d->group_id, &group, err));
+	struct nh_update_decision decision = nh_update_decide(d, &group, NH_UPDATE_POLL, nh_ctx_now(ctx));
+	if (decision.verdict == NH_UPDATE_PENALIZE)
+		return nh_penalty_box(ctx, d, &group, err);
+	if (decision.verdict != NH_UPDATE_SEND || !group.release.firmware_id)
+		return NH_OK;
+	NH_TRY(count_inflight(ctx, group.id, false, &inflight, err));
+	return inflight < group.concurrent_updates ? nh_update_offer(ctx, d, &group, payload, err) : NH_OK;
+}
+
 nh_rc nh_orchestrator_groups(struct nh_ctx *ctx, int64_t after_id, int64_t *ids, size_t max, size_t *count, struct nh_err *err)
 {
 	struct nh_rows *rows = NULL;

@@ -18,6 +18,12 @@ struct nh_reported {
 	bool wants_fwup_keys, wants_archive_keys;
 };
 
+/*
+ * What a device reports to run becomes what it runs, with all that follows (success or failure of an update). *known false: it reported none that could be used. *again: a person's
+ * push may not have reached it.
+ */
+nh_rc nh_reported_take(struct nh_ctx *ctx, const struct nh_device_facts *d, struct nh_reported *r, struct nh_join_result *out, bool *again, struct nh_err *err);
+
 void nh_reported_read(const json_t *payload, struct nh_arena *arena, struct nh_reported *out); /* views into payload and arena */
 bool nh_reported_complete(const struct nh_reported *r);
 nh_slice nh_reported_json(const struct nh_reported *r, struct nh_arena *arena); /* as devices.firmware_metadata keeps it */

@@ -173,8 +173,9 @@ nh_rc nh_update_send_again(struct nh_ctx *ctx, int64_t device_id, struct nh_err 
 	return NH_OK;
 }
 
-nh_rc nh_update_send(struct nh_ctx *ctx, const struct nh_actor *actor, const struct nh_device_facts *d, const struct nh_group *group, int64_t firmware_id,
-                     bool priority, struct nh_err *err)
+/* Row and audit entry of an update that starts; *payload is what the device is told. */
+static nh_rc begin_update(struct nh_ctx *ctx, const struct nh_actor *actor, const struct nh_device_facts *d, const struct nh_group *group, int64_t firmware_id, bool priority,
+                          nh_slice *payload, struct nh_err *err)
 {
 	struct target target;
 	int64_t group_id = group ? group->id : 0, inserted = 0;
@@ -187,13 +188,30 @@ nh_rc nh_update_send(struct nh_ctx *ctx, const struct nh_actor *actor, const str
 	                   &inserted, err));
 	if (!inserted)
 		return NH_FAIL(err, NH_ECONFLICT, "an update of device %.*s is in flight; wait until it has ended", NH_ARG(d->identifier));
-	nh_effect_add(ctx, NH_EFFECT_DEVICE_PUSH, d->id, NH_LIT("update"), payload_of(ctx, &target, group_id));
+	*payload = payload_of(ctx, &target, group_id);
 	nh_device_topic(ctx, d->id);
 	if (actor->kind == NH_ACTOR_USER)
 		return nh_audit_add(ctx, actor, d->org_id, NH_AUDIT_DEVICE, d->id, err, "%.*s pushed firmware %.*s (%.*s) to device %.*s",
 		                    NH_ARG(actor->name), NH_ARG(target.version), NH_ARG(target.uuid), NH_ARG(d->identifier));
 	return nh_audit_add(ctx, actor, d->org_id, NH_AUDIT_DEVICE, d->id, err, "Deployment group %.*s started the update of device %.*s to firmware %.*s (%.*s)",
 	                    NH_ARG(actor->name), NH_ARG(d->identifier), NH_ARG(target.version), NH_ARG(target.uuid));
+}
+
+nh_rc nh_update_send(struct nh_ctx *ctx, const struct nh_actor *actor, const struct nh_device_facts *d, const struct nh_group *group, int64_t firmware_id,
+                     bool priority, struct nh_err *err)
+{
+	nh_slice payload;
+	NH_TRY(begin_update(ctx, actor, d, group, firmware_id, priority, &payload, err));
+	nh_effect_add(ctx, NH_EFFECT_DEVICE_PUSH, d->id, NH_LIT("update"), payload);
+	return NH_OK;
+}
+
+nh_rc nh_update_offer(struct nh_ctx *ctx, const struct nh_device_facts *d, const struct nh_group *group, nh_slice *payload, struct nh_err *err)
+{
+	static const struct nh_update_report taken = {.stage = NH_STAGE_RECEIVED, .progress = -1};
+	struct nh_actor actor = nh_group_actor(group);
+	NH_TRY(begin_update(ctx, &actor, d, group, group->release.firmware_id, false, payload, err));
+	return nh_update_report(ctx, d->id, &taken, err);
 }
 
 struct release_firmware {

@@ -35,6 +35,12 @@ struct nh_orchestrator_result {
 /* nh_orchestrator_run - one run for one group. An inactive, unready or deleted group does nothing. Effects: DEVICE_PUSH. NH_EIO. */
 nh_rc nh_orchestrator_run(struct nh_ctx *ctx, int64_t group_id, struct nh_orchestrator_result *out, struct nh_err *err);
 
+/*
+ * nh_orchestrator_ask - a device asks for itself (polling): what its group has for it now, under the same rules and within the same slots as a run, except that it need not be connected.
+ * device: loaded in this transaction. *payload: the update, as it would have been pushed, in the arena; empty: none. NH_EIO.
+ */
+nh_rc nh_orchestrator_ask(struct nh_ctx *ctx, const struct nh_device_facts *device, nh_slice *payload, struct nh_err *err);
+
 /* nh_orchestrator_groups - ids of all active groups with id > after_id, ascending, at most max (read). */
 nh_rc nh_orchestrator_groups(struct nh_ctx *ctx, int64_t after_id, int64_t *ids, size_t max, size_t *count, struct nh_err *err);
 

@@ -100,6 +100,12 @@ nh_rc nh_update_send(struct nh_ctx *ctx, const struct nh_actor *actor, const str
                      int64_t firmware_id, bool priority, struct nh_err *err);
 
 /*
+ * nh_update_offer - the same for a device that asked: no effect, the payload is *payload (in the arena), and since nothing else will be heard of it before the device runs the new firmware,
+ * the row counts as received and the attempt as made. Codes as above.
+ */
+nh_rc nh_update_offer(struct nh_ctx *ctx, const struct nh_device_facts *device, const struct nh_group *group, nh_slice *payload, struct nh_err *err);
+
+/*
  * nh_update_push - a person sends a firmware of the device's product (same platform and architecture) to a device: automatic updates are switched
  * off for it, inflight row without group, audit entries, effect DEVICE_PUSH.
  * NH_ENOTFOUND: device or firmware unknown in the product. NH_EINVAL: other platform or architecture. NH_ECONFLICT: an update is in flight.
