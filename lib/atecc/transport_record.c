@@ -3,7 +3,7 @@
  *
  *	nerveskey-recording 1
  *	chip 0x60 /dev/i2c-1 address 0x60
- *	K 0x00 00 nak                    the wake pulse
+ *	K 0x00 00 ok                     the wake pulse
  *	R 0x60 04113343 ok               a read and what it brought
  *	W 0x60 030730000000035d ok       a write
  *	R 0x60 7 nak                     a read of 7 bytes that was not acknowledged; "error": it failed otherwise
@@ -25,6 +25,7 @@
 #define HEADER "nerveskey-recording 1"
 #define RECORDING_MAX ((size_t)16 << 20)
 #define TRANSFER_MAX 256u
+#define HEAD_SHOWN 6u /* word address, count, opcode, parameters */
 
 /* ---- the recorder */
 
@@ -232,8 +233,10 @@ static nh_rc play(struct player *p, char op, nh_slice bytes, struct entry *entry
 	bool same = entry->op == op && entry->len == bytes.len && (op == 'R' || nh_slice_eq(bytes, nh_slice_of(entry->bytes, entry->len)));
 	if (!same) { /* no more than the head of a command: behind it may be a key */
 		NH_AUTO_BUF struct nh_buf want = NH_BUF_INIT, got = NH_BUF_INIT;
-		nh_hex_put(&want, nh_slice_of(entry->bytes, entry->op == 'W' && entry->len > 6 ? 6 : entry->op == 'W' ? entry->len : 0));
-		nh_hex_put(&got, nh_slice_sub(bytes, 0, op == 'W' ? 6 : 0));
+		nh_hex_put(&want, nh_slice_of(entry->bytes, entry->op != 'W' ? 0 : entry->len > HEAD_SHOWN ? HEAD_SHOWN : entry->len));
+		nh_hex_put(&got, nh_slice_sub(bytes, 0, op == 'W' ? HEAD_SHOWN : 0));
+		if (nh_slice_eq(nh_buf_slice(&want), nh_buf_slice(&got)) && entry->op == op && entry->len == bytes.len)
+			return NH_FAIL(err, NH_EFORMAT, "the driver's command %s has other data than line %u of the recording", nh_buf_cstr(&got), p->line);
 		return NH_FAIL(err, NH_EFORMAT, "line %u of the recording has %c of %zu bytes %s, the driver does %c of %zu bytes %s", p->line, entry->op, entry->len, nh_buf_cstr(&want), op,
 			       bytes.len, nh_buf_cstr(&got));
 	}
