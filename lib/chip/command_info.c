@@ -28,11 +28,11 @@ static uint8_t key_valid(const struct nh_chip *chip, unsigned slot, struct nh_ch
 
 static void registers(const struct nh_chip *chip, struct nh_chip_reply *out)
 {
-	const struct nh_chip_register *t = &chip->temp;
-	out->bytes[0] = (uint8_t)(t->key_id | t->from_input << 4 | t->gen_dig << 5 | t->gen_key << 6 | t->no_mac << 7);
-	out->bytes[1] = t->valid ? STATE_TEMP_VALID : 0;
+	unsigned second = chip->temp.valid ? STATE_TEMP_VALID : 0;
 	if (chip->authorized != NO_SLOT)
-		out->bytes[1] = (uint8_t)(out->bytes[1] | STATE_AUTHORIZED | chip->authorized << 3);
+		second |= STATE_AUTHORIZED | (unsigned)chip->authorized << 3;
+	out->bytes[0] = nh_chip_register_flags(&chip->temp);
+	out->bytes[1] = (uint8_t)second;
 }
 
 /* The latch may be opened by whoever has proved to know the permitted key since waking, where the configuration asks for that; a refusal shows in the answer, which is the latch. */

@@ -105,6 +105,8 @@ static bool allowed(const struct nh_chip *chip, unsigned way, uint16_t config)
 		return false;
 	if (way == BOOT_FULL)
 		return true;
+	if (way == BOOT_COPY && nh_chip_slot_locked(chip, store))
+		return false;
 	/* Digest or signature have to have a place, which is no private key's. */
 	return CONFIG_MODE(config) >= MODE_SIGNATURE && (nh_chip_key_config(chip, store) & KEY_PRIVATE) == 0 && nh_atecc_slot_len(store) >= (CONFIG_MODE(config) == MODE_DIGEST ? 32u : 64u);
 }

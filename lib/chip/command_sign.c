@@ -9,12 +9,6 @@
 #define SIGN_FROM_DIGEST 0x20u
 #define SIGN_INVALIDATE 0x01u
 
-/* TempKey's flags as one byte of messages and of Info. */
-static uint8_t flags_of(const struct nh_chip_register *temp)
-{
-	return (uint8_t)(temp->key_id | temp->from_input << 4 | temp->gen_dig << 5 | temp->gen_key << 6 | temp->no_mac << 7);
-}
-
 /* What the chip vouches for: the value in TempKey, how it came there, and the configuration of the slot that it came from. */
 static void internal_digest(const struct nh_chip *chip, const struct nh_atecc_packet *in, uint8_t digest[32])
 {
@@ -27,7 +21,7 @@ static void internal_digest(const struct nh_chip *chip, const struct nh_atecc_pa
 	nh_chip_say_command(&message, in);
 	nh_chip_say_u16(&message, nh_chip_slot_config(chip, source));
 	nh_chip_say_u16(&message, nh_chip_key_config(chip, source));
-	nh_chip_say_byte(&message, flags_of(&chip->temp));
+	nh_chip_say_byte(&message, nh_chip_register_flags(&chip->temp));
 	nh_chip_say_zeros(&message, 2);
 	nh_chip_say_byte(&message, serial_tail[4]);
 	nh_chip_say(&message, with_serial ? serial_tail : zeros, 4);

@@ -74,3 +74,9 @@ void nh_chip_register_set(struct nh_chip_register *reg, const uint8_t *value, si
 }
 
 void nh_chip_register_clear(struct nh_chip_register *reg) { nh_chip_wipe(reg, sizeof(*reg)); }
+
+uint8_t nh_chip_register_flags(const struct nh_chip_register *reg)
+{
+	unsigned flags = (unsigned)reg->from_input << 4 | (unsigned)reg->gen_dig << 5 | (unsigned)reg->gen_key << 6 | (unsigned)reg->no_mac << 7;
+	return (uint8_t)(reg->key_id | flags);
+}

@@ -224,4 +224,5 @@ void nh_chip_wipe(void *secret, size_t len);
 void nh_chip_xor(uint8_t *bytes, const uint8_t *with, size_t len);
 /* Fills a register with bytes that were computed or passed through; the flags are cleared but for from_input. */
 void nh_chip_register_set(struct nh_chip_register *reg, const uint8_t *value, size_t len, bool from_input);
+uint8_t nh_chip_register_flags(const struct nh_chip_register *reg); /* as Sign and Info show them: KeyID, SourceFlag, GenDigData, GenKeyData, NoMac */
 void nh_chip_register_clear(struct nh_chip_register *reg);
