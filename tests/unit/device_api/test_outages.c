@@ -161,7 +161,7 @@ static void test_end_waits(void **state)
 		device_server_open(&s, db, fill, &f);
 		for (unsigned written = 0; written < 2; written++) {
 			struct look before = look(&s, f.device);
-			s.world.now_us += NH_US_PER_S;
+			world_pass(&s.world, NH_US_PER_S);
 			struct peer *p = peer_new(&s, SOCKET, &f.d1, NULL);
 			assert_true(peer_open(p));
 			assert_quiet(p);

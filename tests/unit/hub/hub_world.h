@@ -64,7 +64,9 @@ static inline size_t effects_of(const struct world *w, nh_effect_kind kind)
 	return n;
 }
 
-static inline int64_t world_now(void *ctx) { return ((struct world *)ctx)->now_us; }
+/* A running server reads it on threads of its own. */
+static inline int64_t world_now(void *ctx) { return __atomic_load_n(&((struct world *)ctx)->now_us, __ATOMIC_RELAXED); }
+static inline void world_pass(struct world *w, int64_t us) { __atomic_fetch_add(&w->now_us, us, __ATOMIC_RELAXED); }
 
 static inline nh_rc world_user(struct world *w, const char *name, const char *email, struct nh_user *out, struct nh_err *err)
 {
