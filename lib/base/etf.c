@@ -113,15 +113,26 @@ static void read_bytes(struct reader *r, struct nh_etf *out, nh_etf_kind kind, s
 	*out = (struct nh_etf){.kind = kind, .bytes = nh_rd_bytes(&r->rd, len)};
 }
 
+/* Erlang's own limit, in characters: what is longer was written by no Erlang and is read by none. */
+static nh_rc check_atom(struct reader *r, const struct nh_etf *atom)
+{
+	size_t characters = 0;
+	for (size_t i = 0; i < atom->bytes.len; i++)
+		characters += (atom->bytes.ptr[i] & 0xC0) != 0x80;
+	if (!nh_utf8_valid(atom->bytes))
+		return NH_FAIL(r->err, NH_EFORMAT, "Erlang term holds an atom that is not UTF-8");
+	return characters <= NH_ETF_ATOM_MAX ? NH_OK : NH_FAIL(r->err, NH_EFORMAT, "Erlang term holds an atom of over %d characters", NH_ETF_ATOM_MAX);
+}
+
 /* Latin-1 atoms come out as UTF-8 like the others; most are ASCII and stay where they are. */
-static void read_latin1(struct reader *r, struct nh_etf *out, size_t len)
+static nh_rc read_latin1(struct reader *r, struct nh_etf *out, size_t len)
 {
 	read_bytes(r, out, NH_ETF_ATOM, len);
 	size_t high = 0;
 	for (size_t i = 0; i < out->bytes.len; i++)
 		high += out->bytes.ptr[i] >> 7;
 	if (!high)
-		return;
+		return check_atom(r, out);
 	uint8_t *text = NH_NEW_ARRAY(r->arena, out->bytes.len + high, uint8_t);
 	size_t at = 0;
 	for (size_t i = 0; i < out->bytes.len; i++) {
@@ -131,12 +142,13 @@ static void read_latin1(struct reader *r, struct nh_etf *out, size_t len)
 		text[at++] = c >> 7 ? (uint8_t)(0x80 | (c & 0x3F)) : c;
 	}
 	out->bytes = nh_slice_of(text, at);
+	return check_atom(r, out);
 }
 
 static nh_rc read_utf8(struct reader *r, struct nh_etf *out, size_t len)
 {
 	read_bytes(r, out, NH_ETF_ATOM, len);
-	return nh_utf8_valid(out->bytes) ? NH_OK : NH_FAIL(r->err, NH_EFORMAT, "Erlang term holds an atom that is not UTF-8");
+	return check_atom(r, out);
 }
 
 static nh_rc read_bits(struct reader *r, struct nh_etf *out)
@@ -193,9 +205,9 @@ static nh_rc read_term(struct reader *r, struct nh_etf *out, unsigned depth)
 	case TAG_FLOAT: rc = read_old_float(r, out); break;
 	case TAG_BIT_BINARY: rc = read_bits(r, out); break;
 	case TAG_BINARY: read_bytes(r, out, NH_ETF_BINARY, nh_rd_u32be(&r->rd)); break;
-	case TAG_ATOM: read_latin1(r, out, nh_rd_u16be(&r->rd)); break;
+	case TAG_ATOM: rc = read_latin1(r, out, nh_rd_u16be(&r->rd)); break;
 	case TAG_ATOM_UTF8: rc = read_utf8(r, out, nh_rd_u16be(&r->rd)); break;
-	case TAG_SMALL_ATOM: read_latin1(r, out, nh_rd_u8(&r->rd)); break;
+	case TAG_SMALL_ATOM: rc = read_latin1(r, out, nh_rd_u8(&r->rd)); break;
 	case TAG_SMALL_ATOM_UTF8: rc = read_utf8(r, out, nh_rd_u8(&r->rd)); break;
 	case TAG_SMALL_TUPLE: rc = read_items(r, out, NH_ETF_TUPLE, nh_rd_u8(&r->rd), depth); break;
 	case TAG_LARGE_TUPLE: rc = read_items(r, out, NH_ETF_TUPLE, nh_rd_u32be(&r->rd), depth); break;

@@ -287,7 +287,7 @@ static nh_rc check_atom(struct reader *r, const struct nh_etf *t)
 	size_t characters = 0;
 	for (size_t i = 0; t->kind == NH_ETF_ATOM && i < t->bytes.len; i++)
 		characters += (t->bytes.ptr[i] & 0xC0) != 0x80;
-	return characters <= 255 ? NH_OK : wrong(r, "an atom has at most 255 characters");
+	return characters <= NH_ETF_ATOM_MAX ? NH_OK : wrong(r, "an atom has at most 255 characters");
 }
 
 static nh_slice text_of(const json_t *v) { return json_is_string(v) ? nh_slice_of(json_string_value(v), json_string_length(v)) : NH_SLICE_EMPTY; }

@@ -224,6 +224,22 @@ static void caps(void **state)
 	for (int i = 0; i < 12000; i++)
 		nh_etf_put_int(&b, 1);
 	assert_int_equal(nh_etf_parse(&a, nh_buf_slice(&b), &t, NULL), NH_ETOOBIG);
+	/* atoms: 255 characters, whatever bytes they take */
+	for (unsigned n = 254; n <= 256; n++) {
+		static const struct {
+			uint8_t tag;
+			const char *character;
+		} forms[] = {{100, "a"}, {100, "\xe9"}, {118, "\xe2\x82\xac"}};
+		for (size_t i = 0; i < NH_ARRAY_LEN(forms); i++) {
+			size_t len = n * strlen(forms[i].character);
+			const uint8_t head[] = {131, forms[i].tag, (uint8_t)(len >> 8), (uint8_t)len};
+			nh_buf_clear(&b);
+			nh_buf_put(&b, head, sizeof head);
+			for (unsigned k = 0; k < n; k++)
+				nh_buf_put_str(&b, forms[i].character);
+			assert_int_equal(nh_etf_parse(&a, nh_buf_slice(&b), &t, NULL), n <= NH_ETF_ATOM_MAX ? NH_OK : NH_EFORMAT);
+		}
+	}
 }
 
 int main(void)

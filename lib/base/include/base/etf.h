@@ -12,6 +12,7 @@
 
 #define NH_ETF_DEPTH_MAX 16
 #define NH_ETF_TERMS_MAX 10000
+#define NH_ETF_ATOM_MAX 255 /* characters */
 
 typedef enum nh_etf_kind {
 	NH_ETF_INT,
@@ -43,7 +44,7 @@ const struct nh_etf *nh_etf_map_get(const struct nh_etf *map, const char *atom_k
 
 /*
  * nh_etf_put - appends version byte and term as Erlang/OTP 25 would: lists of bytes as strings, ASCII atoms with the old tag, which every release reads. A tree that did not come from nh_etf_parse keeps
- * its rules: finite floats, atoms of at most 65535 bytes of UTF-8, BIG magnitudes and tails as above.
+ * its rules: finite floats, atoms of at most NH_ETF_ATOM_MAX characters of UTF-8, BIG magnitudes and tails as above.
  */
 void nh_etf_put(struct nh_buf *b, const struct nh_etf *term);
 
