@@ -86,7 +86,7 @@ uint8_t nh_chip_run_nonce(struct nh_chip *chip, const struct nh_atecc_packet *in
 #define GENDIG_SHARED 3u
 #define GENDIG_COUNTER 4u
 #define GENDIG_KEY_CONFIG 5u
-#define GENDIG_LAST_508A GENDIG_DATA
+#define GENDIG_LAST_508A GENDIG_SHARED
 #define SHARED_TEMP_FIRST 0x8000u
 
 /* Does the length of OtherData fit the zone, and does the zone have that key? Four bytes that replace the command in the message are legal, and ignored, for keys that do not need them. */

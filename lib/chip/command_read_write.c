@@ -178,19 +178,14 @@ static uint8_t write_slot(struct nh_chip *chip, const struct nh_atecc_packet *in
 	uint8_t plain[NH_ATECC_BLOCK] = {0};
 	if (!nh_chip_config_locked(chip) || nh_chip_slot_locked(chip, place->slot) || (nh_chip_key_config(chip, place->slot) & KEY_PRIVATE) != 0)
 		return NH_ATECC_EXECUTION_ERROR;
-	if (!nh_chip_data_locked(chip)) {
-		if (encrypted || place->len != NH_ATECC_BLOCK)
-			return NH_ATECC_EXECUTION_ERROR;
-		slot_store(chip, place, in->data.ptr);
-		return NH_ATECC_SUCCESS;
-	}
+	bool open = !nh_chip_data_locked(chip); /* WriteConfig doesn't count yet: the command alone says whether it is encrypted */
 	if (!encrypted) {
-		if (!clear_write_allowed(chip, place))
+		if (open ? place->len != NH_ATECC_BLOCK : !clear_write_allowed(chip, place))
 			return NH_ATECC_EXECUTION_ERROR;
 		slot_store(chip, place, in->data.ptr);
 		return NH_ATECC_SUCCESS;
 	}
-	if ((SLOT_WRITE_RULE(slot) & RULE_ENCRYPT) == 0 || !nh_chip_session_with(chip, SLOT_WRITE_KEY(slot)))
+	if ((!open && (SLOT_WRITE_RULE(slot) & RULE_ENCRYPT) == 0) || !nh_chip_session_with(chip, SLOT_WRITE_KEY(slot)))
 		return NH_ATECC_EXECUTION_ERROR;
 	uint8_t status = decrypt(chip, in, plain);
 	if (status == NH_ATECC_SUCCESS)

@@ -79,7 +79,7 @@ uint8_t nh_chip_run_derive_key(struct nh_chip *chip, const struct nh_atecc_packe
 		return NH_ATECC_PARSE_ERROR;
 	uint16_t config = nh_chip_slot_config(chip, slot);
 	unsigned rule = SLOT_WRITE_RULE(config), parent = (rule & RULE_PARENT) != 0 ? SLOT_WRITE_KEY(config) : slot;
-	if (!nh_chip_data_locked(chip) || (rule & RULE_DERIVE) == 0 || nh_chip_slot_locked(chip, slot))
+	if (!nh_chip_config_locked(chip) || (rule & RULE_DERIVE) == 0 || nh_chip_slot_locked(chip, slot))
 		return NH_ATECC_EXECUTION_ERROR;
 	if ((nh_chip_key_config(chip, slot) & KEY_PRIVATE) != 0 || (nh_chip_key_config(chip, parent) & KEY_PRIVATE) != 0)
 		return NH_ATECC_EXECUTION_ERROR;

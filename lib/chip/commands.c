@@ -29,7 +29,7 @@ static const struct nh_chip_command commands[] = {
 	{NH_ATECC_PRIV_WRITE, ON_ALL, 0x40, 0x40, {68}, 48, SAME(50), nh_chip_run_priv_write},
 	{NH_ATECC_COUNTER, ON_ALL, 0x01, 0x01, {0}, 20, SAME(25), nh_chip_run_counter},
 	{NH_ATECC_UPDATE_EXTRA, ON_ALL, 0x01, 0x01, {0}, 10, SAME(10), nh_chip_run_update_extra},
-	{NH_ATECC_HMAC, ON_508A, 0x74, 0, {0}, 23, SAME(0), nh_chip_run_hmac},
+	{NH_ATECC_HMAC, ON_508A, 0x76, 0, /* bit 1 has no meaning, but the vendor's tests set it */ {0}, 23, SAME(0), nh_chip_run_hmac},
 	{PAUSE, ON_508A, 0xFF, 0, {0}, 3, SAME(0), nh_chip_run_pause},
 	{NH_ATECC_AES, ON_608, 0, 0xC3, {16, 32}, 0, SAME(27), nh_chip_run_aes},
 	{NH_ATECC_KDF, ON_608, 0, 0x7F, {ANY_LENGTH}, 0, SAME(165), nh_chip_run_kdf},

@@ -60,7 +60,10 @@ void nh_chip_counter_set(struct nh_chip *chip, unsigned counter, uint32_t value)
 
 /* ---- use of keys */
 
-/* The 608's CountMatch: the limit stands twice at the begin of a slot; two that differ are no limit that could be kept, so nothing is allowed. */
+/*
+ * The 608's CountMatch: the limit stands twice at the begin of a slot. Where the two differ the first one counts: the vendor's tests keep AES keys in that slot and go on signing, so a real
+ * chip doesn't refuse everything then.
+ */
 static uint32_t counter_limit(const struct nh_chip *chip)
 {
 	uint8_t match = chip->state.config[CFG_MODE_18];
@@ -68,8 +71,6 @@ static uint32_t counter_limit(const struct nh_chip *chip)
 		return COUNTER_MAX;
 	const uint8_t *at = chip->state.slots[match >> 4];
 	uint32_t limit = at[0] | (uint32_t)at[1] << 8 | (uint32_t)at[2] << 16 | (uint32_t)at[3] << 24;
-	if (memcmp(at, at + 4, 4) != 0)
-		return 0;
 	return limit < COUNTER_MAX ? limit : COUNTER_MAX;
 }
 
