@@ -92,7 +92,7 @@ static nh_rc answer(int fd, bool *yes, struct nh_err *err)
 
 static nh_rc acknowledged(int fd, struct nh_err *err)
 {
-	bool yes;
+	bool yes = false;
 	NH_TRY(answer(fd, &yes, err));
 	return yes ? NH_OK : NH_FAIL(err, NH_EAGAIN, "not acknowledged");
 }
@@ -148,7 +148,7 @@ nh_rc nh_atecc_bus_unlock(int fd, struct nh_err *err)
 
 nh_rc nh_atecc_bus_control(int fd, nh_slice command, struct nh_buf *text, struct nh_err *err)
 {
-	bool yes;
+	bool yes = false;
 	uint8_t head[2], bytes[UINT16_MAX];
 	NH_TRY(ask(fd, 'C', 0, command.len, command, err));
 	NH_TRY(answer(fd, &yes, err));
