@@ -308,6 +308,19 @@ static void fault_slow(void **state)
 	bench_stop(&b);
 }
 
+static void fault_self_test(void **state)
+{
+	struct bench b;
+	uint8_t bytes[4];
+	bench_factory(&b, NH_CHIP_608B);
+	sleep_now(&b);
+	nh_chip_fault_arm(b.chip, NH_CHIP_FAULT_SELF_TEST, 0, 1, 0);
+	nh_chip_wake(b.chip);
+	assert_true(read_bytes(&b, bytes, 4));
+	assert_memory_equal(bytes, "\x04\x07\xC4\x40", 4);
+	bench_stop(&b);
+}
+
 static void fault_names(void **state)
 {
 	for (unsigned i = 0; i < NH_CHIP_FAULTS; i++) {
@@ -334,6 +347,7 @@ int main(void)
 		cmocka_unit_test(fault_power),
 		cmocka_unit_test(fault_torn_write),
 		cmocka_unit_test(fault_slow),
+		cmocka_unit_test(fault_self_test),
 		cmocka_unit_test(fault_names),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -64,6 +64,7 @@ typedef enum nh_chip_fault {
 	NH_CHIP_FAULT_POWER_AFTER,  /* and right after it did, before the answer */
 	NH_CHIP_FAULT_POWER_AT_BYTE,/* `argument` bytes of a Write's data have reached the array */
 	NH_CHIP_FAULT_STATUS,       /* answers status `argument` without executing */
+	NH_CHIP_FAULT_SELF_TEST,    /* wakes with status 0x07: the self-test at power-up failed. Occasions: wakes */
 	NH_CHIP_FAULTS,
 } nh_chip_fault;
 /* nh_chip_fault_arm - after skipping `skip` occasions (commands; transfers for NAK). count 0 disarms. */
