@@ -150,7 +150,7 @@ static nh_rc burn(struct app *app, const struct nh_nerveskey_order *order, struc
 		if (app->status == STATUS_INTERRUPTED)
 			note("nerveskey: stopped at %s; nothing irreversible was done, and the same command begins again\n", nh_nerveskey_step_name(receipt.reached));
 		if (app->status == STATUS_BURNT)
-			note("nerveskey: stopped at %s, after something irreversible; the same command goes on where it stopped\n", nh_nerveskey_step_name(receipt.reached));
+			note("nerveskey: stopped at %s; something irreversible was done, or may have been; the same command goes on where it stopped\n", nh_nerveskey_step_name(receipt.reached));
 	} else {
 		rc = write_receipt(app, &receipt, err);
 		if (rc == NH_OK && !app->o.json) {

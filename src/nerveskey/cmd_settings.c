@@ -23,8 +23,8 @@ static nh_rc get(struct app *app, struct nh_err *err)
 	nh_rc rc = nh_nerveskey_settings_to_json(nh_buf_slice(&raw), true, &text, err);
 	if (rc == NH_ENOTFOUND)
 		return app_fail(app, STATUS_NOT_PROVISIONED, NH_FAIL(err, rc, "no settings are stored: the slots hold zeros only"));
-	if (rc == NH_EFORMAT)
-		return app_fail(app, STATUS_UNTRUE, nh_err_prefix(err, rc, "settings cannot be read; nerveskey settings raw shows the bytes, settings put replaces them"));
+	if (rc == NH_EFORMAT || rc == NH_EUNSUPPORTED)
+		return app_fail(app, STATUS_UNTRUE, nh_err_prefix(err, rc, "nerveskey settings raw shows the bytes, settings put replaces them"));
 	NH_TRY(rc);
 	if (app->arg_count == 0)
 		return output_bytes(app, nh_buf_slice(&text), err);
