@@ -690,6 +690,30 @@ static void broken_recordings(void **state)
 	assert_int_equal(nh_atecc_replay_open_text(nh_buf_slice(&big), &t, NULL), NH_EFORMAT);
 }
 
+/* What comes back after the wake pulse: the vectors' two, the second with the CRC of the chip's own rule as well. */
+static void answers_to_wake(void **state)
+{
+	NH_AUTO_JSON json_t *root = vectors();
+	const char *woken = json_string_value(json_object_get(root, "wake_response")), *failed = json_string_value(json_object_get(root, "selftest_failed_wake_response"));
+	const struct {
+		const char *answer;
+		nh_rc rc;
+		const char *says;
+	} rows[] = {{woken, NH_OK, ""}, {failed, NH_EINTERNAL, "self-test"}, {"040740c2", NH_EINTERNAL, "self-test"}};
+	for (size_t i = 0; i < NH_ARRAY_LEN(rows); i++) {
+		NH_AUTO_BUF struct nh_buf text = NH_BUF_INIT;
+		struct nh_atecc_transport t = {0};
+		struct nh_atecc *chip;
+		struct nh_err err = NH_ERR_INIT;
+		nh_buf_printf(&text, HEAD "W 0x60 01 nak\nK 0x00 00 ok\nR 0x60 %s ok\n", rows[i].answer);
+		assert_ok(nh_atecc_replay_open_text(nh_buf_slice(&text), &t, &err), err);
+		nh_atecc_new(t, &chip);
+		assert_int_equal(nh_atecc_detect(chip, &err), rows[i].rc);
+		assert_non_null(strstr(err.msg, rows[i].says));
+		nh_atecc_free(chip);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -697,7 +721,7 @@ int main(void)
 		cmocka_unit_test(bounds_of_the_bus),	cmocka_unit_test(commands_over_i2c), cmocka_unit_test(errors_of_adapters),
 		cmocka_unit_test(permission_names_the_group), cmocka_unit_test(hints),	     cmocka_unit_test(lock_tables),
 		cmocka_unit_test(holder_is_named),	cmocka_unit_test(processes_take_turns), cmocka_unit_test(recorded_and_replayed),
-		cmocka_unit_test(recorder_that_cannot_write), cmocka_unit_test(broken_recordings),
+		cmocka_unit_test(recorder_that_cannot_write), cmocka_unit_test(broken_recordings), cmocka_unit_test(answers_to_wake),
 	};
 	return cmocka_run_group_tests(tests, dir_make, dir_remove);
 }
