@@ -316,7 +316,7 @@ static nh_rc judge_status(struct nh_atecc *chip, const struct nh_atecc_command *
 		if (status_codes[i].status == status)
 			return nh_atecc_fail(chip, c, err, status_codes[i].rc, "%s (status 0x%02X)", nh_atecc_status_text(status), status);
 	const char *advice = status == NH_ATECC_CRC_ERROR     ? ". Does another program or driver use the chip?"
-			     : status == NH_ATECC_AFTER_WAKE ? ". The bus cuts transfers short"
+			     : status == NH_ATECC_AFTER_WAKE ? ". The bus cuts transfers short, or another program uses the chip without taking the bus"
 							     : "";
 	return lost(chip, nh_atecc_fail(chip, c, err, status == NH_ATECC_WATCHDOG ? NH_ETIMEOUT : NH_EIO, "%s (status 0x%02X)%s", nh_atecc_status_text(status), status, advice));
 }

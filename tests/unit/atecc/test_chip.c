@@ -502,6 +502,7 @@ static const struct {
 	{NH_CHIP_FAULT_STATUS, NH_ATECC_WATCHDOG, true, NH_OK},
 	{NH_CHIP_FAULT_STATUS, NH_ATECC_CRC_ERROR, true, NH_OK},
 	{NH_CHIP_FAULT_STATUS, 0x42, true, NH_OK},
+	{NH_CHIP_FAULT_SELF_TEST, 0, false, NH_EINTERNAL},
 };
 
 /* One fault, from occasion skip on, count times. false: the deed was over before. */
