@@ -1,6 +1,6 @@
 /*
  * Linux I2C. Each transfer is one I2C_RDWR message that carries its address: no I2C_SLAVE, so a kernel driver that has claimed the address does not keep us out. Processes share the bus
- * by flock(2) on the device node, which whoever wants to may take as well.
+ * by flock(2) on the device node, which whoever wants to may take as well; a forked process opens the node again, since the lock of an inherited descriptor is its parent's too.
  * source: reference/nerveskey "2.3", "2.6", "17"; Linux Documentation/i2c/dev-interface, fault-codes
  */
 #include <errno.h>
@@ -28,6 +28,7 @@
 
 struct i2c {
 	int fd;
+	pid_t owner; /* of fd */
 	uint8_t address;
 	char path[];
 };
@@ -156,9 +157,23 @@ static bool somebody_waits(const struct i2c *i2c)
 	return fcntl(i2c->fd, F_OFD_GETLK, &byte) == 0 && byte.l_type != F_UNLCK;
 }
 
+static nh_rc reopen_after_fork(struct i2c *i2c, struct nh_err *err)
+{
+	if (i2c->owner == getpid())
+		return NH_OK;
+	int fd = open(i2c->path, O_RDWR | O_CLOEXEC);
+	if (fd < 0)
+		return NH_FAIL(err, NH_EIO, "cannot open the bus again after a fork: %s", strerrordesc_np(errno));
+	close(i2c->fd);
+	i2c->fd = fd;
+	i2c->owner = getpid();
+	return NH_OK;
+}
+
 static nh_rc i2c_lock(void *ctx, uint32_t timeout_ms, struct nh_err *err)
 {
 	struct i2c *i2c = ctx;
+	NH_TRY(reopen_after_fork(i2c, err));
 	uint64_t deadline = nh_mono_ms() + timeout_ms;
 	nh_rc rc = NH_OK;
 	bool waited = false;
@@ -184,6 +199,8 @@ static nh_rc i2c_lock(void *ctx, uint32_t timeout_ms, struct nh_err *err)
 static void i2c_unlock(void *ctx)
 {
 	struct i2c *i2c = ctx;
+	if (i2c->owner != getpid())
+		return; /* forked inside of the parent's transaction, whose lock it is */
 	flock(i2c->fd, LOCK_UN);
 	if (somebody_waits(i2c))
 		nh_atecc_sleep_us(NULL, 2 * LOCK_POLL_US);
@@ -292,6 +309,7 @@ nh_rc nh_atecc_i2c_open(const char *path, struct nh_atecc_transport *out, struct
 		return rc != NH_OK ? rc : NH_FAIL(err, NH_ENOMEM, "no memory");
 	}
 	i2c->fd = fd;
+	i2c->owner = getpid();
 	i2c->address = out->address;
 	memmove(i2c->path, path, size);
 	out->ops = &i2c_ops;

@@ -1,5 +1,6 @@
 /*
- * nerveskey-sim's socket as a transport. Locking has a bound, so one that runs out closes the connection (its request would still stand) and opens another.
+ * nerveskey-sim's socket as a transport. Locking has a bound, so one that runs out closes the connection (its request would still stand) and opens another. So does a forked process, whose
+ * requests would mix with its parent's.
  */
 #include <stdlib.h>
 #include <unistd.h>
@@ -9,13 +10,18 @@
 
 struct sim {
 	int fd;
+	pid_t owner; /* of the connection */
 	uint8_t address;
 	char path[];
 };
 
-/* Every use follows a lock, which connects; only after a lock that ran out there is nothing to talk to. */
 static nh_rc connected(struct sim *sim, struct nh_err *err)
 {
+	if (sim->fd >= 0 && sim->owner != getpid()) {
+		close(sim->fd);
+		sim->fd = -1;
+	}
+	sim->owner = getpid();
 	return sim->fd >= 0 ? NH_OK : nh_atecc_bus_connect(sim->path, &sim->fd, err);
 }
 
@@ -61,7 +67,7 @@ static nh_rc sim_lock(void *ctx, uint32_t timeout_ms, struct nh_err *err)
 static void sim_unlock(void *ctx)
 {
 	struct sim *sim = ctx;
-	if (sim->fd >= 0) /* a connection that is gone has given the bus back */
+	if (sim->fd >= 0 && sim->owner == getpid()) /* a connection that is gone has given the bus back */
 		NH_IGNORE(checked(sim, nh_atecc_bus_unlock(sim->fd, NULL)));
 }
 
@@ -94,6 +100,7 @@ nh_rc nh_atecc_sim_open(const char *path, struct nh_atecc_transport *out, struct
 		return NH_FAIL(err, NH_ENOMEM, "no memory");
 	}
 	sim->fd = fd;
+	sim->owner = getpid();
 	sim->address = out->address;
 	memmove(sim->path, path, size);
 	out->ops = &sim_ops;

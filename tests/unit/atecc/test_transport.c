@@ -551,6 +551,50 @@ static void processes_take_turns(void **state)
 	chip_bus_fini(&bus);
 }
 
+/* A forked process has the bus for itself or not at all, though it inherited its parent's transport. */
+static void forked_processes_are_others(void **state)
+{
+	struct chip_bus bus;
+	struct nh_atecc_transport t;
+	struct nh_err err = NH_ERR_INIT;
+	int status;
+	adapter_init(&bus);
+	assert_ok(open_node(&t, &err), err);
+	assert_ok(t.ops->lock(t.ctx, 1000, &err), err);
+	pid_t child = fork();
+	if (child == 0) {
+		t.ops->unlock(t.ctx); /* which is not the child's to give back */
+		_exit(t.ops->lock(t.ctx, 20, &err) == NH_ETIMEOUT ? 0 : 1);
+	}
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_int_equal(status, 0);
+	t.ops->unlock(t.ctx);
+	nh_atecc_transport_close(&t);
+	bus.locked = false;
+	chip_bus_fini(&bus);
+
+	/* On the simulator's socket: a connection of its own. */
+	NH_AUTO_BUF struct nh_buf spec = NH_BUF_INIT;
+	int listener = listen_at("forked");
+	nh_buf_printf(&spec, "sim:%s/forked", dir);
+	assert_ok(nh_atecc_transport_open(nh_buf_cstr(&spec), &t, &err), err);
+	int first = accept(listener, NULL, NULL);
+	child = fork();
+	if (child == 0)
+		_exit(t.ops->lock(t.ctx, 20, &err) == NH_ETIMEOUT ? 0 : 1);
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_int_equal(status, 0);
+	uint8_t asked[8];
+	assert_int_equal(recv(first, asked, sizeof asked, MSG_DONTWAIT), -1); /* nothing came this way */
+	int second = accept(listener, NULL, NULL);
+	assert_int_equal(recv(second, asked, sizeof asked, 0), 4);
+	assert_int_equal(asked[0], 'L');
+	nh_atecc_transport_close(&t);
+	close(first);
+	close(second);
+	close(listener);
+}
+
 /* ---- recordings */
 
 struct seen {
@@ -720,7 +764,7 @@ int main(void)
 		cmocka_unit_test(names_that_open),	cmocka_unit_test(names_that_do_not), cmocka_unit_test(answers_of_servers),
 		cmocka_unit_test(bounds_of_the_bus),	cmocka_unit_test(commands_over_i2c), cmocka_unit_test(errors_of_adapters),
 		cmocka_unit_test(permission_names_the_group), cmocka_unit_test(hints),	     cmocka_unit_test(lock_tables),
-		cmocka_unit_test(holder_is_named),	cmocka_unit_test(processes_take_turns), cmocka_unit_test(recorded_and_replayed),
+		cmocka_unit_test(holder_is_named),	cmocka_unit_test(processes_take_turns), cmocka_unit_test(forked_processes_are_others), cmocka_unit_test(recorded_and_replayed),
 		cmocka_unit_test(recorder_that_cannot_write), cmocka_unit_test(broken_recordings), cmocka_unit_test(answers_to_wake),
 	};
 	return cmocka_run_group_tests(tests, dir_make, dir_remove);
