@@ -38,7 +38,10 @@ nh_rc nh_nerveskey_identity_read(struct nh_nerveskey *key, struct nh_nerveskey_i
 	nh_nerveskey_state_of(out->config, NULL, &out->state);
 	if (!out->state.config_locked || !out->state.data_locked)
 		return NH_OK; /* the chip shows nothing else before */
-	NH_TRY(nh_atecc_read_otp(key->chip, otp, err));
+	/* Chips of other layouts may keep it to themselves. */
+	nh_rc rc = nh_atecc_read_otp(key->chip, otp, err);
+	if (rc != NH_OK)
+		return rc == NH_EPERM ? NH_OK : rc;
 	nh_nerveskey_state_of(out->config, otp, &out->state);
 	if (out->state.kind == NH_NERVESKEY_TRUST_AND_GO)
 		return read_trust_and_go(key, out, err);
@@ -94,5 +97,8 @@ nh_rc nh_nerveskey_provisioned(struct nh_nerveskey *key, bool *provisioned, stru
 
 nh_rc nh_nerveskey_public_key(struct nh_nerveskey *key, uint8_t public_key[NH_P256_PUBLIC_LEN], struct nh_err *err)
 {
-	return nh_atecc_public_key(key->chip, NH_NERVESKEY_KEY_SLOT, public_key, err);
+	NH_TRY(nh_nerveskey_enter(key, err));
+	nh_rc rc = nh_nerveskey_explain(key, nh_atecc_public_key(key->chip, NH_NERVESKEY_KEY_SLOT, public_key, err), err);
+	nh_nerveskey_leave(key);
+	return rc;
 }

@@ -166,6 +166,11 @@ static void inconsistent(void **state)
 	w.public_key = w.signer_key.public_key;
 	assert_int_equal(nh_nerveskey_device_certificate(w.key, NH_NERVESKEY_PRIMARY, &der, &err), NH_EAUTH);
 	assert_non_null(strstr(err.msg, "another key"));
+	/* A chip that keeps its one-time zone to itself: known, and no NervesKey. */
+	struct nh_nerveskey_info info;
+	nh_chip_fault_arm(w.bus.chip, NH_CHIP_FAULT_STATUS, 4, 1, NH_ATECC_EXECUTION_ERROR);
+	assert_int_equal(nh_nerveskey_info_read(w.key, &info, &err), NH_OK);
+	assert_true(info.state.data_locked && !info.has_otp);
 	world_end(&w);
 }
 
