@@ -24,6 +24,7 @@
 #define REREADS 2u
 #define BUS_ERRORS 5u            /* in one wait for an answer */
 #define USUAL_REPLY 64u
+#define HINT_MAX 192u
 
 /* Longest execution in milliseconds: twice what the slowest model and clock divider need, since the 608B promises nothing, and no less than 50. */
 static const struct command_info {
@@ -88,6 +89,14 @@ nh_rc nh_atecc_fail(const struct nh_atecc *chip, const struct nh_atecc_command *
 	if (!c)
 		return NH_FAIL(err, rc, "%s: %s", chip->transport.name, text);
 	return NH_FAIL(err, rc, "%s: %s %02x %04x: %s", chip->transport.name, command_info_of(c->opcode)->name, c->param1, c->param2, text);
+}
+
+/* What the transport knows of its bus; "" where that is nothing. */
+static const char *hint_of(const struct nh_atecc *chip, struct nh_buf *room)
+{
+	if (chip->transport.ops->hint)
+		chip->transport.ops->hint(chip->transport.ctx, room);
+	return nh_buf_cstr(room);
 }
 
 /* ---- the life of a chip and of a transaction */
@@ -179,12 +188,10 @@ static nh_rc wake(struct nh_atecc *chip, unsigned attempts, struct nh_err *err)
 	}
 	if (rc != NH_EAGAIN)
 		return nh_atecc_fail(chip, NULL, err, rc, "%s", seen.msg);
-	NH_AUTO_BUF struct nh_buf hint = NH_BUF_MAX(192);
-	if (chip->transport.ops->hint)
-		chip->transport.ops->hint(chip->transport.ctx, &hint);
+	NH_AUTO_BUF struct nh_buf hint = NH_BUF_MAX(HINT_MAX);
 	return nh_atecc_fail(chip, NULL, err, NH_ENOTFOUND,
 			     "no answer to wake. Check the wiring, that the bus runs at 100 kHz (not 400), and the address: blank parts and NervesKeys have 0x%02x, Trust&Go parts 0x%02x.%s",
-			     NH_ATECC_ADDRESS, NH_ATECC_ADDRESS_TNG, nh_buf_cstr(&hint));
+			     NH_ATECC_ADDRESS, NH_ATECC_ADDRESS_TNG, hint_of(chip, &hint));
 }
 
 nh_rc nh_atecc_begin(struct nh_atecc *chip, struct nh_err *err)
@@ -259,9 +266,8 @@ static nh_rc send_command(struct nh_atecc *chip, const struct nh_atecc_command *
 	explicit_bzero(packet.ptr, packet.len); /* may carry a key */
 	if (rc == NH_OK)
 		return NH_OK;
-	if (rc == NH_EAGAIN) {
+	if (rc == NH_EAGAIN)
 		return lost(chip, nh_atecc_fail(chip, c, err, NH_EIO, "the chip did not acknowledge the command: asleep, unplugged, or the transfer was cut"));
-	}
 	rc = nh_atecc_fail(chip, c, err, rc, "%s", seen.msg);
 	return transient(rc) ? lost(chip, rc) : rc;
 }
@@ -305,7 +311,8 @@ static nh_rc take_answer(struct nh_atecc *chip, const struct nh_atecc_command *c
 		send_word_address(chip, NH_ATECC_RESET);
 		NH_TRY(await_answer(chip, c, got, first_len, err));
 	}
-	return lost(chip, nh_atecc_fail(chip, c, err, NH_EFORMAT, "garbled answers (CRC). Does another program or driver use the chip, or are the wires long?"));
+	NH_AUTO_BUF struct nh_buf hint = NH_BUF_MAX(HINT_MAX);
+	return lost(chip, nh_atecc_fail(chip, c, err, NH_EFORMAT, "garbled answers (CRC). Does another program or driver use the chip, or are the wires long?%s", hint_of(chip, &hint)));
 }
 
 /* A status that is not success. NH_EAGAIN with *resend: nothing was executed and nothing is lost. */
@@ -318,7 +325,9 @@ static nh_rc judge_status(struct nh_atecc *chip, const struct nh_atecc_command *
 	const char *advice = status == NH_ATECC_CRC_ERROR     ? ". Does another program or driver use the chip?"
 			     : status == NH_ATECC_AFTER_WAKE ? ". The bus cuts transfers short, or another program uses the chip without taking the bus"
 							     : "";
-	return lost(chip, nh_atecc_fail(chip, c, err, status == NH_ATECC_WATCHDOG ? NH_ETIMEOUT : NH_EIO, "%s (status 0x%02X)%s", nh_atecc_status_text(status), status, advice));
+	NH_AUTO_BUF struct nh_buf hint = NH_BUF_MAX(HINT_MAX);
+	return lost(chip, nh_atecc_fail(chip, c, err, status == NH_ATECC_WATCHDOG ? NH_ETIMEOUT : NH_EIO, "%s (status 0x%02X)%s%s", nh_atecc_status_text(status), status, advice,
+					*advice ? hint_of(chip, &hint) : ""));
 }
 
 /* reply_len exactly, or any length up to it where got_len is set. */

@@ -371,6 +371,39 @@ static void nobody_there(void **state)
 	world_close(&w);
 }
 
+static void unbind_it(void *ctx, struct nh_buf *out) { nh_buf_put_str(out, " Unbind it."); }
+
+/* What a transport knows of its bus stands in the messages that it may explain, and in no other. */
+static void hints_of_the_bus(void **state)
+{
+	static const struct {
+		nh_chip_fault fault;
+		uint32_t argument;
+		nh_rc rc;
+		bool hint;
+	} rows[] = {
+		{NH_CHIP_FAULT_NAK, 0, NH_ENOTFOUND, true}, {NH_CHIP_FAULT_CRC, 0, NH_EFORMAT, true},	   {NH_CHIP_FAULT_STATUS, 0xFF, NH_EIO, true},
+		{NH_CHIP_FAULT_STATUS, 0x11, NH_EIO, true}, {NH_CHIP_FAULT_STATUS, 0x0F, NH_EPERM, false}, {NH_CHIP_FAULT_STATUS, 0xEE, NH_ETIMEOUT, false},
+	};
+	struct nh_atecc_transport_ops with_hint = chip_bus_ops;
+	with_hint.hint = unbind_it;
+	for (size_t i = 0; i < NH_ARRAY_LEN(rows); i++) {
+		struct chip_bus bus;
+		struct nh_atecc *chip;
+		struct nh_err err = NH_ERR_INIT;
+		uint8_t revision[4];
+		chip_bus_init(&bus, NH_CHIP_608B, NH_CHIP_BLANK, 3);
+		struct nh_atecc_transport t = chip_bus_transport(&bus);
+		t.ops = &with_hint;
+		nh_atecc_new(t, &chip);
+		nh_chip_fault_arm(bus.chip, rows[i].fault, 0, 100000, rows[i].argument);
+		assert_int_equal(nh_atecc_revision(chip, revision, &err), rows[i].rc);
+		assert_int_equal(strstr(err.msg, " Unbind it.") != NULL, rows[i].hint);
+		nh_atecc_free(chip);
+		chip_bus_fini(&bus);
+	}
+}
+
 /* ---- faults */
 
 /* One thing that a program does. NH_OK only with the right answer, which the function itself judges. */
@@ -592,7 +625,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_key_command),  cmocka_unit_test(every_zone_command), cmocka_unit_test(every_number_command), cmocka_unit_test(every_other_command),
 		cmocka_unit_test(revisions),	    cmocka_unit_test(volatile_keys),  cmocka_unit_test(blank_chips),
-		    cmocka_unit_test(long_transactions), cmocka_unit_test(nobody_there),
+		    cmocka_unit_test(long_transactions), cmocka_unit_test(nobody_there), cmocka_unit_test(hints_of_the_bus),
 		cmocka_unit_test(one_fault_508a),   cmocka_unit_test(one_fault_608a), cmocka_unit_test(one_fault_608b),	   cmocka_unit_test(five_faults),
 		cmocka_unit_test(faults_without_end), cmocka_unit_test(bus_errors),   cmocka_unit_test(unknown_lock),
 	};

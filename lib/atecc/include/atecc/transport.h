@@ -20,7 +20,7 @@ struct nh_atecc_transport_ops {
 	nh_rc (*lock)(void *ctx, uint32_t timeout_ms, struct nh_err *err);
 	void (*unlock)(void *ctx);
 	void (*close)(void *ctx);
-	/* Appends a sentence, begun by a blank, on what is unusual with this bus and may be why no chip answers. NULL: never anything. */
+	/* Appends a sentence, begun by a blank, on what is unusual with this bus and may be why no chip answers, or garbled. NULL: never anything. */
 	void (*hint)(void *ctx, struct nh_buf *out);
 };
 
