@@ -133,6 +133,41 @@ static void signatures_at_the_edges(void **state)
 	assert_int_equal(nh_p256_verify(key.public_key, nh_slice_of(digest, 32), signature), NH_OK);
 }
 
+/* Where the arithmetic behind a verification is special; computed with another implementation. */
+static void special_verifications(void **state)
+{
+	static const struct {
+		const char *what, *x, *y, *digest, *r, *s;
+		nh_rc rc;
+	} rows[] = {
+		{"the sum is the point at infinity", RFC_X, RFC_Y, "af2bdbe1aa9b6ec1e2ade1d694f41fc71a831d0268e9891562113d8a62add1bf",
+		 "28815b9a52dcc43d91fe0e07a91bb000f5f475306723ba5e6392aee8be90ee9c", ONE, NH_EAUTH},
+		{"digest zero", RFC_X, RFC_Y, ZERO, "471c3e758c4904285bba7e53118ed0f524adeb0757d25bd2f8e7b0d76dfa714c",
+		 "7eec549ecb64d21ec59e76f8c3a92a9e30060e845c4c12967c4d30d29382af87", NH_OK},
+		{"digest the order, which is zero again", RFC_X, RFC_Y, ORDER, "471c3e758c4904285bba7e53118ed0f524adeb0757d25bd2f8e7b0d76dfa714c",
+		 "7eec549ecb64d21ec59e76f8c3a92a9e30060e845c4c12967c4d30d29382af87", NH_OK},
+		{"digest over the order", RFC_X, RFC_Y, ONES, "471c3e758c4904285bba7e53118ed0f524adeb0757d25bd2f8e7b0d76dfa714c",
+		 "97ac5dc2d435b3f42c69d1c33dfc818b0d251e267dd6dd49583c836bb105be39", NH_OK},
+		/* Right by the standard, and refused by nettle: whoever sees such a signature can compute the private key from it, so no signer makes one. */
+		{"both summands are the same point", RFC_X, RFC_Y, "ad873cd8b183ad65a278ebd2d7d65e876fe087d0957c83b9c3730d665b1437e8",
+		 "471c3e758c4904285bba7e53118ed0f524adeb0757d25bd2f8e7b0d76dfa714c", "fdd8a93d96c9a43d8b3cedf18752553c600c1d08b898252cf89a61a527055f0e", NH_EAUTH},
+		{"the coordinate is over the order", "fecd637b9bd32f3ee57cf2eb90b3ba32e369786d900d58c92b540d60ed2f95b0",
+		 "5108030b2654994fdb8d47d88068327648d39d8166f6d34e244ff6e4c1a87ef4", "af2bdbe1aa9b6ec1e2ade1d694f41fc71a831d0268e9891562113d8a62add1bf",
+		 "0000000000000000000000000000000000000000000000000000000000000003", "0000000000000000000000000000000000000000000000000000000000005555", NH_OK},
+	};
+	for (size_t i = 0; i < NH_ARRAY_LEN(rows); i++) {
+		uint8_t key[64], digest[32], signature[64];
+		fixed(rows[i].x, key, 32);
+		fixed(rows[i].y, key + 32, 32);
+		fixed(rows[i].digest, digest, 32);
+		fixed(rows[i].r, signature, 32);
+		fixed(rows[i].s, signature + 32, 32);
+		nh_rc rc = nh_p256_verify(key, nh_slice_of(digest, 32), signature);
+		if (rc != rows[i].rc)
+			fail_msg("%s: %s", rows[i].what, nh_rc_name(rc));
+	}
+}
+
 /* Leftmost 32 bytes of a long digest; a short one as if zeros stood in front. */
 static void digest_lengths(void **state)
 {
@@ -450,6 +485,7 @@ int main(void)
 		cmocka_unit_test(scalars),
 		cmocka_unit_test(points),
 		cmocka_unit_test(signatures_at_the_edges),
+		cmocka_unit_test(special_verifications),
 		cmocka_unit_test(digest_lengths),
 		cmocka_unit_test(der_signatures),
 		cmocka_unit_test(public_keys),
