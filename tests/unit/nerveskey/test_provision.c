@@ -98,7 +98,6 @@ static void all_models(void **state)
 		struct nh_nerveskey_receipt receipt;
 		struct nh_nerveskey_plan plan;
 		unsigned steps[NH_NERVESKEY_STEPS] = {0};
-		NH_AUTO_BUF struct nh_buf der = NH_BUF_INIT;
 		world_factory(&w, rows[i].model, NH_CHIP_BLANK, 50 + i);
 		struct nh_nerveskey_order order = world_order(&w);
 		order.manufacturer_serial = nh_slice_str(rows[i].serial);
