@@ -32,7 +32,7 @@ nh_rc part_options_take(const struct part_options *o, struct chip_wish *out, str
 struct bus_options {
 	struct part_options part;
 	uint64_t speed_percent;
-	bool no_watchdog, create;
+	bool no_watchdog, stray_wake, create;
 	struct nh_option_list faults;
 };
 nh_rc bus_prepare(struct simbus *bus, const struct bus_options *o, char *const *states, size_t count, struct nh_err *err);

@@ -153,6 +153,7 @@ int exec_main(int argc, char **argv)
 		PART_OPTIONS(job.bus.part),
 		{.name = "speed", .kind = NH_OPT_U64, .target = &job.bus.speed_percent, .value = "PERCENT", .max = 1000, .help = "execution times in percent of the data sheet's maximum (0: none)"},
 		{.name = "no-watchdog", .kind = NH_OPT_FLAG, .target = &job.bus.no_watchdog, .help = "chips stay awake until told otherwise"},
+		{.name = "stray-wake", .kind = NH_OPT_FLAG, .target = &job.bus.stray_wake, .help = "other traffic wakes chips too, as on a bus at 100 kHz"},
 		{.name = "fault", .kind = NH_OPT_LIST, .target = &job.bus.faults, .value = "SPEC", .help = "NAME[:SKIP[:COUNT[:ARGUMENT]]], armed from the beginning"},
 		{.name = "help", .letter = 'h', .kind = NH_OPT_FLAG, .target = &help, .help = "this text"},
 		{0},

@@ -66,6 +66,7 @@ nh_rc bus_prepare(struct simbus *bus, const struct bus_options *o, char *const *
 {
 	struct chip_wish wish;
 	simbus_init(bus, (uint32_t)o->speed_percent, !o->no_watchdog);
+	bus->stray_wake = o->stray_wake;
 	NH_TRY(part_options_take(&o->part, &wish, err));
 	for (size_t i = 0; i < count; i++) {
 		if (o->create && !exists(states[i]))

@@ -32,6 +32,7 @@ int run_main(int argc, char **argv)
 		PART_OPTIONS(bus_options.part),
 		{.name = "speed", .kind = NH_OPT_U64, .target = &bus_options.speed_percent, .value = "PERCENT", .max = 1000, .help = "execution times in percent of the data sheet's maximum (0: none)"},
 		{.name = "no-watchdog", .kind = NH_OPT_FLAG, .target = &bus_options.no_watchdog, .help = "chips stay awake until told otherwise"},
+		{.name = "stray-wake", .kind = NH_OPT_FLAG, .target = &bus_options.stray_wake, .help = "other traffic wakes chips too, as on a bus at 100 kHz"},
 		{.name = "fault", .kind = NH_OPT_LIST, .target = &bus_options.faults, .value = "SPEC", .help = "NAME[:SKIP[:COUNT[:ARGUMENT]]], armed from the beginning"},
 		{.name = "ready-file", .kind = NH_OPT_TEXT, .target = &ready_file, .value = "FILE", .help = "written when the bus listens"},
 		{.name = "foreground", .kind = NH_OPT_FLAG, .target = &foreground, .help = "stay in the foreground, which it always does"},

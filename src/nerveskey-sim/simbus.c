@@ -45,26 +45,50 @@ struct chip_file *simbus_find(struct simbus *bus, uint8_t address)
 	return NULL;
 }
 
+static nh_rc wake_all(struct simbus *bus, const struct chip_file *except, struct nh_err *err)
+{
+	for (size_t i = 0; i < bus->count; i++) {
+		if (bus->chips[i] == except)
+			continue;
+		nh_chip_wake(bus->chips[i]->chip);
+		NH_TRY(chip_file_settle(bus->chips[i], err));
+	}
+	return NH_OK;
+}
+
+/* Six zero bits in a row last 60 us at 100 kHz. source: reference/nerveskey "2.3" */
+static bool wakes(uint8_t address_byte)
+{
+	for (unsigned shift = 0; shift <= 2; shift++)
+		if ((address_byte >> shift & 0x3f) == 0)
+			return true;
+	return false;
+}
+
+/* After the transfer, since a chip that it wakes has not heard its beginning; one that acknowledged was awake, and may have been sent to sleep by it. */
+static nh_rc stray(struct simbus *bus, uint8_t address_byte, const struct chip_file *heard, struct nh_err *err)
+{
+	return bus->stray_wake && wakes(address_byte) ? wake_all(bus, heard, err) : NH_OK;
+}
+
 nh_rc simbus_write(struct simbus *bus, uint8_t address, nh_slice bytes, bool *ack, struct nh_err *err)
 {
 	*ack = false;
-	if (address == 0) {
-		for (size_t i = 0; i < bus->count; i++) {
-			nh_chip_wake(bus->chips[i]->chip);
-			NH_TRY(chip_file_settle(bus->chips[i], err));
-		}
-		return NH_OK;
-	}
+	if (address == 0)
+		return wake_all(bus, NULL, err);
 	struct chip_file *file = simbus_find(bus, address);
-	if (!file)
-		return NH_OK;
-	*ack = nh_chip_write(file->chip, bytes);
-	return chip_file_settle(file, err);
+	if (file) {
+		*ack = nh_chip_write(file->chip, bytes);
+		NH_TRY(chip_file_settle(file, err));
+	}
+	return stray(bus, (uint8_t)(address << 1), *ack ? file : NULL, err);
 }
 
 nh_rc simbus_read(struct simbus *bus, uint8_t address, uint8_t *out, size_t len, bool *ack, struct nh_err *err)
 {
 	struct chip_file *file = simbus_find(bus, address);
 	*ack = file && nh_chip_read(file->chip, out, len);
-	return file ? chip_file_settle(file, err) : NH_OK; /* a command may finish when somebody looks */
+	if (file)
+		NH_TRY(chip_file_settle(file, err)); /* a command may finish when somebody looks */
+	return stray(bus, (uint8_t)(address << 1 | 1), *ack ? file : NULL, err);
 }

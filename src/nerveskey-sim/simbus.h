@@ -12,6 +12,7 @@
 
 struct simbus {
 	struct nh_chip_config config;
+	bool stray_wake; /* any transfer wakes whose address holds SDA low for 60 us at 100 kHz, as on a real bus: a write to 0x60 does */
 	struct chip_file *chips[SIMBUS_CHIPS_MAX];
 	size_t count;
 };

@@ -568,6 +568,25 @@ class Board(Running):
         self.assertEqual(bus.command(READ, 0, word), bytes(b ^ 0xFF for b in before[:2]) + before[2:])
 
 
+class StrayWake(Running):
+    """A bus at 100 kHz, where an address with six zero bits in a row is as good as a wake pulse."""
+
+    options = ("--create", "--no-watchdog", "--stray-wake")
+
+    def test_addresses(self):
+        bus = self.bus()
+        for address, read, wakes in ((0x60, False, True), (0x60, True, False), (0x40, False, True), (0x40, True, True), (0x20, False, True), (0x20, True, False), (0x01, True, True),
+                                     (0x02, False, False), (0x35, False, False), (0x58, False, False)):
+            with self.subTest(f"{address:#x} {'read' if read else 'write'}"):
+                bus.wake()
+                self.assertTrue(bus.write(0x60, b"\1"))
+                if read:
+                    self.assertIsNone(bus.read(address, 1))
+                else:
+                    self.assertFalse(bus.write(address, b"\0"))
+                self.assertEqual(bus.read(0x60, 4), WAKE_ANSWER if wakes else None)
+
+
 class Timing(Running):
     """Nothing is timed here: a chip at work doesn't acknowledge, and later it does."""
 
