@@ -76,17 +76,26 @@ static nh_rc csv_field(nh_slice *rest, struct nh_arena *arena, nh_slice *out, bo
 static nh_rc parse_names(nh_slice text, struct nh_arena *arena, struct batch_columns *columns, struct nh_err *err)
 {
 	bool more = true, known = false;
+	nh_arena_reset(arena); /* what a refused line left there */
+	columns->count = 0;
 	while (more) {
 		nh_slice name;
 		if (columns->count == NH_ARRAY_LEN(columns->names))
-			return NH_FAIL(err, NH_EINVAL, "more than %zu columns", NH_ARRAY_LEN(columns->names));
-		NH_TRY(csv_field(&text, arena, &name, &more, err));
+			break;
+		nh_rc rc = csv_field(&text, arena, &name, &more, err);
+		if (rc != NH_OK) {
+			columns->count = 0;
+			return rc;
+		}
+		name = nh_slice_trim(name);
 		known |= nh_slice_eq(name, NH_LIT("serial"));
-		columns->names[columns->count++] = nh_slice_trim(name);
+		columns->names[columns->count++] = name;
 	}
-	if (known)
+	if (known && !more)
 		return NH_ECLOSED;
 	columns->count = 0;
+	if (more)
+		return NH_FAIL(err, NH_EINVAL, "more than %zu columns", NH_ARRAY_LEN(columns->names));
 	return NH_FAIL(err, NH_EINVAL, "the first line of CSV names the columns, and one of them is serial");
 }
 

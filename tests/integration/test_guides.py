@@ -1,6 +1,7 @@
 """The commands that the guides show, typed as they stand there: only what a reader would replace (ports, a firmware's UUID, a CA's name, paths of a
 device) is replaced. A guide that grows a command for which nothing is prepared here fails."""
 
+import json
 import os
 import re
 import shutil
@@ -10,8 +11,9 @@ import unittest
 from pathlib import Path
 
 from nhtest import DEADLINE, ROOT, Pki, Server, firmware_key, make_firmware, program
+from simulator import Simulator
 
-PROGRAMS = ("nh", "nh-fwup", "nerveshub-link", "nerveshub-fleet")
+PROGRAMS = ("nh", "nh-fwup", "nerveshub-link", "nerveshub-fleet", "nerveskey", "nerveskey-sim")
 
 
 def commands(guide):
@@ -31,6 +33,7 @@ class Guides(unittest.TestCase):
         for name in PROGRAMS:
             (self.home / "bin" / name).symlink_to(program(name))
         self.words = {}
+        self.exported = {}
 
     def serve(self):
         server = Server(data_dir=self.home / "data").start()
@@ -44,7 +47,7 @@ class Guides(unittest.TestCase):
             line = line.replace(shown, str(real))
         self.assertIn(re.split(r"\s", line)[0], PROGRAMS, line)
         environment = {k: v for k, v in os.environ.items() if not k.startswith(("NERVES_", "MIX_"))}
-        environment.update(HOME=str(self.home), PATH=f"{self.home}/bin:{environment['PATH']}")
+        environment.update(HOME=str(self.home), PATH=f"{self.home}/bin:{environment['PATH']}", **self.exported)
         done = subprocess.run(["sh", "-c", line], input=stdin, capture_output=True, text=True, timeout=DEADLINE, cwd=self.home, env=environment)
         self.assertEqual(done.returncode, 0, f"{line}\n{done.stdout}\n{done.stderr}")
         return done.stdout
@@ -98,6 +101,35 @@ class Guides(unittest.TestCase):
         self.assertIn("Valid archive with a good signature", out)
         self.assertRegex(out, 'meta-product="?thermostat')
         self.assertTrue((self.home / "disk.img").read_bytes().startswith(b"meta-product"))
+
+    def test_nerveskey(self):
+        server = self.serve()
+        self.sign_in(server)
+        boards = [Simulator("board.chip").start() for _ in range(2)]
+        for board in boards:
+            self.addCleanup(board.end)
+        (self.home / "disk").write_bytes(bytes(1 << 20))
+        _, public = firmware_key(self.home, "firmware")
+        self.words.update({"hub.example.com:4001": f"localhost:{server.device_port}", "/etc/nerveshub/ca.crt": server.ca_file, "/etc/nerveshub/firmware.pub": public,
+                           "/dev/mmcblk0": self.home / "disk", "/tmp/sim.sock": boards[0].socket, "i2c-1": f"sim:{boards[1].socket}"})
+        order = re.search(r"```text\n(serial,.*?)```", (ROOT / "docs/guides/nerveskey.md").read_text(), re.S).group(1)
+        (self.home / "order.csv").write_text(order)
+        out = ""
+        for line in commands("nerveskey.md"):
+            if line.startswith("nerveskey-sim run"):
+                continue  # the first board's
+            if line.startswith("export "):
+                name, value = line.removeprefix("export ").split("=", 1)
+                self.exported[name] = value.replace("/tmp/sim.sock", str(boards[0].socket))
+                continue
+            if line.startswith("nerveshub-link"):
+                line += " --check"
+            out += self.type(line)
+        self.assertIn("Dry run", out)
+        self.assertIn("hall 4", out)
+        self.assertIn("good signature", out)
+        receipt = json.loads((self.home / "receipts.jsonl").read_text())
+        self.assertEqual((receipt["manufacturer_serial"], receipt["label"]), ("meter-0002", {"shelf": "A-17"}))
 
 
 if __name__ == "__main__":
