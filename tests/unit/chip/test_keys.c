@@ -189,6 +189,7 @@ static void verify_stored(void **state)
 	assert_status(&b, 0, "41800000");
 	memcpy(signature, b.reply, 64);
 	store_public(&b, PUBLIC, key);
+	assert_int_equal(bench_run(&b, NH_ATECC_VERIFY, 0, PUBLIC, nh_slice_of(signature, 64)), NH_ATECC_EXECUTION_ERROR); /* TempKey empty */
 	host_pass(&b, digest);
 	assert_int_equal(bench_run(&b, NH_ATECC_VERIFY, 0, PUBLIC, nh_slice_of(signature, 64)), 0);
 	host_pass(&b, digest);
@@ -222,6 +223,7 @@ static void verify_mac(void **state)
 	host_pass(&b, digest);
 	assert_int_equal(bench_run(&b, NH_ATECC_VERIFY, 0x82, 4, nh_slice_of(data, 128)), NH_ATECC_EXECUTION_ERROR); /* no nonce of the host's */
 	assert_int_equal(bench_run(&b, NH_ATECC_NONCE, 0x43, 0, nh_slice_of(nonce, 32)), 0);
+	assert_int_equal(bench_run(&b, NH_ATECC_VERIFY, 0xA2, 4, nh_slice_of(data, 128)), NH_ATECC_EXECUTION_ERROR); /* digest and nonce need 64 bytes */
 	assert_int_equal(bench_run(&b, NH_ATECC_VERIFY, 0x82, 4, nh_slice_of(data, 128)), 0);
 	say_bytes(&message, slot_of(&b, IO_SLOT), 32);
 	say_bytes(&message, digest, 32);
@@ -230,6 +232,12 @@ static void verify_mac(void **state)
 	say_hex(&message, "45820400");
 	digest_of(&message, want);
 	assert_reply(&b, want, 32);
+	chip.config[90] = 0; /* no IO protection key */
+	bench_stop(&b);
+	bench_start(&b, &chip, 0, false);
+	host_pass(&b, digest);
+	assert_int_equal(bench_run(&b, NH_ATECC_NONCE, 0x43, 0, nh_slice_of(nonce, 32)), 0);
+	assert_int_equal(bench_run(&b, NH_ATECC_VERIFY, 0x82, 4, nh_slice_of(data, 128)), NH_ATECC_EXECUTION_ERROR);
 	bench_stop(&b);
 }
 
@@ -287,6 +295,63 @@ static void verify_validate(void **state)
 	assert_int_equal(bench_run(&b, NH_ATECC_VERIFY, 0, CHILD, nh_slice_of(signature, 64)), NH_ATECC_EXECUTION_ERROR);
 	store_public(&b, CHILD, child);
 	bench_stop(&b);
+}
+
+/* Everything that validation needs, one thing missing at a time; the parent's key is no point, so the last step says 0x0F as well: what is looked at is that nothing is used up before it. */
+static void verify_validate_refused(void **state)
+{
+	static const struct {
+		const char *temp_key; /* GenKey's digest */
+		const char *head;     /* command, to be followed by signature and OtherData */
+		uint8_t other_valid;
+		bool reached; /* the signature was looked at: TempKey is gone */
+	} rows[] = {
+		{"40100b00000000", "45030b00", 0, true},
+		{"40100b00000000", "45030b00", 1, false}, /* OtherData says the opposite of the mode */
+		{"40100b00000000", "45070b00", 1, true},
+		{"40100a00000000", "45030b00", 0, false}, /* the digest of another key */
+		{"40100b00000000", "45030c00", 0, false},
+		{"40100c00000000", "45030c00", 0, false},
+	};
+	for (size_t i = 0; i < NH_ARRAY_LEN(rows); i++) {
+		struct bench b;
+		uint8_t data[83] = {0};
+		NH_AUTO_BUF struct nh_buf command = NH_BUF_INIT;
+		start(&b, NH_CHIP_608B);
+		host_pass(&b, digest);
+		bool digested = bench_hex(&b, rows[i].temp_key) == 0;
+		assert_int_equal(digested, i + 1 < NH_ARRAY_LEN(rows)); /* slot 12 holds no key */
+		hex_bytes(rows[i].head, &command);
+		data[64 + 17] = rows[i].other_valid;
+		assert_int_equal(bench_run(&b, command.ptr[0], command.ptr[1], command.ptr[2], nh_slice_of(data, sizeof(data))), NH_ATECC_EXECUTION_ERROR);
+		assert_status(&b, 0, "30020000");
+		assert_int_equal((b.reply[1] & 0x80) == 0, rows[i].reached);
+		bench_stop(&b);
+	}
+}
+
+/* A chain of three: a parent that needs a parent counts only once it is valid itself. */
+static void verify_validate_chain(void **state)
+{
+	static const uint8_t other[19] = {0};
+	struct bench b;
+	struct nh_chip_state chip;
+	uint8_t data[83] = {0};
+	start(&b, NH_CHIP_608B);
+	chip = *nh_chip_state_of(b.chip);
+	bench_stop(&b);
+	chip.config[96 + 2 * PARENT] = 0x32;
+	memcpy(data + 64, other, sizeof(other));
+	for (unsigned valid = 0; valid < 2; valid++) {
+		chip.key_validated = (uint16_t)(valid << PARENT);
+		bench_start(&b, &chip, 0, false);
+		host_pass(&b, digest);
+		assert_status(&b, 0, "40100b00000000");
+		assert_int_equal(bench_run(&b, NH_ATECC_VERIFY, 3, CHILD, nh_slice_of(data, sizeof(data))), NH_ATECC_EXECUTION_ERROR);
+		assert_status(&b, 0, "30020000");
+		assert_int_equal((b.reply[1] & 0x80) == 0, valid);
+		bench_stop(&b);
+	}
 }
 
 /* ---- ECDH */
@@ -709,6 +774,8 @@ int main(void)
 		cmocka_unit_test(verify_stored),
 		cmocka_unit_test(verify_mac),
 		cmocka_unit_test(verify_validate),
+		cmocka_unit_test(verify_validate_refused),
+		cmocka_unit_test(verify_validate_chain),
 		cmocka_unit_test(ecdh),
 		cmocka_unit_test(ecdh_608),
 		cmocka_unit_test(sha),
