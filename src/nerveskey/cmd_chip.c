@@ -179,7 +179,7 @@ static nh_rc pkcs11_uri(struct app *app, struct nh_err *err)
 	nh_slice name = nh_slice_str(t->name);
 	if (!nh_slice_starts(name, NH_LIT("/dev/i2c-")))
 		return app_fail(app, STATUS_REFUSED,
-				NH_FAIL(err, NH_EUNSUPPORTED, "%.*s: the module knows I2C buses by themselves and other places by its configuration, which also names them: nerveskey-pkcs11(5)", NH_ARG(spec)));
+				NH_FAIL(err, NH_EUNSUPPORTED, "%.*s: the module knows I2C buses by themselves and other places by its configuration, which also names them: nerveskey-pkcs11(8)", NH_ARG(spec)));
 	nh_slice_cut(nh_slice_skip(name, 9), ' ', &number, &rest);
 	if (nh_parse_u64(number, 0, 15, &bus) != NH_OK || (t->address != NH_ATECC_ADDRESS && t->address != NH_ATECC_ADDRESS_TNG))
 		return app_fail(app, STATUS_REFUSED, NH_FAIL(err, NH_EUNSUPPORTED, "the module looks at buses 0 to 15, addresses 0x60 and 0x35, by itself; others stand in its configuration"));
