@@ -202,6 +202,16 @@ static nh_rc run(struct nh_nerveskey_job *job, void (*on_step)(void *ctx, nh_ner
 	return NH_OK;
 }
 
+/* The receipt of an attempt that was interrupted when all was done may be lost: the chip's certificates are handed out with the refusal. */
+static void fill_receipt(struct nh_nerveskey_job *job)
+{
+	struct nh_nerveskey_receipt *r = job->receipt;
+	if (r->info.state.stage != NH_NERVESKEY_STAGE_DONE || !r->info.has_otp)
+		return;
+	NH_IGNORE(nh_nerveskey_device_certificate(job->key, NH_NERVESKEY_PRIMARY, &r->device_der, NULL));
+	NH_IGNORE(nh_nerveskey_signer_certificate(job->key, NH_NERVESKEY_PRIMARY, &r->signer_der, NULL));
+}
+
 nh_rc nh_nerveskey_provision(struct nh_nerveskey *key, const struct nh_nerveskey_order *order, void (*on_step)(void *ctx, nh_nerveskey_step step), void *ctx,
                              struct nh_nerveskey_receipt *out, struct nh_err *err)
 {
@@ -209,6 +219,8 @@ nh_rc nh_nerveskey_provision(struct nh_nerveskey *key, const struct nh_nerveskey
 	*out = (struct nh_nerveskey_receipt){0};
 	NH_TRY(nh_nerveskey_enter(key, err));
 	nh_rc rc = run(&job, on_step, ctx, err);
+	if (rc == NH_ECONFLICT)
+		fill_receipt(&job);
 	nh_nerveskey_leave(key);
 	return rc;
 }

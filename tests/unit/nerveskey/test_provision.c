@@ -124,14 +124,75 @@ static void all_models(void **state)
 		assert_int_equal(nh_nerveskey_certificate_parse(nh_buf_slice(&receipt.device_der), &device, NULL), NH_OK);
 		assert_slice(device.common_name, serial);
 		assert_true(nh_slice_eq(nh_buf_slice(&receipt.signer_der), nh_buf_slice(&w.signer_der)));
+		NH_AUTO_BUF struct nh_buf first = nh_steal_buf(&receipt.device_der);
 		nh_nerveskey_receipt_fini(&receipt);
-		/* done is done */
+		/* done is done, and says what it is */
 		before = world_state(&w);
 		assert_int_equal(nh_nerveskey_provision(w.key, &order, NULL, NULL, &receipt, &err), NH_ECONFLICT);
 		assert_non_null(strstr(err.msg, "already provisioned"));
 		assert_false(receipt.burnt);
+		assert_string_equal(receipt.info.manufacturer_serial, serial);
+		assert_true(nh_slice_eq(nh_buf_slice(&receipt.device_der), nh_buf_slice(&first)) && nh_slice_eq(nh_buf_slice(&receipt.signer_der), nh_buf_slice(&w.signer_der)));
 		assert_memory_equal(&before, nh_chip_state_of(w.bus.chip), sizeof before);
 		nh_nerveskey_receipt_fini(&receipt);
+		world_end(&w);
+	}
+}
+
+/* Another program, or a worn cell, changes a byte at the worst time: just before the step that would make it final. */
+struct meddler {
+	struct world *w;
+	nh_nerveskey_step step;
+	int slot; /* -1: configuration, -2: one-time zone */
+	unsigned byte;
+};
+
+static void meddle(void *ctx, nh_nerveskey_step step)
+{
+	const struct meddler *m = ctx;
+	struct nh_chip_state *s = (struct nh_chip_state *)(uintptr_t)nh_chip_state_of(m->w->bus.chip);
+	if (step == m->step)
+		(m->slot >= 0 ? s->slots[m->slot] : m->slot == -1 ? s->config : s->otp)[m->byte] ^= 1;
+}
+
+static void meddled(void **state)
+{
+	static const struct {
+		nh_nerveskey_step step;
+		int slot;
+		unsigned byte;
+		nh_rc rc;
+		const char *says;
+		bool burnt, again; /* the next attempt mends it */
+	} rows[] = {
+		{NH_NERVESKEY_STEP_CONFIG_LOCK, -1, 40, NH_EPERM, "Nothing was burnt", false, true},
+		{NH_NERVESKEY_STEP_DATA_LOCK, 0, 20, NH_EIO, "another key", true, true},
+		{NH_NERVESKEY_STEP_DATA_LOCK, 5, 3, NH_EPERM, "does not hold what was written", true, true},
+		{NH_NERVESKEY_STEP_DATA_LOCK, 10, 3, NH_EPERM, "does not hold what was written", true, true},
+		{NH_NERVESKEY_STEP_DATA_LOCK, -2, 63, NH_EPERM, "does not hold what was written", true, true},
+		{NH_NERVESKEY_STEP_VERIFY, 3, 35, NH_EIO, "slot 3", true, false},
+		{NH_NERVESKEY_STEP_VERIFY, 12, 3, NH_EIO, "slot 12", true, false},
+		{NH_NERVESKEY_STEP_VERIFY, -2, 20, NH_EIO, "one-time zone", true, false},
+		{NH_NERVESKEY_STEP_VERIFY, 0, 20, NH_EAUTH, "another key", true, false},
+	};
+	for (size_t i = 0; i < NH_ARRAY_LEN(rows); i++) {
+		struct world w;
+		struct nh_err err = NH_ERR_INIT;
+		struct nh_nerveskey_receipt receipt;
+		struct nh_nerveskey_plan plan;
+		world_factory(&w, NH_CHIP_608B, NH_CHIP_BLANK, 90 + i);
+		struct nh_nerveskey_order order = world_order(&w);
+		struct meddler m = {&w, rows[i].step, rows[i].slot, rows[i].byte};
+		nh_rc rc = nh_nerveskey_provision(w.key, &order, meddle, &m, &receipt, &err);
+		if (rc != rows[i].rc || receipt.burnt != rows[i].burnt || receipt.reached != rows[i].step || !strstr(err.msg, rows[i].says))
+			fail_msg("row %zu: %s: %s", i, nh_rc_name(rc), err.msg);
+		nh_nerveskey_receipt_fini(&receipt);
+		if (rows[i].again) {
+			assert_int_equal(nh_nerveskey_plan(w.key, &order, &plan, NULL), NH_OK);
+			assert_true(plan.needed[NH_NERVESKEY_STEP_KEY] && plan.needed[NH_NERVESKEY_STEP_CONFIG_LOCK] == !rows[i].burnt && !plan.repair_only);
+			assert_int_equal(nh_nerveskey_provision(w.key, &order, NULL, NULL, &receipt, &err), NH_OK);
+			nh_nerveskey_receipt_fini(&receipt);
+		}
 		world_end(&w);
 	}
 }
@@ -434,7 +495,7 @@ static void step_names(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(as_the_reference), cmocka_unit_test(all_models), cmocka_unit_test(latch),     cmocka_unit_test(refused),
+	const struct CMUnitTest tests[] = {cmocka_unit_test(as_the_reference), cmocka_unit_test(all_models), cmocka_unit_test(meddled), cmocka_unit_test(latch),     cmocka_unit_test(refused),
 					   cmocka_unit_test(repaired),         cmocka_unit_test(repaired_volatile), cmocka_unit_test(step_names)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -115,8 +115,9 @@ struct nh_nerveskey_receipt {
 };
 void nh_nerveskey_receipt_fini(struct nh_nerveskey_receipt *r);
 /*
- * nh_nerveskey_provision - plan, then all that is needed, from wherever an earlier attempt stopped. on_step may be NULL. On failure out->reached and out->burnt say where it stands; calling it again goes on.
- * Before the data lock a resumed attempt makes a new key and writes everything again; after it only slot locks are left.
+ * nh_nerveskey_provision - plan, then all that is needed, from wherever an earlier attempt stopped. on_step may be NULL; the bus is held meanwhile, so it must not use the key. On failure out->reached and out->burnt
+ * say where it stands; calling it again goes on. Before the data lock a resumed attempt makes a new key and writes everything again; after it only slot locks are left. Errors of nh_nerveskey_plan;
+ * with NH_ECONFLICT of a chip that is done, out has its facts and its certificates (those that verify), for a receipt that was lost. NH_EIO, NH_EAUTH: what was written does not come back.
  */
 nh_rc nh_nerveskey_provision(struct nh_nerveskey *key, const struct nh_nerveskey_order *order, void (*on_step)(void *ctx, nh_nerveskey_step step), void *ctx,
                              struct nh_nerveskey_receipt *out, struct nh_err *err);
