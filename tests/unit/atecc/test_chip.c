@@ -118,6 +118,9 @@ static void keys(struct world *w, nh_chip_model model)
 	assert_int_equal(nh_p256_ecdh(&peer, w->public_key, mine), NH_OK);
 	assert_bytes(shared, mine, 32);
 	assert_int_equal(nh_atecc_ecdh(w->chip, 0, zeros, shared, &err), NH_EINVAL);
+	assert_int_equal(nh_atecc_ecdh(w->chip, 16, peer.public_key, shared, &err), NH_EINVAL);
+	assert_int_equal(nh_atecc_genkey(w->chip, 16, again, &err), NH_EINVAL);
+	assert_int_equal(nh_atecc_public_key(w->chip, 16, again, &err), NH_EINVAL);
 
 	assert_ok(nh_atecc_lock_slot(w->chip, 0, &err), err);
 	assert_int_equal(nh_atecc_lock_slot(w->chip, 0, &err), NH_EPERM);

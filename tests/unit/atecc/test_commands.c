@@ -380,6 +380,30 @@ static void locks_are_looked_up(void **state)
 	}
 }
 
+/* The same with a counter: it goes up by one, however often the answer is lost. */
+static void counters_are_looked_up(void **state)
+{
+	static const struct {
+		const char *looks[3];
+		nh_rc rc;
+		uint32_t value;
+	} rows[] = {{{"06000000"}, NH_OK, 6}, {{"05000000", "06000000"}, NH_OK, 6}, {{"05000000", "05000000", "05000000"}, NH_EIO, 5}};
+	for (size_t i = 0; i < NH_ARRAY_LEN(rows); i++) {
+		NH_AUTO_JSON json_t *steps = json_pack("[[ss]]", "24000100", "05000000");
+		for (size_t k = 0; k < 3 && rows[i].looks[k]; k++) {
+			json_array_append_new(steps, json_pack("[ss]", "24010100", "11"));
+			json_array_append_new(steps, json_pack("[ss]", "24000100", rows[i].looks[k]));
+		}
+		struct script s;
+		struct nh_err err = NH_ERR_INIT;
+		struct nh_atecc *chip = script_open(&s, steps);
+		uint32_t value;
+		assert_int_equal(nh_atecc_counter(chip, 1, true, &value, &err), rows[i].rc);
+		assert_int_equal(value, rows[i].value);
+		script_close(&s, chip);
+	}
+}
+
 /* ---- a chip that says anything */
 
 struct noise {
@@ -475,7 +499,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(provisioning_transcripts),   cmocka_unit_test(reading_transcripts), cmocka_unit_test(writing_transcripts),
 		cmocka_unit_test(settings_are_read_in_blocks), cmocka_unit_test(sign_works_on_every_chip), cmocka_unit_test(volatile_activation),
-		cmocka_unit_test(wrong_lengths),	       cmocka_unit_test(what_is_asked_again), cmocka_unit_test(locks_are_looked_up),
+		cmocka_unit_test(wrong_lengths),	       cmocka_unit_test(what_is_asked_again), cmocka_unit_test(locks_are_looked_up), cmocka_unit_test(counters_are_looked_up),
 		cmocka_unit_test(hundred_thousand_replies),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

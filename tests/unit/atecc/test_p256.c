@@ -10,6 +10,7 @@
 #include "base/encode.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "base/pem.h"
 #include "base/process.h"
 
 static nh_slice hex(struct nh_buf *b, const char *text)
@@ -465,6 +466,57 @@ static void inconsistent_key_files(void **state)
 	assert_memory_equal(&got, none, sizeof got);
 }
 
+#define SCALAR "0420" RFC_KEY
+#define POINT "034200" "04" RFC_X RFC_Y
+#define CURVE "06082a8648ce3d030107"
+#define EC "06072a8648ce3d0201"
+
+/* Each part of both forms garbled. */
+static void garbled_key_files(void **state)
+{
+	static const struct {
+		const char *label, *der;
+		nh_rc rc;
+	} rows[] = {
+		{"EC PRIVATE KEY", "3077" "020101" SCALAR "a00a" CURVE "a144" POINT, NH_OK},
+		{"EC PRIVATE KEY", "3031" "020101" SCALAR "a00a" CURVE, NH_OK}, /* without public key */
+		{"EC PRIVATE KEY", "3030" "020101" "041f" "afa9d845ba75166b5c215767b1d6934e50c3db36e89b127b8a622b120f6721" "a00a" CURVE, NH_OK}, /* a leading zero left out */
+		{"EC PRIVATE KEY", "3032" "020101" "0421" "00" RFC_KEY "a00a" CURVE, NH_OK}, /* as GnuTLS writes it */
+		{"EC PRIVATE KEY", "3032" "020101" "0421" "01" RFC_KEY "a00a" CURVE, NH_EINVAL},
+		{"EC PRIVATE KEY", "3033" "020101" "0422" "0000" RFC_KEY "a00a" CURVE, NH_EUNSUPPORTED},
+		{"EC PRIVATE KEY", "3077" "020102" SCALAR "a00a" CURVE "a144" POINT, NH_EFORMAT}, /* version */
+		{"EC PRIVATE KEY", "3077" "020101" SCALAR "a00a" CURVE "a145" POINT, NH_EFORMAT},
+		{"EC PRIVATE KEY", "3077" "020101" SCALAR "a00a" CURVE "a144" "044200" "04" RFC_X RFC_Y, NH_EFORMAT}, /* no BIT STRING */
+		{"EC PRIVATE KEY", "3077" "020101" SCALAR "a00a" CURVE "a144" "034201" "04" RFC_X RFC_Y, NH_EFORMAT}, /* unused bits */
+		{"EC PRIVATE KEY", "3077" "020101" SCALAR "a00a" CURVE "a144" "034200" "07" RFC_X RFC_Y, NH_EFORMAT},
+		{"EC PRIVATE KEY", "3079" "020101" SCALAR "a00a" CURVE "a144" POINT "0500", NH_EFORMAT}, /* something behind */
+		{"EC PRIVATE KEY", "3077" "020101" SCALAR "a00a" CURVE "a144" POINT "00", NH_EFORMAT},
+		{"EC PRIVATE KEY", "3025" "020101" SCALAR, NH_EUNSUPPORTED}, /* which curve? */
+		{"EC PRIVATE KEY", "3031" "020101" SCALAR "a00a" "06082a8648ce3d030106", NH_EUNSUPPORTED},
+		{"EC PRIVATE KEY", "3025" "020101" "0420" ZERO, NH_EUNSUPPORTED},
+		{"EC PRIVATE KEY", "3031" "020101" "0420" ORDER "a00a" CURVE, NH_EINVAL},
+		{"EC PRIVATE KEY", "0500", NH_EFORMAT},
+		{"PRIVATE KEY", "3041" "020100" "3013" EC CURVE "0427" "3025" "020101" SCALAR, NH_OK},
+		{"PRIVATE KEY", "3041" "020102" "3013" EC CURVE "0427" "3025" "020101" SCALAR, NH_EFORMAT},
+		{"PRIVATE KEY", "3041" "020100" "3013" EC CURVE "0527" "3025" "020101" SCALAR, NH_EFORMAT},
+		{"PRIVATE KEY", "3041" "020100" "3013" EC "06082a8648ce3d030106" "0427" "3025" "020101" SCALAR, NH_EUNSUPPORTED},
+		{"PRIVATE KEY", "3041" "020100" "3013" "06072a8648ce3d0202" CURVE "0427" "3025" "020101" SCALAR, NH_EUNSUPPORTED},
+		{"PRIVATE KEY", "3041" "020100" "3013" "05072a8648ce3d0201" CURVE "0427" "3025" "020101" SCALAR, NH_EFORMAT},
+	};
+	struct nh_p256_key key;
+	NH_AUTO_BUF struct nh_buf der = NH_BUF_INIT, pem = NH_BUF_INIT;
+	for (size_t i = 0; i < NH_ARRAY_LEN(rows); i++) {
+		struct nh_err err = NH_ERR_INIT;
+		nh_buf_clear(&pem);
+		nh_pem_put(&pem, rows[i].label, hex(&der, rows[i].der));
+		nh_rc rc = nh_p256_key_parse_pem(nh_buf_slice(&pem), &key, &err);
+		if (rc != rows[i].rc || (rc != NH_OK) != (err.msg[0] != 0))
+			fail_msg("row %zu: %s \"%s\"", i, nh_rc_name(rc), err.msg);
+	}
+	nh_buf_fill(&pem, ' ', 100000);
+	assert_int_equal(nh_p256_key_parse_pem(nh_buf_slice(&pem), &key, NULL), NH_EFORMAT);
+}
+
 static void digests(void **state)
 {
 	uint8_t sha256[32], sha1[20], want[32];
@@ -492,6 +544,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(openssl_judges, scratch_open, scratch_close),
 		cmocka_unit_test_setup_teardown(foreign_key_files, scratch_open, scratch_close),
 		cmocka_unit_test(inconsistent_key_files),
+		cmocka_unit_test(garbled_key_files),
 		cmocka_unit_test(digests),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

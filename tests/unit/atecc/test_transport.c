@@ -349,6 +349,11 @@ static void commands_over_i2c(void **state)
 		assert_ok(nh_atecc_read_config(chip, config, &err), err);
 		assert_bytes(config, nh_chip_state_of(bus.chip)->config, 128);
 		assert_int_equal(nh_atecc_genkey(chip, 0, config, &err), NH_EPERM); /* its configuration is open */
+		adapter.error = nak[i];
+		assert_int_equal(nh_atecc_detect(chip, &err), NH_ENOTFOUND);
+		adapter.error = ETIMEDOUT;
+		assert_int_equal(nh_atecc_detect(chip, &err), NH_EIO);
+		assert_non_null(strstr(err.msg, "node: the bus hangs"));
 		nh_atecc_free(chip);
 		bus.locked = false;
 		chip_bus_fini(&bus);
@@ -661,6 +666,33 @@ static void recorded_and_replayed(void **state)
 	}
 }
 
+/* By name; and a driver that writes other data than was recorded. The message has the command, not the data. */
+static void recording_by_name(void **state)
+{
+	NH_AUTO_BUF struct nh_buf spec = NH_BUF_INIT, path = NH_BUF_INIT;
+	struct nh_atecc_transport t;
+	struct nh_err err = NH_ERR_INIT;
+	pthread_t thread;
+	struct server s = {listen_at("recorded"), NH_LIT("\1")};
+	nh_buf_printf(&spec, "record:%s/by-name,sim:%s/recorded@0x35", dir, dir);
+	assert_int_equal(pthread_create(&thread, NULL, serve_one, &s), 0);
+	assert_ok(nh_atecc_transport_open(nh_buf_cstr(&spec), &t, &err), err);
+	assert_int_equal(t.address, 0x35);
+	assert_ok(t.ops->write(t.ctx, NH_LIT("\x03\x0b\x12\x02\x08\x00secret!!"), &err), err);
+	nh_atecc_transport_close(&t);
+	pthread_join(thread, NULL);
+	close(s.listener);
+	nh_buf_clear(&spec);
+	nh_buf_printf(&spec, "replay:%s", in_dir(&path, "by-name"));
+	assert_ok(nh_atecc_transport_open(nh_buf_cstr(&spec), &t, &err), err);
+	assert_int_equal(t.ops->write(t.ctx, NH_LIT("\x03\x0b\x12\x02\x08\x00SECRET!!"), &err), NH_EFORMAT);
+	assert_non_null(strstr(err.msg, "030b12020800 has other data"));
+	assert_null(strstr(err.msg, "736563"));
+	assert_null(strstr(err.msg, "534543"));
+	assert_int_equal(t.ops->write(t.ctx, NH_LIT("\x03\x0b\x12\x02\x08\x00secret!!"), &err), NH_EFORMAT); /* parted for good */
+	nh_atecc_transport_close(&t);
+}
+
 static void recorder_that_cannot_write(void **state)
 {
 	struct chip_bus bus;
@@ -765,7 +797,7 @@ int main(void)
 		cmocka_unit_test(bounds_of_the_bus),	cmocka_unit_test(commands_over_i2c), cmocka_unit_test(errors_of_adapters),
 		cmocka_unit_test(permission_names_the_group), cmocka_unit_test(hints),	     cmocka_unit_test(lock_tables),
 		cmocka_unit_test(holder_is_named),	cmocka_unit_test(processes_take_turns), cmocka_unit_test(forked_processes_are_others), cmocka_unit_test(recorded_and_replayed),
-		cmocka_unit_test(recorder_that_cannot_write), cmocka_unit_test(broken_recordings), cmocka_unit_test(answers_to_wake),
+		cmocka_unit_test(recording_by_name), cmocka_unit_test(recorder_that_cannot_write), cmocka_unit_test(broken_recordings), cmocka_unit_test(answers_to_wake),
 	};
 	return cmocka_run_group_tests(tests, dir_make, dir_remove);
 }
