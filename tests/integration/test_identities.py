@@ -8,7 +8,7 @@ import time
 import unittest
 from pathlib import Path
 
-from nhtest import DEADLINE, ServerCase, program, run, select_tick, wait_until
+from nhtest import DEADLINE, ServerCase, pem64, program, run, select_tick, wait_until
 
 
 def free_port_pair():
@@ -133,6 +133,61 @@ class TpmIdentity(AgentCase):
         with self.subTest("somebody else's certificate"):
             other, _ = self.pki.device("tpm-2", "factory")
             self.fails(disk, "TLS key in hardware", "--identity", f"{uri}?pin-value=1234", "--cert", other, env=self.env)
+
+
+class NervesKeyIdentity(AgentCase):
+    """From a blank part to a device that the server has never heard of: it knows the signer, and nothing else."""
+
+    @classmethod
+    def prepare(cls):
+        super().prepare()
+        cls.bus = cls.home / "bus"
+        cls.simulator = subprocess.Popen([program("nerveskey-sim"), "run", "--socket", cls.bus, "--create", cls.home / "chip.state", "--ready-file", cls.home / "ready"],
+                                         stdout=subprocess.DEVNULL)
+        cls.addClassCleanup(cls.simulator.wait, DEADLINE)
+        cls.addClassCleanup(cls.simulator.terminate)
+        wait_until((cls.home / "ready").exists, cls.simulator, "the simulated chip")
+        cls.signers = {name: cls.new_signer(name) for name in ("factory-1", "factory-2")}
+        cls.key("provision", "--serial", "nk-1", "--yes", *cls.signers["factory-1"])
+        cls.key("provision-aux", *cls.signers["factory-2"])
+
+    @classmethod
+    def key(cls, *words):
+        return run(program("nerveskey"), "--bus", f"sim:{cls.bus}", *words).stdout
+
+    @classmethod
+    def new_signer(cls, name):
+        run(program("nerveskey"), "signer", "create", name, "--years-valid", "20", cwd=cls.home)
+        return "--signer-cert", cls.home / f"{name}.cert", "--signer-key", cls.home / f"{name}.key"
+
+    def register(self, name):
+        """With the proof that the signer's key is at hand, made by OpenSSL; unknown devices of this signer are created."""
+        pki = self.pki.home
+        (pki / f"{name}.crt").write_bytes((self.home / f"{name}.cert").read_bytes())
+        (pki / f"{name}.key").write_bytes((self.home / f"{name}.key").read_bytes())
+        token = self.server.api("GET", "/orgs/acme/ca_certificates/verification_token", expect=200).data["verification_token"]
+        product = self.server.api("GET", "/orgs/acme/products/virtual", expect=200).data
+        self.server.api("POST", "/orgs/acme/ca_certificates", {
+            "cert": pem64(pki / f"{name}.crt"), "verification_cert": pem64(self.pki.verification(name, token)), "description": name,
+            "jitp": {"description": "made by the line", "tags": ["line"], "product_name": product["name"]}}, expect=201)
+
+    def test_first_contact(self):
+        self.register("factory-1")
+        uri = f"nerveskey+sim://{self.bus}"
+        process, log = self.joins(self.disk("nk-1"), "--identity", uri)
+        self.assertTrue(self.connected("nk-1"))
+        with self.subTest("it comes back by itself"):
+            self.server.api("POST", "/orgs/acme/products/virtual/devices/nk-1/reconnect", expect=204)
+            wait_until(lambda: log.read_text().count("joined") == 2, process, "the second join")
+        process.terminate()
+        process.wait(DEADLINE)
+        with self.subTest("auxiliary certificates, of a signer nobody knows"):
+            log = self.fails(self.disk("nk-1-aux"), "disconnected", "--identity", uri, "--certificate-pair", "aux")
+            self.assertIn("may not accept this device's certificate", log.read_text())
+        with self.subTest("no chip"):
+            self.fails(self.disk("nk-none"), "no answer to wake", "--identity", f"{uri}?address=0x35")
+        with self.subTest("no simulator"):
+            self.fails(self.disk("nk-nobody"), "nowhere", "--identity", "nerveskey+sim:///nowhere")
 
 
 if __name__ == "__main__":
