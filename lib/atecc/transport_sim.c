@@ -61,6 +61,11 @@ static nh_rc sim_lock(void *ctx, uint32_t timeout_ms, struct nh_err *err)
 {
 	struct sim *sim = ctx;
 	NH_TRY(connected(sim, err));
+	nh_rc rc = checked(sim, nh_atecc_bus_lock_within(sim->fd, timeout_ms, err));
+	if (rc != NH_EIO)
+		return rc;
+	/* The simulator may have been started anew since the last transaction, and nothing was lost with the old one. */
+	NH_TRY(connected(sim, err));
 	return checked(sim, nh_atecc_bus_lock_within(sim->fd, timeout_ms, err));
 }
 

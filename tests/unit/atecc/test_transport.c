@@ -270,6 +270,30 @@ static void bounds_of_the_bus(void **state)
 	close(s.listener);
 }
 
+/* A simulator that was started anew between two transactions: the next one finds it. */
+static void simulator_started_anew(void **state)
+{
+	NH_AUTO_BUF struct nh_buf spec = NH_BUF_INIT;
+	struct nh_err err = NH_ERR_INIT;
+	struct nh_atecc_transport t;
+	pthread_t thread;
+	struct server s = {listen_at("anew"), NH_LIT("\1")};
+	nh_buf_printf(&spec, "sim:%s/anew", dir);
+	assert_ok(nh_atecc_transport_open(nh_buf_cstr(&spec), &t, &err), err);
+	close(accept(s.listener, NULL, NULL)); /* the first one is gone */
+	assert_int_equal(pthread_create(&thread, NULL, serve_one, &s), 0);
+	assert_ok(t.ops->lock(t.ctx, 1000, &err), err);
+	nh_atecc_transport_close(&t);
+	pthread_join(thread, NULL);
+	/* One that stays away is an error. */
+	assert_ok(nh_atecc_transport_open(nh_buf_cstr(&spec), &t, &err), err);
+	close(accept(s.listener, NULL, NULL));
+	close(s.listener);
+	assert_int_equal(t.ops->lock(t.ctx, 1000, &err), NH_EIO);
+	assert_non_null(strstr(err.msg, "nobody listens"));
+	nh_atecc_transport_close(&t);
+}
+
 /* ---- Linux I2C: the adapter */
 
 static struct {
@@ -794,7 +818,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(names_that_open),	cmocka_unit_test(names_that_do_not), cmocka_unit_test(answers_of_servers),
-		cmocka_unit_test(bounds_of_the_bus),	cmocka_unit_test(commands_over_i2c), cmocka_unit_test(errors_of_adapters),
+		cmocka_unit_test(bounds_of_the_bus),	cmocka_unit_test(simulator_started_anew),	cmocka_unit_test(commands_over_i2c), cmocka_unit_test(errors_of_adapters),
 		cmocka_unit_test(permission_names_the_group), cmocka_unit_test(hints),	     cmocka_unit_test(lock_tables),
 		cmocka_unit_test(holder_is_named),	cmocka_unit_test(processes_take_turns), cmocka_unit_test(forked_processes_are_others), cmocka_unit_test(recorded_and_replayed),
 		cmocka_unit_test(recording_by_name), cmocka_unit_test(recorder_that_cannot_write), cmocka_unit_test(broken_recordings), cmocka_unit_test(answers_to_wake),
