@@ -72,6 +72,14 @@ static inline void host_power_off(struct host *h)
 	assert_int_equal(status, 0);
 }
 
+/* The next commands go wrong: nerveskey-sim(1), "FAULTS". */
+static inline void host_fault(struct host *h, const char *spec)
+{
+	char command[256];
+	snprintf(command, sizeof command, "\"$NH_SIMULATOR\" fault --socket %s %s >%s/fault.log", h->spec + 4, spec, h->home);
+	assert_int_equal(system(command), 0);
+}
+
 static inline void host_order(struct host *h, struct nh_nerveskey_order *order)
 {
 	*order = (struct nh_nerveskey_order){.manufacturer_serial = NH_LIT("N1234"), .signer_der = nh_buf_slice(&h->signer_der), .signer_key = &h->signer_key, .clock = &nh_clock_system, .rng = &nh_rng_system};

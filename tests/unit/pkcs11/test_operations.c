@@ -277,11 +277,61 @@ static void test_random(void **state)
 	OK(h->f->C_Finalize(NULL));
 }
 
+/* What goes wrong on the way to the chip is mended or has a result that says so; a signature that comes out is a right one, and afterwards all is well again. */
+static void test_faults(void **state)
+{
+	struct host *h = *state;
+	static const struct {
+		const char *spec, *disarm;
+		CK_RV rv; /* CKR_OK also stands for "mended" where it says either */
+		bool either;
+	} rows[] = {
+		{"crc:0:1", "crc:0:0", CKR_OK, true},
+		{"crc:1:1", "crc:0:0", CKR_OK, true},
+		{"crc:2:1", "crc:0:0", CKR_OK, true},
+		{"command-crc:0:1", "command-crc:0:0", CKR_OK, true},
+		{"command-crc:2:1", "command-crc:0:0", CKR_OK, true},
+		{"ee:1:1", "ee:0:0", CKR_OK, true},
+		{"watchdog:2:1", "watchdog:0:0", CKR_OK, true},
+		{"lost-reply:2:1", "lost-reply:0:0", CKR_OK, true},
+		{"nak:3:2", "nak:0:0", CKR_OK, true},
+		{"status:0:1:15", "status:0:0", CKR_FUNCTION_REJECTED, false}, /* reading the serial number */
+		{"status:1:1:15", "status:0:0", CKR_FUNCTION_REJECTED, false}, /* Nonce */
+		{"status:2:1:15", "status:0:0", CKR_FUNCTION_REJECTED, false}, /* Sign */
+		{"status:2:1:3", "status:0:0", CKR_FUNCTION_REJECTED, false},
+		{"status:2:1:7", "status:0:0", CKR_DEVICE_ERROR, false},
+		{"crc:0:100000", "crc:0:0", CKR_DEVICE_ERROR, false},
+		{"nak:0:100000", "nak:0:0", CKR_DEVICE_REMOVED, false},
+	};
+	struct keys k = begin(h);
+	for (size_t i = 0; i < NH_ARRAY_LEN(rows); i++) {
+		uint8_t digest[32], signature[64] = {0};
+		CK_ULONG len = sizeof signature;
+		nh_rng_fill(&nh_rng_system, digest, sizeof digest);
+		OK(h->f->C_SignInit(k.s, &ecdsa, k.private_key));
+		host_fault(h, rows[i].spec);
+		CK_RV rv = h->f->C_Sign(k.s, digest, 32, signature, &len);
+		host_fault(h, rows[i].disarm);
+		if (rv != rows[i].rv && !(rows[i].either && rv == CKR_DEVICE_ERROR))
+			fail_msg("%s: %#lx", rows[i].spec, rv);
+		if (rv == CKR_OK)
+			assert_int_equal(nh_p256_verify(h->public_key, nh_slice_of(digest, 32), signature), NH_OK);
+		else
+			for (size_t n = 0; n < sizeof signature; n++)
+				assert_int_equal(signature[n], 0); /* nothing half done is handed out */
+		FAILS(CKR_OPERATION_NOT_INITIALIZED, h->f->C_Sign(k.s, digest, 32, signature, &len));
+		OK(h->f->C_SignInit(k.s, &ecdsa, k.private_key));
+		OK(h->f->C_Sign(k.s, digest, 32, signature, &len));
+		assert_int_equal(nh_p256_verify(h->public_key, nh_slice_of(digest, 32), signature), NH_OK);
+	}
+	OK(h->f->C_Finalize(NULL));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_digest_lengths), cmocka_unit_test(test_messages), cmocka_unit_test(test_operation_rules), cmocka_unit_test(test_digests), cmocka_unit_test(test_derive),
-		cmocka_unit_test(test_random),
+		cmocka_unit_test(test_random), cmocka_unit_test(test_faults),
 	};
 	return cmocka_run_group_tests(tests, host_setup, host_teardown);
 }
