@@ -276,6 +276,12 @@ static void blank_chip(void **state)
 	assert_int_equal(nh_nerveskey_ecdh(w.key, bytes, bytes, NULL), NH_EINVAL);
 	assert_int_equal(nh_nerveskey_ecdh(w.key, w.signer_key.public_key, bytes, NULL), NH_EPERM);
 	assert_int_equal(out.len, 0);
+	struct nh_nerveskey *other = w.key;
+	assert_int_equal(nh_nerveskey_open("no such bus", &other, &err), NH_EINVAL);
+	assert_null(other);
+	assert_int_equal(nh_nerveskey_open("sim:/nowhere/at/all", &other, &err), NH_ENOTFOUND);
+	assert_null(other);
+	nh_nerveskey_close(NULL);
 	w.bus.lock_refused = true; /* another process has the bus */
 	assert_int_equal(nh_nerveskey_info_read(w.key, &info, NULL), NH_ETIMEOUT);
 	world_end(&w);
@@ -374,9 +380,59 @@ static void torn_settings(void **state)
 	assert_true(kept > 0 && none > 0);
 }
 
+/* Replacing an auxiliary pair, power lost in every write: there is no pair, or a broken one that says what to do, or a whole one; never a mixture. Doing it again mends it. */
+static void torn_aux(void **state)
+{
+	static const uint32_t bytes[] = {0, 1, 4, 17, 32};
+	struct world w;
+	struct nh_chip_state before;
+	struct nh_err err = NH_ERR_INIT;
+	NH_AUTO_BUF struct nh_buf old = NH_BUF_INIT;
+	provisioned_world(&w, NH_CHIP_608B, 32);
+	struct nh_nerveskey_order order = world_order(&w);
+	if (nh_nerveskey_provision_aux(w.key, &order, &err) != NH_OK)
+		fail_msg("%s", err.msg);
+	assert_int_equal(nh_nerveskey_device_certificate(w.key, NH_NERVESKEY_AUX, &old, NULL), NH_OK);
+	before = world_state(&w);
+	world_end(&w);
+	unsigned none = 0, broken = 0, kept = 0, finished = 0;
+	for (uint32_t write = 1; !finished; write++) {
+		for (size_t i = 0; i < NH_ARRAY_LEN(bytes); i++) {
+			NH_AUTO_BUF struct nh_buf device = NH_BUF_INIT, signer = NH_BUF_INIT;
+			world_begin(&w, &before, 33); /* with another signer than the old one */
+			order = world_order(&w);
+			w.torn_at = write;
+			w.torn_byte = bytes[i];
+			nh_rc wrote = nh_nerveskey_provision_aux(w.key, &order, &err);
+			w.bus.fail_at = w.torn_at = 0;
+			nh_chip_power_cycle(w.bus.chip);
+			nh_rc rc = nh_nerveskey_device_certificate(w.key, NH_NERVESKEY_AUX, &device, &err);
+			if (rc == NH_OK) {
+				assert_int_equal(nh_nerveskey_signer_certificate(w.key, NH_NERVESKEY_AUX, &signer, &err), NH_OK);
+				bool is_old = nh_slice_eq(nh_buf_slice(&device), nh_buf_slice(&old)), is_new = nh_slice_eq(nh_buf_slice(&signer), nh_buf_slice(&w.signer_der));
+				assert_true(is_old != is_new);
+				kept += is_old;
+			} else if (rc != NH_ENOTFOUND && rc != NH_EAUTH && rc != NH_EFORMAT) {
+				fail_msg("power lost in write %u, byte %u: %s", write, bytes[i], err.msg);
+			}
+			none += rc == NH_ENOTFOUND;
+			broken += rc == NH_EAUTH || rc == NH_EFORMAT;
+			finished += wrote == NH_OK;
+			nh_buf_clear(&device);
+			assert_int_equal(nh_nerveskey_provision_aux(w.key, &order, &err), NH_OK);
+			assert_int_equal(nh_nerveskey_device_certificate(w.key, NH_NERVESKEY_AUX, &device, &err), NH_OK);
+			assert_int_equal(nh_nerveskey_device_certificate(w.key, NH_NERVESKEY_PRIMARY, &signer, &err), NH_OK);
+			world_end(&w);
+		}
+		assert_true(write < 40);
+	}
+	assert_true(none > 0 && broken > 0 && kept > 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(reference_chips),        cmocka_unit_test(same_end),   cmocka_unit_test(inconsistent),    cmocka_unit_test(trust_and_go_vector),
-					   cmocka_unit_test(trust_and_go_simulated), cmocka_unit_test(blank_chip), cmocka_unit_test(uses_of_the_key), cmocka_unit_test(torn_settings)};
+					   cmocka_unit_test(trust_and_go_simulated), cmocka_unit_test(blank_chip), cmocka_unit_test(uses_of_the_key), cmocka_unit_test(torn_settings),
+					   cmocka_unit_test(torn_aux)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
