@@ -243,8 +243,8 @@ static void take_signal(struct server *s)
 		bool child = s->child > 0;
 		if (info.ssi_signo == SIGCHLD && child && waitpid(s->child, &s->child_status, WNOHANG) == s->child)
 			s->stop = true;
-		else if (info.ssi_signo == SIGTERM && child)
-			kill(s->child, SIGTERM);
+		else if ((info.ssi_signo == SIGTERM || info.ssi_signo == SIGHUP) && child)
+			kill(s->child, (int)info.ssi_signo);
 		else if (info.ssi_signo != SIGCHLD && !child)
 			s->stop = true;
 	}
@@ -363,9 +363,15 @@ static nh_rc listen_at(const char *path, int *out, struct nh_err *err)
 /* Kept where it is there already: programs that outlive a simulator find their bus again in the next one. Its mode is its mark. */
 static nh_rc make_bus_file(const char *path, struct nh_err *err)
 {
-	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-	bool made = fd >= 0 && fchmod(fd, S_ISVTX | 0600) == 0;
-	nh_rc rc = made ? NH_OK : NH_FAIL(err, nh_rc_from_errno(errno), "%s: %s", path, strerror(errno));
+	struct stat st;
+	nh_rc rc = NH_OK;
+	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
+	if (fd < 0 || fstat(fd, &st) != 0)
+		rc = NH_FAIL(err, nh_rc_from_errno(errno), "%s: %s", path, strerror(errno));
+	else if (!S_ISREG(st.st_mode) || st.st_size != 0)
+		rc = NH_FAIL(err, NH_ECONFLICT, "%s is in the way: the bus needs a file of this name", path);
+	else if (fchmod(fd, S_ISVTX | 0600) != 0)
+		rc = NH_FAIL(err, nh_rc_from_errno(errno), "%s: %s", path, strerror(errno));
 	if (fd >= 0)
 		close(fd);
 	return rc;
@@ -376,6 +382,7 @@ static nh_rc prepare(struct server *s, const char *path, struct simbus *bus, str
 	sigset_t signals;
 	sigemptyset(&signals);
 	sigaddset(&signals, SIGTERM);
+	sigaddset(&signals, SIGHUP);
 	sigaddset(&signals, SIGINT);
 	sigaddset(&signals, SIGCHLD);
 	sigprocmask(SIG_BLOCK, &signals, NULL);
@@ -388,7 +395,12 @@ static nh_rc prepare(struct server *s, const char *path, struct simbus *bus, str
 		s->bus_path = NULL;
 		return NH_FAIL(err, NH_ENOMEM, "no memory or descriptors left");
 	}
-	return make_bus_file(s->bus_path, err);
+	nh_rc rc = make_bus_file(s->bus_path, err);
+	if (rc != NH_OK) { /* it is somebody else's: not to be removed at the end */
+		free(s->bus_path);
+		s->bus_path = NULL;
+	}
+	return rc;
 }
 
 nh_rc server_open(const char *path, struct simbus *bus, struct server **out, struct nh_err *err)

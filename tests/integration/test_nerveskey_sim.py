@@ -98,6 +98,7 @@ class Parts(unittest.TestCase):
         sim("create", self.chip)
         before = self.chip.read_bytes()
         (self.folder / "nonsense").write_text("{}")
+        (self.folder / "t.bus").write_text("mine")
         (self.folder / "big").write_bytes(b" " * 100000)
         for part, *args in (
                 ("a chip is not made twice", "create", self.chip),
@@ -120,6 +121,7 @@ class Parts(unittest.TestCase):
                 ("at least one chip", "run", "--socket", self.folder / "s"),
                 ("1 to 107 bytes", "run", "--socket", self.folder / ("s" * 120), self.chip),
                 ("is not a socket", "run", "--socket", self.chip, self.folder / "y", "--create"),
+                ("is in the way", "run", "--socket", self.folder / "t", self.chip),
                 ("no fault 'fire'", "run", "--socket", self.folder / "s", self.chip, "--fault", "fire"),
                 ("0 to 4294967295", "run", "--socket", self.folder / "s", self.chip, "--fault", "nak:4294967296"),
                 ("NAME[:SKIP[:COUNT[:ARGUMENT]]]", "run", "--socket", self.folder / "s", self.chip, "--fault", "nak:1:1:1:1"),
@@ -131,7 +133,8 @@ class Parts(unittest.TestCase):
             with self.subTest(args):
                 self.refuse(part, *args)
         self.assertEqual(self.chip.read_bytes(), before)
-        self.assertFalse((self.folder / "x").exists())
+        self.assertEqual((self.folder / "t.bus").read_text(), "mine")
+        self.assertFalse((self.folder / "t").exists() or (self.folder / "x").exists())
         self.assertFalse((self.folder / "s").exists())
 
     def test_two_at_one_address(self):
@@ -410,7 +413,7 @@ class Files(unittest.TestCase):
             self.assertEqual(bus.wake(), WAKE_ANSWER)
 
     def test_clean_end(self):
-        for sig in (signal.SIGTERM, signal.SIGINT):
+        for sig in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
             with self.subTest(sig):
                 with self.sim.bus() as bus:
                     bus.lock()
