@@ -72,6 +72,7 @@ nh_rc app_provisioned(struct app *app, struct nh_nerveskey_info *out, struct nh_
 {
 	NH_TRY(app_info(app, out, err));
 	status s = state_status(&out->state);
+	app->latched = out->latch_known && !out->latch;
 	const char *where = nh_atecc_transport_of(nh_nerveskey_chip(app->key))->name;
 	if (out->state.stage == NH_NERVESKEY_STAGE_KEY_OPEN) {
 		note("nerveskey: %s: the key's slot is not locked, so the key could still be replaced: nerveskey repair --yes finishes provisioning\n", where);
@@ -94,21 +95,18 @@ nh_rc signer_load(struct app *app, struct signer *out, struct nh_err *err)
 	*out = (struct signer){0};
 	if (!app->o.signer_cert || !app->o.signer_key)
 		return app_fail(app, STATUS_USAGE, NH_FAIL(err, NH_EINVAL, "--signer-cert and --signer-key are needed; nerveskey signer create makes them"));
-	app->status = STATUS_REFUSED;
-	NH_TRY(nh_file_read(app->o.signer_cert, SIGNER_FILE_MAX, &cert, err));
-	NH_TRY_CTX(nh_nerveskey_certificate_read(nh_buf_slice(&cert), &out->der, err), err, "%s", app->o.signer_cert);
-	nh_rc rc = nh_file_read(app->o.signer_key, SIGNER_FILE_MAX, &key, err);
-	if (rc == NH_OK) {
-		rc = nh_p256_key_parse_pem(nh_buf_slice(&key), &out->key, err);
-		if (rc != NH_OK)
-			rc = nh_err_prefix(err, rc, "%s", app->o.signer_key);
-	}
+	nh_rc rc = nh_file_read(app->o.signer_cert, SIGNER_FILE_MAX, &cert, err);
+	if (rc == NH_OK && (rc = nh_nerveskey_certificate_read(nh_buf_slice(&cert), &out->der, err)) != NH_OK)
+		rc = nh_err_prefix(err, rc, "%s", app->o.signer_cert);
+	if (rc == NH_OK)
+		rc = nh_file_read(app->o.signer_key, SIGNER_FILE_MAX, &key, err);
+	if (rc == NH_OK && (rc = nh_p256_key_parse_pem(nh_buf_slice(&key), &out->key, err)) != NH_OK)
+		rc = nh_err_prefix(err, rc, "%s", app->o.signer_key);
 	nh_buf_wipe(&key);
 	if (rc == NH_OK)
-		app->status = STATUS_OK;
-	else
-		signer_fini(out);
-	return rc;
+		return rc;
+	signer_fini(out);
+	return app_fail(app, STATUS_REFUSED, rc);
 }
 
 void signer_fini(struct signer *s)

@@ -156,6 +156,7 @@ static nh_rc one_chip(struct batch *b, const struct batch_line *line, struct nh_
 	rc = provision_now(b->app, &order, false, &receipt, &why);
 	if (rc == NH_OK) {
 		b->info = receipt.info;
+		memcpy(b->last, b->info.chip_serial, sizeof b->last); /* should somebody have changed it at the last moment */
 		rc = answer_receipt(b, line, nh_buf_slice(&receipt.device_der), nh_buf_slice(&receipt.signer_der), false, err);
 	} else if (rc == NH_ECONFLICT && finished_before(b, line, &device, &signer, NULL) == NH_OK) {
 		rc = answer_receipt(b, line, nh_buf_slice(&device), nh_buf_slice(&signer), true, err);

@@ -25,7 +25,7 @@ static const struct {
 static nh_rc certificate_get(struct app *app, nh_nerveskey_pair pair, bool signer, struct nh_buf *der, struct nh_err *err)
 {
 	nh_rc rc = signer ? nh_nerveskey_signer_certificate(app->key, pair, der, err) : nh_nerveskey_device_certificate(app->key, pair, der, err);
-	if (rc == NH_ENOTFOUND || rc == NH_EPERM)
+	if (rc == NH_ENOTFOUND || (rc == NH_EPERM && !app->latched))
 		app->status = STATUS_NOT_PROVISIONED;
 	return rc;
 }

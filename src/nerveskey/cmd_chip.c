@@ -169,25 +169,42 @@ static nh_rc latch(struct app *app, struct nh_err *err)
 	return NH_OK;
 }
 
-/* The module numbers slots as the reference does: the bus's number, 16 more for Trust&Go's address. */
+/* The module numbers slots as the reference does: the bus's number, 16 more for Trust&Go's address. false: a place that it does not know by itself. */
+static bool usual_token(const struct nh_atecc_transport *t, unsigned *token)
+{
+	nh_slice name = nh_slice_str(t->name), number, rest;
+	uint64_t bus = 0;
+	if (!nh_slice_starts(name, NH_LIT("/dev/i2c-")) || (t->address != NH_ATECC_ADDRESS && t->address != NH_ATECC_ADDRESS_TNG))
+		return false;
+	nh_slice_cut(nh_slice_skip(name, 9), ' ', &number, &rest);
+	if (nh_parse_u64(number, 0, 15, &bus) != NH_OK)
+		return false;
+	*token = (unsigned)bus + (t->address == NH_ATECC_ADDRESS_TNG ? 16 : 0);
+	return true;
+}
+
 static nh_rc pkcs11_uri(struct app *app, struct nh_err *err)
 {
-	nh_slice spec = nh_slice_str(app_bus(app)), number, rest;
-	uint64_t bus = 0;
+	NH_AUTO_BUF struct nh_buf uri = NH_BUF_INIT, setting = NH_BUF_INIT;
+	unsigned token = 0;
 	NH_TRY(app_open(app, err)); /* refuses what is no bus */
 	const struct nh_atecc_transport *t = nh_atecc_transport_of(nh_nerveskey_chip(app->key));
-	nh_slice name = nh_slice_str(t->name);
-	if (!nh_slice_starts(name, NH_LIT("/dev/i2c-")))
-		return app_fail(app, STATUS_REFUSED,
-				NH_FAIL(err, NH_EUNSUPPORTED, "%.*s: the module knows I2C buses by themselves and other places by its configuration, which also names them: nerveskey-pkcs11(8)", NH_ARG(spec)));
-	nh_slice_cut(nh_slice_skip(name, 9), ' ', &number, &rest);
-	if (nh_parse_u64(number, 0, 15, &bus) != NH_OK || (t->address != NH_ATECC_ADDRESS && t->address != NH_ATECC_ADDRESS_TNG))
-		return app_fail(app, STATUS_REFUSED, NH_FAIL(err, NH_EUNSUPPORTED, "the module looks at buses 0 to 15, addresses 0x60 and 0x35, by itself; others stand in its configuration"));
-	unsigned token = (unsigned)bus + (t->address == NH_ATECC_ADDRESS_TNG ? 16 : 0);
-	if (app->o.json)
-		print_json(json_pack("{s:o}", "uri", json_sprintf("pkcs11:token=%u;type=private", token)));
-	else
-		printf("pkcs11:token=%u;type=private\n", token);
+	if (usual_token(t, &token)) {
+		nh_buf_printf(&uri, "pkcs11:token=%u;type=private", token);
+	} else {
+		char address[8];
+		snprintf(address, sizeof address, "0x%02x", t->address);
+		nh_buf_put_str(&uri, "pkcs11:token=nerveskey;type=private");
+		spec_with_address(app_bus(app), address, &setting);
+		nh_buf_put_str(&setting, " label=nerveskey");
+	}
+	if (app->o.json) {
+		print_json(json_pack("{s:o,s:o}", "uri", nh_json_new_text(nh_buf_slice(&uri)), "module_configuration", setting.len ? nh_json_new_text(nh_buf_slice(&setting)) : json_null()));
+		return NH_OK;
+	}
+	if (setting.len)
+		note("nerveskey: the module must be told of this place: NERVESKEY_PKCS11='%s'\n", nh_buf_cstr(&setting));
+	puts(nh_buf_cstr(&uri));
 	return NH_OK;
 }
 

@@ -122,6 +122,7 @@ static nh_rc ecdh(struct app *app, struct nh_err *err)
 	NH_TRY(input_public_key(app, app->args[0], peer, err));
 	NH_TRY(app_provisioned(app, &info, err));
 	NH_TRY(nh_nerveskey_ecdh(app->key, peer, shared, err));
+	app->secret = true;
 	nh_rc rc = output_formatted(app, nh_slice_of(shared, sizeof shared), "hex", err);
 	explicit_bzero(shared, sizeof shared);
 	return rc;
@@ -147,7 +148,7 @@ static json_t *claim_value(nh_slice text)
 static nh_rc claims_read(struct app *app, json_t **out, struct nh_err *err)
 {
 	const struct options *o = &app->o;
-	json_t *claims = NULL;
+	NH_AUTO_JSON json_t *claims = NULL;
 	uint64_t lifetime_ms = o->lifetime_ms ? o->lifetime_ms : o->payload ? 0 : DEFAULT_LIFETIME_MS;
 	int64_t now_s = nh_clock_now(&nh_clock_system) / NH_US_PER_S;
 	NH_AUTO_BUF struct nh_buf text = NH_BUF_INIT;
@@ -157,10 +158,8 @@ static nh_rc claims_read(struct app *app, json_t **out, struct nh_err *err)
 		nh_buf_put_str(&text, o->payload ? o->payload : "{}");
 	app->status = STATUS_REFUSED;
 	NH_TRY_CTX(nh_json_parse(nh_buf_slice(&text), 65536, &claims, err), err, "--payload");
-	if (!json_is_object(claims)) {
-		json_decref(claims);
+	if (!json_is_object(claims))
 		return NH_FAIL(err, NH_EINVAL, "--payload is no JSON object");
-	}
 	if (lifetime_ms) {
 		NH_TRY(nh_nerveskey_clock_check(&nh_clock_system, err));
 		json_object_set_new(claims, "iat", json_integer(now_s));
@@ -170,14 +169,12 @@ static nh_rc claims_read(struct app *app, json_t **out, struct nh_err *err)
 		json_object_set_new(claims, "aud", nh_json_new_text(nh_slice_str(o->audience)));
 	for (size_t i = 0; i < o->claims.count; i++) {
 		nh_slice name, value;
-		if (!nh_slice_cut(nh_slice_str(o->claims.items[i]), '=', &name, &value) || name.len == 0 || !nh_utf8_valid(name)) {
-			json_decref(claims);
+		if (!nh_slice_cut(nh_slice_str(o->claims.items[i]), '=', &name, &value) || name.len == 0 || !nh_utf8_valid(name))
 			return NH_FAIL(err, NH_EINVAL, "--claim: expected NAME=VALUE, not '%.80s'", o->claims.items[i]);
-		}
 		json_object_setn_new(claims, (const char *)name.ptr, name.len, claim_value(value));
 	}
 	app->status = STATUS_OK;
-	*out = claims;
+	*out = json_incref(claims);
 	return NH_OK;
 }
 

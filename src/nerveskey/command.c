@@ -25,6 +25,7 @@ static const char *const names[] = {
 	[STATUS_OK] = "ok", [STATUS_FAILED] = "failed", [STATUS_USAGE] = "usage", [STATUS_NO_CHIP] = "no-chip", [STATUS_NOT_PROVISIONED] = "not-provisioned",
 	[STATUS_PROVISIONED] = "already-provisioned", [STATUS_FOREIGN] = "foreign-layout", [STATUS_REFUSED] = "refused", [STATUS_IO] = "io", [STATUS_INTERRUPTED] = "interrupted",
 	[STATUS_BURNT] = "interrupted-after-burning", [STATUS_UNTRUE] = "untrue", [STATUS_UNFINISHED] = "unfinished",
+	[STATUS_LATCHED] = "latched",
 };
 
 const char *status_name(status s) { return names[s]; }
@@ -35,7 +36,7 @@ nh_rc app_fail(struct app *app, status s, nh_rc rc)
 	return rc;
 }
 
-static status status_of(nh_rc rc)
+static status status_of(const struct app *app, nh_rc rc)
 {
 	switch (rc) {
 	case NH_OK: return STATUS_OK;
@@ -45,6 +46,7 @@ static status status_of(nh_rc rc)
 	case NH_EUNSUPPORTED: return STATUS_REFUSED;
 	case NH_ECONFLICT: return STATUS_PROVISIONED;
 	case NH_EAUTH: return STATUS_UNTRUE;
+	case NH_EPERM: return app->latched ? STATUS_LATCHED : STATUS_IO; /* the chip, whose state allows it, refuses */
 	case NH_EFORMAT:
 	case NH_EIO:
 	case NH_ENOSPC:
@@ -209,7 +211,7 @@ int command_main(int argc, char **argv)
 	if (rc == NH_OK && s == STATUS_USAGE)
 		s = STATUS_OK; /* help, version */
 	if (rc != NH_OK && s == STATUS_OK)
-		s = status_of(rc);
+		s = status_of(&app, rc);
 	if (rc != NH_OK) {
 		const char *message = err.msg[0] ? err.msg : nh_rc_name(rc);
 		if (app.o.json)

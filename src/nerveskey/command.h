@@ -22,6 +22,7 @@ typedef enum status {
 	STATUS_BURNT = 10,          /* provisioning stopped after something irreversible; it can be resumed */
 	STATUS_UNTRUE = 11,         /* a signature, certificate or self test does not hold */
 	STATUS_UNFINISHED = 12,     /* provisioning was begun and not finished */
+	STATUS_LATCHED = 13,        /* a key of a volatile layout that was not unlocked */
 } status;
 const char *status_name(status s); /* "no-chip"; a literal */
 
@@ -65,6 +66,8 @@ struct app {
 	int arg_count;
 	struct nh_nerveskey *key; /* app_open's */
 	status status;            /* set by commands that know better than the code */
+	bool latched;             /* app_provisioned: the key does not work before nerveskey unlock */
+	bool secret;              /* output is for its owner alone */
 };
 
 /* command.c: finds and runs the command; the exit status. */

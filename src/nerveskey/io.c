@@ -62,7 +62,7 @@ static nh_rc write_all(int fd, nh_slice bytes, const char *name, struct nh_err *
 nh_rc output_bytes(struct app *app, nh_slice bytes, struct nh_err *err)
 {
 	fflush(stdout);
-	nh_rc rc = app->o.output && strcmp(app->o.output, "-") != 0 ? nh_file_write_atomic(app->o.output, bytes, 0644, err) : write_all(STDOUT_FILENO, bytes, "standard output", err);
+	nh_rc rc = app->o.output && strcmp(app->o.output, "-") != 0 ? nh_file_write_atomic(app->o.output, bytes, app->secret ? 0600 : 0644, err) : write_all(STDOUT_FILENO, bytes, "standard output", err);
 	return rc == NH_OK ? rc : app_fail(app, STATUS_IO, rc);
 }
 

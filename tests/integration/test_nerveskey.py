@@ -17,12 +17,12 @@ from nhtest import DEADLINE, program, run
 from simulator import Simulator
 
 NERVESKEY = program("nerveskey")
-OK, FAILED, USAGE, NO_CHIP, NOT_PROVISIONED, PROVISIONED, FOREIGN, REFUSED, IO, INTERRUPTED, BURNT, UNTRUE, UNFINISHED = range(13)
+OK, FAILED, USAGE, NO_CHIP, NOT_PROVISIONED, PROVISIONED, FOREIGN, REFUSED, IO, INTERRUPTED, BURNT, UNTRUE, UNFINISHED, LATCHED = range(14)
 WRITE, LOCK, GENKEY = 0x12, 0x17, 0x40
 
 
-def nerveskey(*args, bus=None, status=OK, **kwargs):
-    env = {**os.environ, **({"NERVESKEY_BUS": str(bus)} if bus else {})}
+def nerveskey(*args, bus=None, status=OK, environment=os.environ, **kwargs):
+    env = {**environment, **({"NERVESKEY_BUS": str(bus)} if bus else {})}
     done = run(NERVESKEY, *args, check=False, env=env, **kwargs)
     if status is not None and done.returncode != status:
         raise AssertionError(f"nerveskey {' '.join(map(str, args))}: {done.returncode}, not {status}\n{done.stdout}\n{done.stderr}")
@@ -275,6 +275,8 @@ class Uses(Chips):
         peer, peer_public = self.home / "peer.pem", self.home / "peer-public.pem"
         run("openssl", "ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", peer)
         run("openssl", "ec", "-in", peer, "-pubout", "-out", peer_public)
+        nerveskey("ecdh", peer_public, "-o", self.home / "secret", bus=self.bus)
+        self.assertEqual((self.home / "secret").stat().st_mode & 0o777, 0o600)
         run("openssl", "pkeyutl", "-derive", "-inkey", peer, "-peerkey", self.public, "-out", self.home / "shared")
         self.assertEqual(nerveskey("ecdh", peer_public, bus=self.bus).stdout.strip(), (self.home / "shared").read_bytes().hex())
         nerveskey("ecdh", self.message, bus=self.bus, status=REFUSED)
@@ -340,7 +342,19 @@ class Uses(Chips):
         self.assertEqual(len(answer("config", "show", bus=self.bus)["slots"]), 16)
         self.assertEqual(answer("detect", "--scan", bus=self.bus)["found"], [{"bus": f"simulator {self.sim.socket} address 0x60", "address": 0x60}])
         nerveskey("latch", bus=self.bus, status=REFUSED)
-        nerveskey("pkcs11-uri", bus=self.bus, status=REFUSED)
+
+    def test_names_for_pkcs11(self):
+        self.assertEqual(answer("pkcs11-uri", bus=self.bus), {"uri": "pkcs11:token=nerveskey;type=private", "module_configuration": f"{self.bus}@0x60 label=nerveskey"})
+        for spec, address, token in (("i2c-1", "0x60", 1), ("/dev/i2c-1", "0x35", 17), ("nerveskey://i2c-1?address=0x60", "0x35", 17)):
+            self.assertEqual(nerveskey("pkcs11-uri", "-a", address, bus=spec, environment=self.sim.environment()).stdout, f"pkcs11:token={token};type=private\n")
+
+    def test_i2c(self):
+        """The same chip as /dev/i2c-1, in front of the C library."""
+        shim = self.sim.environment()
+        self.assertEqual(nerveskey("serial", bus="i2c-1", environment=shim).stdout, "uses\n")
+        self.assertEqual(nerveskey("detect", bus="i2c:1@0x60", environment=shim).stdout, "/dev/i2c-1 address 0x60: a chip answers\n")
+        self.assertTrue(answer("test", bus="nerveskey://i2c-1", environment=shim)["ok"])
+        self.assertEqual(answer("info", bus="i2c-2", environment=shim, status=NO_CHIP)["code"], "no-chip")
 
     def test_statuses(self):
         nerveskey(status=USAGE)
@@ -377,7 +391,7 @@ class Volatile(Chips):
         with sim.bus() as control:
             self.assertTrue(control.control("power-cycle")[0])
         self.assertFalse(answer("latch", bus=bus)["latch"])
-        nerveskey("sign", "--digest", "00" * 32, bus=bus, status=None)
+        self.assertEqual(answer("sign", "--digest", "00" * 32, bus=bus, status=LATCHED)["code"], "latched")
         nerveskey("doctor", bus=bus, status=UNTRUE)
         nerveskey("unlock", "--activation-key", "00" * 16, bus=bus, status=UNTRUE)
         nerveskey("unlock", "--activation-key", "00", bus=bus, status=REFUSED)
