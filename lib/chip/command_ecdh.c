@@ -71,8 +71,8 @@ uint8_t nh_chip_run_ecdh(struct nh_chip *chip, const struct nh_atecc_packet *in,
 	nh_p256_key_wipe(&key);
 	if (rc != NH_OK)
 		return nh_chip_is_608(chip) ? NH_ATECC_EXECUTION_ERROR : NH_ATECC_ECC_FAULT;
-	if (!from_temp && nh_chip_key_use(chip, in->param2) != NH_ATECC_SUCCESS)
-		return NH_ATECC_EXECUTION_ERROR;
+	if (!from_temp)
+		(void)nh_chip_key_use(chip, in->param2); /* it was usable: this counts */
 	deliver(chip, in, target, shared, out);
 	nh_chip_wipe(shared, sizeof(shared));
 	return NH_ATECC_SUCCESS;

@@ -93,7 +93,8 @@ static void sign_external(void **state)
 		assert_status(&b, NH_ATECC_EXECUTION_ERROR, "41800000"); /* TempKey empty */
 		host_pass(&b, digest);
 		assert_status(&b, NH_ATECC_EXECUTION_ERROR, "41800100"); /* internal only */
-		assert_status(&b, NH_ATECC_EXECUTION_ERROR, "41800200"); /* no key there */
+		assert_status(&b, NH_ATECC_EXECUTION_ERROR, "41800200"); /* may not sign */
+		assert_status(&b, NH_ATECC_EXECUTION_ERROR, "41800400"); /* may, but no key is there */
 		assert_status(&b, NH_ATECC_PARSE_ERROR, "41801000");
 		assert_status(&b, 0, "41800000");
 		assert_int_equal(nh_p256_verify(key, nh_slice_of(digest, 32), b.reply), NH_OK);

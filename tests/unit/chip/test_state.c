@@ -85,6 +85,7 @@ static void refused(void **state)
 	refused_with("slots", json_pack("[sss]", "", "", ""), "16");
 	refused_with("private_keys", json_pack("[i]", 16), "private_keys");
 	refused_with("private_keys", json_pack("[s]", "0"), "private_keys");
+	refused_with("validated_keys", json_pack("[s]", "0"), "validated_keys");
 	refused_with("private_keys", json_pack("[i]", 0), "slot 0"); /* erased: no scalar */
 	assert_int_equal(nh_chip_state_parse(NH_LIT("{"), &back, NULL), NH_EFORMAT);
 	assert_int_equal(nh_chip_state_parse(NH_LIT("[]"), &back, NULL), NH_EFORMAT);
