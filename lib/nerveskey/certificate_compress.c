@@ -96,9 +96,9 @@ nh_rc nh_nerveskey_compress(nh_nerveskey_template which, nh_slice der, const str
 	struct nh_nerveskey_parts all = *parts;
 	uint8_t dates[3];
 	NH_AUTO_BUF struct nh_buf rebuilt = NH_BUF_INIT;
-	nh_rc rc = nh_nerveskey_certificate_parse(der, &c, err);
-	if (rc != NH_OK)
-		return err ? (err->rc = NH_EINVAL) : NH_EINVAL;
+	struct nh_err why = NH_ERR_INIT;
+	if (nh_nerveskey_certificate_parse(der, &c, &why) != NH_OK)
+		return NH_FAIL(err, NH_EINVAL, "%s", why.msg);
 	NH_TRY(nh_nerveskey_dates_encode(c.not_before_s, c.not_after_s, dates, err));
 	nh_nerveskey_compressed_fill(which, c.signature, dates, out);
 	all.subject_key = parts->subject_key ? parts->subject_key : c.public_key;

@@ -137,8 +137,8 @@ nh_rc nh_nerveskey_certificate_check(nh_slice der, const uint8_t signer_key[NH_P
 	struct nh_nerveskey_fields f;
 	uint8_t signature[NH_P256_SIGNATURE_LEN], digest[32];
 	NH_TRY(nh_nerveskey_fields_of(der, &f, err));
-	if (check_algorithms(&f, err) != NH_OK)
-		return err ? (err->rc = NH_EFORMAT) : NH_EFORMAT;
+	if (check_algorithms(&f, NULL) != NH_OK)
+		return NH_FAIL(err, NH_EFORMAT, "the certificate is not signed with ecdsa-with-SHA256");
 	NH_TRY(parse_signature(f.signature, signature, err));
 	nh_p256_sha256(f.tbs, digest);
 	if (nh_p256_verify(signer_key, nh_slice_of(digest, sizeof digest), signature) != NH_OK)

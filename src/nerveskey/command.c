@@ -166,6 +166,21 @@ static void general_help(struct app *app)
 	fputs(nh_buf_cstr(&b), stdout);
 }
 
+/* "settings" alone is no command, but the beginning of some. */
+static nh_rc unknown_command(const char *word, struct nh_err *err)
+{
+	NH_AUTO_BUF struct nh_buf below = NH_BUF_INIT;
+	for (size_t t = 0; tables[t]; t++)
+		for (const struct command *row = tables[t]; row->path; row++) {
+			nh_slice first, rest;
+			if (nh_slice_cut(nh_slice_str(row->path), ' ', &first, &rest) && nh_slice_eq_str(first, word))
+				nh_buf_printf(&below, "%s%s", below.len ? ", " : "", row->path);
+		}
+	if (below.len)
+		return NH_FAIL(err, NH_EINVAL, "'%.40s' is not the whole command: %s", word, nh_buf_cstr(&below));
+	return NH_FAIL(err, NH_EINVAL, "unknown command '%.80s'; nerveskey --help lists the commands", word);
+}
+
 static nh_rc dispatch(struct app *app, int argc, char **argv, struct nh_err *err)
 {
 	struct nh_option rows[FLAGS_MAX] = {0};
@@ -184,7 +199,7 @@ static nh_rc dispatch(struct app *app, int argc, char **argv, struct nh_err *err
 	}
 	if (!app->command) {
 		if (app->arg_count)
-			return NH_FAIL(err, NH_EINVAL, "unknown command '%.80s'; nerveskey --help lists the commands", app->args[0]);
+			return unknown_command(app->args[0], err);
 		general_help(app);
 		return app->o.help ? NH_OK : NH_FAIL(err, NH_EINVAL, "a command is missing");
 	}

@@ -359,6 +359,7 @@ class Uses(Chips):
     def test_statuses(self):
         nerveskey(status=USAGE)
         nerveskey("explode", status=USAGE)
+        self.assertIn("settings get, settings put, settings raw", nerveskey("settings", status=USAGE).stderr)
         nerveskey("info", "--nothing", status=USAGE)
         nerveskey("info", "extra", status=USAGE)
         nerveskey("info", bus="nonsense", status=USAGE)
