@@ -302,8 +302,37 @@ static void used_up(void **state)
 	}
 }
 
+/* Each command that uses a limited key counts, once. */
+static void counted(void **state)
+{
+	static const struct row uses[] = {
+		{0, {0}, "08000a00:20", OK}, {0, {0}, "28000a00:4d", NH_ATECC_MISCOMPARE}, {0, {0}, "47040a00", OK}, {0, {0}, "56520a0002000000", OK},
+		{0, {NONCE}, "15020a00", OK}, {0, {NONCE}, "1c000b00", OK}, {0, {PASS}, "41800200", OK}, {OLD, {NONCE}, "11000a00", OK},
+		{0, {0}, "08000500:20", OK}, /* this one is not limited */
+	};
+	for (size_t i = 0; i < NH_ARRAY_LEN(uses); i++) {
+		struct bench b;
+		make(&uses[i], &b);
+		for (size_t k = 0; k < NH_ARRAY_LEN(uses[i].before) && uses[i].before[k]; k++)
+			assert_int_equal(run(&b, uses[i].before[k]), OK);
+		assert_int_equal(run(&b, uses[i].command), uses[i].status);
+		assert_status(&b, 0, "24000000");
+		assert_int_equal(b.reply[0], i + 1 < NH_ARRAY_LEN(uses));
+		bench_stop(&b);
+	}
+	struct bench b;
+	uint8_t peer[64];
+	make(&uses[0], &b);
+	assert_status(&b, 0, "40000000");
+	memcpy(peer, b.reply, 64);
+	assert_int_equal(bench_run(&b, NH_ATECC_ECDH, 0, KEY_LIMITED, nh_slice_of(peer, 64)), OK);
+	assert_status(&b, 0, "24000000");
+	assert_int_equal(b.reply[0], 1);
+	bench_stop(&b);
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(refusals), cmocka_unit_test(used_up)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(refusals), cmocka_unit_test(used_up), cmocka_unit_test(counted)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

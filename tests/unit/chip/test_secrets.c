@@ -311,7 +311,6 @@ static void gendig_shared(void **state)
 static void gendig_no_mac(void **state)
 {
 	struct bench b;
-	NH_AUTO_BUF struct nh_buf message = NH_BUF_INIT;
 	uint8_t temp[32];
 	start(&b, NH_CHIP_508A);
 	host_nonce(&b, temp);

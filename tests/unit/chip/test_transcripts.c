@@ -74,7 +74,6 @@ static void play_sign(struct replay *r, const json_t *transcript)
 	nh_chip_wake(r->bench.chip);
 	hex_bytes(json_string_value(json_object_get(transcript, "digest")), &digest);
 	const struct nh_chip_state *state = nh_chip_state_of(r->bench.chip);
-	NH_AUTO_BUF struct nh_buf packet = NH_BUF_INIT;
 	struct bench b;
 	bench_start(&b, state, 0, false);
 	if (state->model == NH_CHIP_508A) {
