@@ -308,6 +308,29 @@ static void fault_slow(void **state)
 	bench_stop(&b);
 }
 
+/* A chip that hangs is put to sleep by its watchdog: the command has run, its answer is lost. */
+static void fault_slow_watchdog(void **state)
+{
+	struct bench b;
+	struct nh_chip_state chip;
+	struct nh_rng_seeded seeded;
+	struct nh_rng rng = nh_rng_seeded_init(&seeded, 2);
+	nh_chip_state_factory(NH_CHIP_608B, NH_CHIP_BLANK, NULL, &rng, &chip);
+	chip.config[19] = 0x68;
+	chip.config[87] = 0;
+	bench_start(&b, &chip, 100, true);
+	nh_chip_fault_arm(b.chip, NH_CHIP_FAULT_SLOW, 0, 1, 0);
+	send_hex(&b, "40040000");
+	b.now_us += 1299999;
+	assert_false(bench_fetch(&b));
+	b.now_us += 10000000;
+	assert_false(bench_fetch(&b));
+	nh_chip_wake(b.chip);
+	assert_true(awake(&b));
+	assert_int_equal(nh_chip_state_of(b.chip)->key_valid, 1);
+	bench_stop(&b);
+}
+
 static void fault_self_test(void **state)
 {
 	struct bench b;
@@ -347,6 +370,7 @@ int main(void)
 		cmocka_unit_test(fault_power),
 		cmocka_unit_test(fault_torn_write),
 		cmocka_unit_test(fault_slow),
+		cmocka_unit_test(fault_slow_watchdog),
 		cmocka_unit_test(fault_self_test),
 		cmocka_unit_test(fault_names),
 	};

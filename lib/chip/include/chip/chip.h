@@ -58,7 +58,7 @@ typedef enum nh_chip_fault {
 	NH_CHIP_FAULT_COMMAND_CRC,  /* a command arrives garbled: status 0xFF */
 	NH_CHIP_FAULT_WATCHDOG,     /* asleep in the middle of a transaction */
 	NH_CHIP_FAULT_EE,           /* status 0xEE */
-	NH_CHIP_FAULT_SLOW,         /* takes ten times its maximum */
+	NH_CHIP_FAULT_SLOW,         /* takes ten times its maximum, the watchdog permitting */
 	NH_CHIP_FAULT_LOST_REPLY,   /* executed, then asleep before the answer is read */
 	NH_CHIP_FAULT_POWER_BEFORE, /* power fails before the command executes */
 	NH_CHIP_FAULT_POWER_AFTER,  /* and right after it did, before the answer */
@@ -67,6 +67,6 @@ typedef enum nh_chip_fault {
 	NH_CHIP_FAULT_SELF_TEST,    /* wakes with status 0x07: the self-test at power-up failed. Occasions: wakes */
 	NH_CHIP_FAULTS,
 } nh_chip_fault;
-/* nh_chip_fault_arm - after skipping `skip` occasions (commands; transfers for NAK). count 0 disarms. */
+/* nh_chip_fault_arm - after skipping `skip` occasions (commands; transfers for NAK, Writes for POWER_AT_BYTE, wakes for SELF_TEST). count 0 disarms. */
 void nh_chip_fault_arm(struct nh_chip *chip, nh_chip_fault fault, uint32_t skip, uint32_t count, uint32_t argument);
 const char *nh_chip_fault_name(nh_chip_fault fault); /* "power-after" */
