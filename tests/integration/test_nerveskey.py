@@ -2,6 +2,7 @@
 
 import base64
 import concurrent.futures
+import datetime
 import hashlib
 import json
 import os
@@ -15,6 +16,7 @@ from pathlib import Path
 
 from nhtest import DEADLINE, program, run
 from simulator import Simulator
+from test_faults import faketime_library, preload
 
 NERVESKEY = program("nerveskey")
 OK, FAILED, USAGE, NO_CHIP, NOT_PROVISIONED, PROVISIONED, FOREIGN, REFUSED, IO, INTERRUPTED, BURNT, UNTRUE, UNFINISHED, LATCHED = range(14)
@@ -159,6 +161,42 @@ class Provision(Chips):
         self.assertIn(0, answer("info", bus=name)["differing_slots"])
         nerveskey("sign", "--digest", "00" * 32, bus=name, status=FOREIGN)
         nerveskey("doctor", bus=name, status=FOREIGN)
+
+
+@unittest.skipUnless(faketime_library(), "libfaketime is not installed")
+class Clocks(Chips):
+    """Certificates carry the host's time for ever: a wrong clock must not get into them."""
+
+    def at(self, time):
+        return {**os.environ, "LD_PRELOAD": preload(), "FAKETIME": f"@{time}", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+
+    def test_wrong_clock(self):
+        sim = self.start()
+        bus, blank = f"sim:{sim.socket}", sim.chips[0].read_bytes()
+        yesterday = (datetime.datetime.now() - datetime.timedelta(days=1)).strftime("%Y-%m-%d %H:%M:%S")
+        for at, says in (("1970-01-02 00:00:00", "clock is before"), ("2033-01-01 00:00:00", "clock is after"), (yesterday, "not valid yet")):
+            done = nerveskey("provision", *self.signer, "--yes", bus=bus, environment=self.at(at), status=REFUSED)
+            self.assertIn(says, done.stderr)
+            self.assertEqual(sim.chips[0].read_bytes(), blank)
+        for command in (("signer", "create", self.home / "wrong"), ("device", "create", "wrong", *self.signer), ("batch", *self.signer, "--yes")):
+            self.assertIn("clock is before", nerveskey(*command, environment=self.at("1970-01-02 00:00:00"), cwd=self.home, status=REFUSED).stderr)
+        self.assertFalse((self.home / "wrong.cert").exists() or (self.home / "wrong.key").exists())
+        # A provisioned device that lost its clock says so.
+        nerveskey("provision", *self.signer, "--yes", bus=bus)
+        lost = self.at("1970-01-02 00:00:00")
+        self.assertIn("clock is before", nerveskey("doctor", bus=bus, environment=lost, status=UNTRUE).stdout)
+        self.assertIn("clock is before", nerveskey("test", bus=bus, environment=lost, status=UNTRUE).stdout)
+        nerveskey("jwt", bus=bus, environment=lost, status=REFUSED)
+
+    def test_leap_day(self):
+        sim = self.start()
+        bus, leap = f"sim:{sim.socket}", self.at("2028-02-29 13:14:15")
+        nerveskey("signer", "create", self.home / "leap", environment=leap)
+        receipt = answer("provision", "--signer-cert", self.home / "leap.cert", "--signer-key", self.home / "leap.key", "--yes", bus=bus, environment=leap)
+        self.assertEqual((receipt["certificate"]["not_before"], receipt["certificate"]["not_after"]), ("2028-02-28T13:00:00Z", "2059-02-28T13:00:00Z"))
+        pem = self.home / "leap.pem"
+        pem.write_text(receipt["certificate"]["pem"])
+        run("openssl", "verify", "-no_check_time", "-CAfile", self.home / "leap.cert", pem)
 
 
 class Interrupted(Chips):
