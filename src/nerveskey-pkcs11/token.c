@@ -34,7 +34,8 @@ static nh_rc read_facts(struct slot *slot, struct nh_err *err)
 	nh_rc rc = nh_nerveskey_open(slot->set.spec, &key, err);
 	if (rc == NH_OK)
 		rc = nh_atecc_read_config(nh_nerveskey_chip(key), config, err);
-	if (rc == NH_OK && !(slot->known && memcmp(config, slot->info.config, sizeof config) == 0)) {
+	/* a key that could not be read may be readable now, without a change of the configuration */
+	if (rc == NH_OK && !(slot->known && slot->info.has_public_key && memcmp(config, slot->info.config, sizeof config) == 0)) {
 		token_forget(slot);
 		rc = nh_nerveskey_info_read(key, &slot->info, err);
 		slot->known = rc == NH_OK;

@@ -122,6 +122,63 @@ class LibraryTest(Pkcs11Test):
         self.verify_digest(digest, signature)
 
 
+class OtherKindsTest(unittest.TestCase):
+    """Parts that are provisioned otherwise."""
+
+    def tool(self, spec, *arguments, check=True):
+        return run("pkcs11-tool", "--module", MODULE, *arguments, check=check, env={**os.environ, "NERVESKEY_PKCS11": f"{spec} id=17"})
+
+    def sign_and_verify(self, spec, folder):
+        message, signature, certificate, public = (folder / name for name in ("message", "signature", "device.der", "device.pub"))
+        message.write_bytes(os.urandom(1000))
+        self.tool(spec, "--read-object", "--type", "cert", "--id", "41", "-o", certificate)
+        public.write_text(run("openssl", "x509", "-inform", "DER", "-in", certificate, "-noout", "-pubkey").stdout)
+        self.tool(spec, "--sign", "-m", "ECDSA-SHA256", "--id", "41", "-i", message, "-o", signature, "--signature-format", "openssl")
+        run("openssl", "dgst", "-sha256", "-verify", public, "-signature", signature, message)
+        return run("openssl", "x509", "-inform", "DER", "-in", certificate, "-noout", "-subject", "-issuer").stdout
+
+    def test_trust_and_go(self):
+        sim = Simulator(options=("--create", "--no-watchdog", "--trust-and-go")).start()
+        self.addCleanup(sim.end)
+        spec = f"sim:{sim.socket}@0x35"
+        names = self.sign_and_verify(spec, sim.folder)
+        self.assertRegex(names, r"subject=O = Microchip Technology Inc, CN = sn[0-9A-F]{18}\n")
+        self.assertIn("Crypto Authentication Signer", names)
+        self.assertEqual(self.tool(spec, "-O").stdout.count("Certificate Object"), 2)
+        self.assertIn("empty", self.tool(f"sim:{sim.socket}", "-L").stdout)
+
+    def test_volatile(self):
+        """A key that signs after it was unlocked only, and no more after power went."""
+        sim = Simulator().start()
+        self.addCleanup(sim.end)
+        bus, spec, signer = ("-b", f"sim:{sim.socket}"), f"sim:{sim.socket}", sim.folder / "signer"
+        keys = ("--activation-key", "00112233445566778899aabbccddeeff", "--encryption-key", "ffeeddccbbaa99887766554433221100")
+        run(program("nerveskey"), "signer", "create", signer)
+        run(program("nerveskey"), "provision", *bus, "--signer-cert", f"{signer}.cert", "--signer-key", f"{signer}.key", "--volatile", *keys, "--yes")
+        for _ in range(2):
+            self.power_cycle(sim)
+            refused = self.tool(spec, "--sign", "-m", "ECDSA", "--id", "41", "-i", self.digest(sim), "-o", sim.folder / "none", check=False)
+            self.assertIn("0x200", refused.stderr)  # CKR_FUNCTION_REJECTED, for which OpenSC has no name
+            run(program("nerveskey"), "unlock", *bus, *keys[:2])
+            self.sign_and_verify(spec, sim.folder)
+
+    def power_cycle(self, sim):
+        with sim.bus() as raw:
+            self.assertTrue(raw.control("power-cycle")[0])
+
+    def digest(self, sim):
+        path = sim.folder / "digest"
+        path.write_bytes(os.urandom(32))
+        return path
+
+    def test_blank(self):
+        sim = Simulator(options=("--create", "--no-watchdog", "--model", "508a")).start()
+        self.addCleanup(sim.end)
+        self.assertIn("token not recognized", self.tool(f"sim:{sim.socket}", "-L").stdout)
+        done = self.tool(f"sim:{sim.socket}", "-O", check=False)
+        self.assertNotEqual(done.returncode, 0)
+
+
 class OpenScTest(Pkcs11Test):
     def test_lists(self):
         listed = self.tool("-L", "-T", "-I").text
