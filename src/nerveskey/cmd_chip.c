@@ -73,6 +73,8 @@ static nh_rc serial(struct app *app, struct nh_err *err)
 {
 	struct nh_nerveskey_info i;
 	NH_TRY(app_provisioned(app, &i, err));
+	if (!i.manufacturer_serial[0])
+		return app_fail(app, STATUS_NOT_PROVISIONED, NH_FAIL(err, NH_ENOTFOUND, "the chip has the layout of a NervesKey, but no manufacturer's serial number is stored in it"));
 	if (app->o.json)
 		print_json(json_pack("{s:o,s:o}", "manufacturer_serial", nh_json_new_text(nh_slice_str(i.manufacturer_serial)), "chip_serial", json_hex(i.chip_serial, sizeof i.chip_serial)));
 	else
