@@ -4,8 +4,9 @@
  */
 #include <string.h>
 
-#include "rollout_world.h"
+#include "rollout_pki.h"
 
+#include "hub/certificates.h"
 #include "hub/firmware.h"
 #include "hub/keys.h"
 #include "hub/secrets.h"
@@ -25,6 +26,7 @@ struct made {
 	struct nh_session session;
 	struct nh_cli_session cli;
 	char token[NH_TOKEN_TEXT_MAX];
+	struct pair factory, born; /* a CA that makes devices known, and one of its certificates */
 	nh_slice object; /* of the firmware that is uploaded */
 	int64_t target; /* a device with firmware 1 that updates are sent to */
 };
@@ -152,6 +154,28 @@ static nh_rc device_secret_deactivate(struct world *w, struct nh_err *err)
 	return nh_device_secret_deactivate(&w->ctx, &w->as_ada, &MADE(w)->device, MADE(w)->device_secret.key, err);
 }
 
+/* A device that was never seen before, let in by its factory's CA. */
+static nh_rc device_is_born(struct world *w, struct nh_err *err)
+{
+	struct nh_cert_finding *finding;
+	struct nh_auth_verdict verdict;
+	NH_TRY(nh_device_auth_certificate_find(&w->ctx, MADE(w)->born.cert->der, &finding, err));
+	NH_TRY(nh_device_auth_certificate_record(&w->ctx, finding, &verdict, err));
+	return verdict.accepted ? NH_OK : NH_FAIL(err, NH_EINTERNAL, "a device of the factory was refused");
+}
+
+static nh_rc certificate_delete(struct world *w, struct nh_err *err)
+{
+	struct nh_device device;
+	NH_TRY(nh_device_open(&w->ctx, &w->as_ada, &w->widget, NH_LIT("born"), NH_ROLE_ADMIN, &device, err));
+	return nh_device_certificate_delete(&w->ctx, &w->as_ada, &device, MADE(w)->born.cert->serial_decimal, err);
+}
+
+static nh_rc ca_delete(struct world *w, struct nh_err *err)
+{
+	return nh_ca_certificate_delete(&w->ctx, &w->as_ada, w->acme.id, MADE(w)->factory.cert->serial_decimal, err);
+}
+
 static nh_rc group_create(struct world *w, struct nh_err *err)
 {
 	NH_AUTO_JSON json_t *fields = group_fields(w, "all", 2);
@@ -218,6 +242,7 @@ static const struct step {
 	{"product_secret_create", product_secret_create}, {"product_secret_deactivate", product_secret_deactivate},
 	{"device_create", device_create}, {"device_update", device_update}, {"device_secret_create", device_secret_create},
 	{"device_secret_deactivate", device_secret_deactivate}, {"device_move", device_move}, {"device_delete", device_delete}, {"product_delete", product_delete},
+	{"device_is_born", device_is_born}, {"certificate_delete", certificate_delete}, {"ca_delete", ca_delete},
 	{"group_create", group_create}, {"group_update", group_update}, {"connect", connect}, {"join", join_step}, {"group_unassign", group_unassign}, {"group_assign", group_assign},
 	{"orchestrator_run", orchestrator_run}, {"progress", progress}, {"failed", failed}, {"penalty_clear", penalty_clear}, {"update_push", update_push},
 	{"updates_off", updates_off}, {"reboot", reboot}, {"disconnect", disconnect}, {"group_delete", group_delete},
@@ -271,6 +296,10 @@ static void content_of(struct nh_db *db, unsigned engine, struct nh_buf *out)
 
 static nh_rc begin(struct world *w, struct nh_err *err)
 {
+	int64_t ca;
+	NH_TRY(make_ca(w, "Factory", NULL, 1000 * DAY_US, &MADE(w)->factory, err));
+	NH_TRY(register_ca(w, w->acme.id, MADE(w)->factory.cert, true, &ca, err));
+	NH_TRY(make_device(w, "born", &MADE(w)->factory, NULL, &MADE(w)->born, err));
 	NH_TRY(add_firmware(w, 1, "1.0.0", err));
 	NH_TRY(add_firmware(w, 2, "1.1.0", err));
 	NH_TRY(add_firmware(w, 3, "1.2.0", err));
@@ -335,6 +364,8 @@ static void test_every_statement_of_every_write(void **state)
 			world.now_us += NH_US_PER_S;
 		}
 		print_message("%s: %zu functions, %lld statements failed in turn\n", testdb_name(engine), NH_ARRAY_LEN(steps), (long long)statements);
+		pair_fini(&made.factory);
+		pair_fini(&made.born);
 		json_decref(world.errors);
 		nh_arena_fini(&world.arena);
 		testdb_close(db);
