@@ -375,6 +375,12 @@ nh_rc nh_atecc_exchange_any(struct nh_atecc *chip, const struct nh_atecc_command
 
 nh_rc nh_atecc_recover(struct nh_atecc *chip, struct nh_err *err) { return wake(chip, RECOVER_ATTEMPTS, err); }
 
+nh_rc nh_atecc_restart(struct nh_atecc *chip, struct nh_err *err)
+{
+	NH_ASSERT(chip->open);
+	return wake(chip, WAKE_ATTEMPTS, err);
+}
+
 /* ---- repeating */
 
 nh_rc nh_atecc_sequence(struct nh_atecc *chip, nh_atecc_step step, void *arg, struct nh_err *err)

@@ -188,7 +188,10 @@ static nh_rc run(struct nh_nerveskey_job *job, void (*on_step)(void *ctx, nh_ner
 		r->reached = (nh_nerveskey_step)step;
 		if (on_step)
 			on_step(ctx, r->reached);
-		nh_rc rc = steps[step](job, &why);
+		/* Each step begins with a fresh wake: no chip promises that a lock is in force before. */
+		nh_rc rc = nh_atecc_restart(job->key->chip, &why);
+		if (rc == NH_OK)
+			rc = steps[step](job, &why);
 		r->info = step == NH_NERVESKEY_STEP_CHECK ? job->plan.info : r->info;
 		if (rc == NH_OK)
 			continue;

@@ -23,7 +23,7 @@ struct world {
 	struct nh_p256_key signer_key;
 	struct nh_buf signer_der;
 	uint32_t torn_at, torn_byte; /* power goes for good in the torn_at-th Write (1 is the first), when torn_byte bytes of it are in the array */
-	uint32_t commands;          /* that left so far */
+	uint32_t commands, sleeps;  /* that left so far */
 	uint32_t dies_at;           /* power goes for good with this command (1 is the first; 0: never), */
 	bool dies_after;            /* when the chip has executed it and nobody has heard the answer; else before */
 	uint32_t deaf_for;          /* not for good, but for that many transfers */
@@ -52,6 +52,7 @@ static inline nh_rc world_write(void *ctx, nh_slice bytes, struct nh_err *err)
 	struct world *w = ctx;
 	bool command = bytes.len > 4 && bytes.ptr[0] == NH_ATECC_COMMAND, genkey = command && bytes.ptr[2] == NH_ATECC_GENKEY;
 	bool dying = command && ++w->commands == w->dies_at;
+	w->sleeps += bytes.len == 1 && bytes.ptr[0] == NH_ATECC_SLEEP;
 	if (dying && !w->dies_after)
 		world_die(w);
 	if (genkey && bytes.ptr[3] == 0x04) {

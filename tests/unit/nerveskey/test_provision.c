@@ -75,7 +75,21 @@ static void as_the_reference(void **state)
 	}
 }
 
-static void count_step(void *ctx, nh_nerveskey_step step) { ((unsigned *)ctx)[step]++; }
+struct tally {
+	const struct world *w;
+	unsigned steps[NH_NERVESKEY_STEPS];
+	uint32_t sleeps;
+};
+
+/* Between two steps the chip has been asleep: what a lock changes is in force then, on any chip. */
+static void count_step(void *ctx, nh_nerveskey_step step)
+{
+	struct tally *t = ctx;
+	t->steps[step]++;
+	if (step > 0)
+		assert_true(t->w->sleeps > t->sleeps);
+	t->sleeps = t->w->sleeps;
+}
 
 /* Every model; serial numbers of all shapes; what the receipt says is what the chip says afterwards. */
 static void all_models(void **state)
@@ -97,7 +111,7 @@ static void all_models(void **state)
 		struct nh_err err = NH_ERR_INIT;
 		struct nh_nerveskey_receipt receipt;
 		struct nh_nerveskey_plan plan;
-		unsigned steps[NH_NERVESKEY_STEPS] = {0};
+		struct tally tally = {.w = &w};
 		world_factory(&w, rows[i].model, NH_CHIP_BLANK, 50 + i);
 		struct nh_nerveskey_order order = world_order(&w);
 		order.manufacturer_serial = nh_slice_str(rows[i].serial);
@@ -110,10 +124,10 @@ static void all_models(void **state)
 		struct nh_chip_state before = world_state(&w);
 		assert_int_equal(nh_nerveskey_plan(w.key, &order, &plan, &err), NH_OK);
 		assert_memory_equal(&before, nh_chip_state_of(w.bus.chip), sizeof before); /* a plan writes nothing */
-		if (nh_nerveskey_provision(w.key, &order, count_step, steps, &receipt, &err) != NH_OK)
+		if (nh_nerveskey_provision(w.key, &order, count_step, &tally, &receipt, &err) != NH_OK)
 			fail_msg("row %zu: %s", i, err.msg);
 		for (unsigned s = 0; s < NH_NERVESKEY_STEPS; s++)
-			assert_int_equal(steps[s], 1);
+			assert_int_equal(tally.steps[s], 1);
 		const char *serial = rows[i].want_serial ? rows[i].want_serial : receipt.info.default_serial;
 		assert_string_equal(receipt.info.manufacturer_serial, serial);
 		assert_string_equal(plan.manufacturer_serial, serial);

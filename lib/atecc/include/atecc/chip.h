@@ -31,6 +31,8 @@ uint8_t nh_atecc_last_status(const struct nh_atecc *chip);
 /* A transaction: lock the bus (up to 5 s), sleep, wake, check the wake answer; up to 5 attempts 10 ms apart. end: sleep, unlock; always call it after a begin that was NH_OK. Not nested. */
 nh_rc nh_atecc_begin(struct nh_atecc *chip, struct nh_err *err);
 void nh_atecc_end(struct nh_atecc *chip);
+/* nh_atecc_restart - inside of begin/end: sleep and wake, with the bus held throughout. TempKey is gone; what a lock or a write changed for the next wake on is in force. */
+nh_rc nh_atecc_restart(struct nh_atecc *chip, struct nh_err *err);
 /* Does a chip answer the wake pulse? NH_OK, NH_ENOTFOUND, or the bus's error. */
 nh_rc nh_atecc_detect(struct nh_atecc *chip, struct nh_err *err);
 
