@@ -18,6 +18,7 @@
 
 #define LINE_MAX_BYTES 16384
 #define POLL_MS 100
+#define UNREADABLE_MAX 20 /* looks at a chip that answers and cannot be read: contacts close badly at first */
 #define RECEIPTS_MAX ((size_t)1 << 30)
 
 static const struct flag batch_flags[] = {
@@ -37,6 +38,8 @@ struct batch {
 	unsigned line, failed;
 	bool has_last;
 	uint8_t last[NH_ATECC_SERIAL_LEN]; /* the chip that was handled last */
+	unsigned unread;  /* looks in a row at a chip that could not be read */
+	bool given_up;    /* such a chip has had its answer; it must go first */
 	struct nh_nerveskey_info info;
 };
 
@@ -96,6 +99,16 @@ static nh_rc answer_receipt(struct batch *b, const struct batch_line *line, nh_s
 
 /* ---- one chip */
 
+/* A chip answers and cannot be read: for a while that may be its contacts, then it is the chip. */
+static nh_rc unreadable(struct batch *b, nh_rc rc)
+{
+	if (b->given_up || ++b->unread < UNREADABLE_MAX)
+		return NH_EAGAIN;
+	b->given_up = true;
+	b->unread = 0;
+	return rc;
+}
+
 /* Is there a chip that may be touched? NH_EAGAIN: none, or the one that was handled already. */
 static nh_rc look(struct batch *b, bool again, struct nh_err *err)
 {
@@ -103,10 +116,14 @@ static nh_rc look(struct batch *b, bool again, struct nh_err *err)
 	nh_nerveskey_close(app->key); /* the bus itself may come and go with the fixture */
 	app->key = NULL;
 	nh_rc rc = app_open(app, err);
-	if (rc == NH_OK)
-		rc = nh_nerveskey_info_read(app->key, &b->info, err);
 	if (rc == NH_EINVAL || rc == NH_EPERM)
 		return rc;
+	if (rc == NH_OK)
+		rc = nh_nerveskey_info_read(app->key, &b->info, err);
+	if (rc != NH_OK && app->key && rc != NH_ENOTFOUND)
+		return unreadable(b, rc);
+	b->unread = 0;
+	b->given_up = false;
 	if (rc != NH_OK || (!again && b->has_last && memcmp(b->last, b->info.chip_serial, sizeof b->last) == 0))
 		return NH_EAGAIN;
 	b->has_last = true;

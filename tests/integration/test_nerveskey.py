@@ -595,6 +595,20 @@ class Line(Chips):
         self.assertEqual(self.end(process), FAILED)
         self.assertEqual(sim.chips[0].read_bytes(), done)
 
+    def test_unreadable_chip(self):
+        """It gets its answer, once; the next line waits for it to go."""
+        with self.insert("broken").bus() as control:
+            self.assertTrue(control.control("fault status:0:100000000:15")[0])
+        process, order, answered = self.batch()
+        order({"serial": "U-1"})
+        row = answered()
+        self.assertEqual((row["ok"], row["code"], row["burnt"]), (False, "io", False))
+        order({"serial": "U-2"})
+        self.insert("good")
+        row = answered()
+        self.assertEqual((row["ok"], row["manufacturer_serial"]), (True, "U-2"))
+        self.assertEqual(self.end(process), FAILED)
+
     def test_lines_refused(self):
         process, order, answered = self.batch("--wait", "1ms")
         for line in ("{", "[1]", '{"serial": 5}', '{"serial": "a/b"}', '{"user_data": "xyz"}', '{"serial": "' + "x" * 49 + '"}', "no,such,columns", "x" * 40000):
