@@ -146,6 +146,14 @@ static inline int host_teardown(void **state)
 	struct host *h = *state;
 	host_power_off(h);
 	assert_int_equal(dlclose(h->library), 0);
+	/* nothing of it is left that a fork would call */
+	assert_null(dlopen(getenv("NH_PKCS11_MODULE"), RTLD_NOW | RTLD_NOLOAD));
+	pid_t child = fork();
+	if (child == 0)
+		_exit(0);
+	int status = -1;
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_int_equal(status, 0);
 	snprintf(command, sizeof command, "rm -r %s", h->home);
 	assert_int_equal(system(command), 0);
 	nh_buf_fini(&h->signer_der);
