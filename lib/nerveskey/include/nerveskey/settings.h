@@ -13,7 +13,7 @@
 #include "base/buf.h"
 
 /* nh_nerveskey_settings_to_json - appends. bytes: as read from the chip, zeros behind the term ignored. NH_ENOTFOUND: all zeros, nothing stored; NH_EFORMAT: not decodable (written by something else, or a write was
- * interrupted); NH_EUNSUPPORTED: terms that are no data (pids, funs). */
+ * interrupted); NH_EUNSUPPORTED: terms that are no data (pids, funs), compressed ones, lists in two pieces, integers over 1024 bytes. */
 nh_rc nh_nerveskey_settings_to_json(nh_slice bytes, bool pretty, struct nh_buf *out, struct nh_err *err);
 /* nh_nerveskey_settings_from_json - appends the term. NH_EFORMAT: not JSON; NH_EINVAL: not an object, or an escape form used wrongly (says where). Atoms are written with tag 100 where ASCII (every Erlang reads it), else 118/119. */
 nh_rc nh_nerveskey_settings_from_json(nh_slice json, struct nh_buf *out, struct nh_err *err);
