@@ -5,7 +5,7 @@
  */
 #include <stdlib.h>
 
-#include "internal.h"
+#include "chip_int.h"
 
 #define WATCHDOG_US 1300000u
 #define WATCHDOG_LONG_US 10000000u

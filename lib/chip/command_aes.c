@@ -3,7 +3,7 @@
  */
 #include <nettle/aes.h>
 
-#include "internal.h"
+#include "chip_int.h"
 
 #define AES_WAY(mode) ((mode) & 3u)
 #define AES_ENCRYPT 0u

@@ -3,7 +3,7 @@
  * configuration allows, the mode's on a 608.
  * source: reference/nerveskey "5.10"
  */
-#include "internal.h"
+#include "chip_int.h"
 
 #define FROM_TEMP 0x01u
 #define ENCRYPT 0x02u

@@ -2,7 +2,7 @@
  * Info: revision, keys, TempKey, the latch. And the two commands that only answer: SelfTest, Pause.
  * source: reference/nerveskey "5.8", "6.6"
  */
-#include "internal.h"
+#include "chip_int.h"
 
 #define INFO_REVISION 0u
 #define INFO_KEY_VALID 1u

@@ -4,7 +4,7 @@
  */
 #include <nettle/hmac.h>
 
-#include "internal.h"
+#include "chip_int.h"
 
 #define SOURCE(mode) ((mode) & 3u)
 #define SOURCE_TEMP 0u

@@ -2,7 +2,7 @@
  * Private keys: GenKey makes them and shows their public halves.
  * source: reference/nerveskey "5.3"
  */
-#include "internal.h"
+#include "chip_int.h"
 
 #define GENKEY_CREATE 0x04u
 #define GENKEY_DIGEST 0x08u

@@ -2,7 +2,7 @@
  * What only goes one way: Lock, UpdateExtra and Counter.
  * source: reference/nerveskey "4.6", "5.6", "5.12"
  */
-#include "internal.h"
+#include "chip_int.h"
 
 #define LOCK_ZONE(mode) ((mode) & 3u)
 #define LOCK_CONFIG 0u

@@ -4,7 +4,7 @@
  */
 #include <nettle/hmac.h>
 
-#include "internal.h"
+#include "chip_int.h"
 
 #define BLOCK2_TEMP 0x01u
 #define BLOCK1_TEMP 0x02u

@@ -2,7 +2,7 @@
  * Where TempKey and its sisters get their contents: Random, Nonce, GenDig.
  * source: reference/nerveskey "5.4", "5.7", "5.12"
  */
-#include "internal.h"
+#include "chip_int.h"
 
 #define NONCE_WAY(mode) ((mode) & 3u)
 #define NONCE_PASS 3u

@@ -2,7 +2,7 @@
  * Read and Write: addresses, what a zone allows in which state of the locks, encrypted transfers of slots.
  * source: reference/nerveskey "4.2", "4.7", "5.1", "5.2"
  */
-#include "internal.h"
+#include "chip_int.h"
 
 #define ZONE(mode) ((mode) & 3u)
 #define MODE_BLOCK 0x80u

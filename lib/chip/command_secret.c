@@ -2,7 +2,7 @@
  * Keys that come from outside or from other keys: PrivWrite and DeriveKey.
  * source: reference/nerveskey "5.12"
  */
-#include "internal.h"
+#include "chip_int.h"
 
 #define PRIV_ENCRYPTED 0x40u
 #define PRIV_LEN 36u

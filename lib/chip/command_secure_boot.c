@@ -1,7 +1,7 @@
 /*
  * SecureBoot: the chip judges a firmware's digest for a processor that cannot, and may keep digest or signature so that the next start is quick.
  */
-#include "internal.h"
+#include "chip_int.h"
 
 #define BOOT_WAY(mode) ((mode) & 7u)
 #define BOOT_FULL 5u

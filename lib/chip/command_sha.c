@@ -5,7 +5,7 @@
  */
 #include <nettle/sha2.h>
 
-#include "internal.h"
+#include "chip_int.h"
 
 #define SHA_STEP(mode) ((mode) & 7u)
 #define SHA_TARGET(mode) ((mode) >> 6)

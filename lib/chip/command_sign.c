@@ -2,7 +2,7 @@
  * Sign, with keys that never leave.
  * source: reference/nerveskey "5.5"
  */
-#include "internal.h"
+#include "chip_int.h"
 
 #define SIGN_EXTERNAL 0x80u
 #define SIGN_SERIAL 0x40u

@@ -2,7 +2,7 @@
  * Verify: signatures by keys from outside or from slots, and the validation of stored keys by their parents.
  * source: reference/nerveskey "5.9"
  */
-#include "internal.h"
+#include "chip_int.h"
 
 #define VERIFY_WAY(mode) ((mode) & 7u)
 #define WAY_STORED 0u

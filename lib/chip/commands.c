@@ -2,7 +2,7 @@
  * All commands in one table, and the checks that need no state.
  * source: reference/nerveskey "3.5", "5", "15"
  */
-#include "internal.h"
+#include "chip_int.h"
 
 #define PAUSE 0x01u
 #define DIVIDER_M1 5u /* bits 7:3 of ChipMode */

@@ -2,7 +2,7 @@
  * Messages that the chip hashes, and its registers and randomness. A message is built in a fixed buffer from the pieces that the data sheet lists; the longest has 256 bytes.
  * source: reference/nerveskey "5"
  */
-#include "internal.h"
+#include "chip_int.h"
 
 void nh_chip_say(struct nh_chip_message *message, const void *bytes, size_t len)
 {

@@ -2,7 +2,7 @@
  * Chips as they leave the factory: the configuration of real parts with a serial number of their own, everything else erased.
  * source: reference/nerveskey "4.4", "4.5", "15"
  */
-#include "factory.h"
+#include "factory_int.h"
 
 #define ERASED 0xFFu
 

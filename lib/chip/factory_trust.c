@@ -8,7 +8,7 @@
 
 #include "base/der.h"
 #include "base/encode.h"
-#include "factory.h"
+#include "factory_int.h"
 
 #define SIGNER_ID 0x5349u
 #define TEMPLATE_SIGNER 0x10u

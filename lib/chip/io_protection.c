@@ -1,7 +1,7 @@
 /*
  * The 608's IO protection key: what leaves the chip encrypted for the host that shares it, and what proves that an answer is the chip's.
  */
-#include "internal.h"
+#include "chip_int.h"
 
 #define OPTION_KEY_ENABLED 0x02u /* ChipOptions, low byte */
 #define OUTPUT_ENCRYPTED_ONLY 1u

@@ -3,7 +3,7 @@
  * would read them; nothing is cached.
  * source: reference/nerveskey "4.3", "4.6", "4.7"
  */
-#include "internal.h"
+#include "chip_int.h"
 
 #define LIN_BITS 16u
 #define USES_BYTES 16u

@@ -4,7 +4,7 @@
  */
 #include "base/encode.h"
 #include "base/json.h"
-#include "internal.h"
+#include "chip_int.h"
 
 #define FORMAT "nerveskey-sim 1"
 #define TEXT_MAX 65536u
