@@ -192,11 +192,11 @@ static nh_rc pkcs11_uri(struct app *app, struct nh_err *err)
 	NH_TRY(app_open(app, err)); /* refuses what is no bus */
 	const struct nh_atecc_transport *t = nh_atecc_transport_of(nh_nerveskey_chip(app->key));
 	if (usual_token(t, &token)) {
-		nh_buf_printf(&uri, "pkcs11:token=%u;type=private", token);
+		nh_buf_printf(&uri, "pkcs11:token=%u;object=%u;type=private", token, token); /* GnuTLS looks for no key without object or id */
 	} else {
 		char address[8];
 		snprintf(address, sizeof address, "0x%02x", t->address);
-		nh_buf_put_str(&uri, "pkcs11:token=nerveskey;type=private");
+		nh_buf_put_str(&uri, "pkcs11:token=nerveskey;object=nerveskey;type=private");
 		spec_with_address(app_bus(app), address, &setting);
 		nh_buf_put_str(&setting, " label=nerveskey");
 	}

@@ -382,9 +382,9 @@ class Uses(Chips):
         nerveskey("latch", bus=self.bus, status=REFUSED)
 
     def test_names_for_pkcs11(self):
-        self.assertEqual(answer("pkcs11-uri", bus=self.bus), {"uri": "pkcs11:token=nerveskey;type=private", "module_configuration": f"{self.bus}@0x60 label=nerveskey"})
+        self.assertEqual(answer("pkcs11-uri", bus=self.bus), {"uri": "pkcs11:token=nerveskey;object=nerveskey;type=private", "module_configuration": f"{self.bus}@0x60 label=nerveskey"})
         for spec, address, token in (("i2c-1", "0x60", 1), ("/dev/i2c-1", "0x35", 17), ("nerveskey://i2c-1?address=0x60", "0x35", 17)):
-            self.assertEqual(nerveskey("pkcs11-uri", "-a", address, bus=spec, environment=self.sim.environment()).stdout, f"pkcs11:token={token};type=private\n")
+            self.assertEqual(nerveskey("pkcs11-uri", "-a", address, bus=spec, environment=self.sim.environment()).stdout, f"pkcs11:token={token};object={token};type=private\n")
 
     def test_i2c(self):
         """The same chip as /dev/i2c-1, in front of the C library."""
