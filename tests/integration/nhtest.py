@@ -24,6 +24,7 @@ import websockets
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = Path(os.environ.get("NH_BUILD", ROOT / "build-asan"))
+os.environ["PATH"] += os.pathsep + "/usr/sbin:/sbin"  # where an ordinary user does not look: i2cdetect, tpm2-abrmd, nginx
 DEADLINE = 60  # seconds any single wait may take before it is a failure
 
 
