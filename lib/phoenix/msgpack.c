@@ -52,8 +52,9 @@ static bool map_next(struct nh_rd *r, uint32_t count, unsigned depth, json_t **o
 	for (uint32_t i = 0; i < count; i++) {
 		NH_AUTO_JSON json_t *key = NULL;
 		json_t *value = NULL;
-		if (!value_next(r, depth + 1, &key) || !json_is_string(key) || !value_next(r, depth + 1, &value))
-			return json_decref(value), false;
+		/* A key with NUL is none in the other formats either. */
+		if (!value_next(r, depth + 1, &key) || !json_is_string(key) || strlen(json_string_value(key)) != json_string_length(key) || !value_next(r, depth + 1, &value))
+			return false;
 		if (json_object_setn_new(*out, json_string_value(key), json_string_length(key), value) != 0)
 			return false;
 	}

@@ -87,6 +87,7 @@ static void values(void **state)
 		{"cb7ff8000000000000", "null", "c0"},
 		{"a0", "\"\"", NULL},
 		{"a3c3a978", "\"\xc3\xa9x\"", NULL},
+		{"a3610062", "\"a\\u0000b\"", NULL},
 		{"c403616263", "\"abc\"", "a3616263"},
 		{"c50003616263", "\"abc\"", "a3616263"},
 		{"c600000003616263", "\"abc\"", "a3616263"},
@@ -186,6 +187,7 @@ static void refused(void **state)
 		"95c0c0a174a1658101c0",   /* a key that is no text */
 		"95c0c0a174a16581a176c1", /* the tag that means nothing */
 		"95c0c0a174a16581a176a2c328", /* not UTF-8 */
+		"95c0c0a174a16581a10001", /* NUL in a key */
 		"95c0c0c0a16580",
 		"95c0cb3ff8000000000000a174a16580",
 		"ddffffffff",
