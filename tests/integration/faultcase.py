@@ -156,6 +156,19 @@ class FaultCase(ServerCase):
             self.assertGreaterEqual(int(answer.headers["retry-after"]), 1)
         self.assertIn("disk is full" if answer.status == 507 else "try again", answer.json["errors"]["detail"])
 
+    def check_all_refused(self):
+        """A dozen writes at once while the database is away: nobody waits for its return, each is told, and the devices notice nothing."""
+        answers = []
+        asked = [threading.Thread(target=lambda: answers.append(self.write())) for _ in range(12)]
+        for t in asked:
+            t.start()
+        self.steady.heartbeat()
+        for t in asked:
+            t.join(DEADLINE)
+        self.assertEqual(len(answers), len(asked), "a request hangs")
+        for answer in answers:
+            self.check_answer(answer, 503)
+
     def check_recovered(self):
         self.write_until(201)
         self.check_nothing_lost()

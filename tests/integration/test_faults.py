@@ -428,16 +428,7 @@ class PostgresFails(FaultCase):
         self.cluster.signal(signal.SIGSTOP)
         frozen_at = time.monotonic()
         try:
-            answers = []
-            asked = [threading.Thread(target=lambda: answers.append(self.write())) for _ in range(12)]
-            for t in asked:
-                t.start()
-            self.steady.heartbeat()
-            for t in asked:
-                t.join(DEADLINE)
-            self.assertEqual(len(answers), len(asked), "a request hangs")
-            for answer in answers:
-                self.check_answer(answer, 503)
+            self.check_all_refused()
             self.assertEqual(self.server.api("GET", "/orgs/acme/products").status, 503)
             self.assertEqual(self.guest_status(), 503)
             self.assertEqual(self.metric("database_available"), 0)

@@ -161,16 +161,7 @@ class DatabaseNetwork(FaultCase):
 
     def all_asked_are_answered(self):
         """While the network is broken: nobody waits for its end, and each learns that the database is away."""
-        answers = []
-        asked = [threading.Thread(target=lambda: answers.append(self.write())) for _ in range(12)]
-        for t in asked:
-            t.start()
-        self.steady.heartbeat()
-        for t in asked:
-            t.join(DEADLINE)
-        self.assertEqual(len(answers), len(asked), "a request hangs")
-        for answer in answers:
-            self.check_answer(answer, 503)
+        self.check_all_refused()
         self.check_answer(self.server.api("GET", "/orgs/acme/products"), 503)
         download = self.download()
         self.assertEqual((download.status, download.headers.get("retry-after")), (503, "5"))
