@@ -402,8 +402,11 @@ static nh_rc handshake_failure(struct nh_tls_session *s, int rc, struct nh_err *
 	if (rc == GNUTLS_E_PREMATURE_TERMINATION || rc == GNUTLS_E_PULL_ERROR || rc == GNUTLS_E_PUSH_ERROR)
 		return NH_FAIL(err, NH_ECLOSED, "TLS: the connection ended during the handshake");
 	gnutls_alert_send_appropriate(s->session, rc);
-	if (s->tls->sign_err.rc != NH_OK)
-		return NH_FAIL(err, NH_EIO, "TLS: the key did not sign: %s", s->tls->sign_err.msg);
+	if (s->tls->sign_err.rc != NH_OK) {
+		nh_rc out = NH_FAIL(err, NH_EIO, "TLS: the key did not sign: %s", s->tls->sign_err.msg);
+		s->tls->sign_err = NH_ERR_INIT; /* the next session may fail for another reason */
+		return out;
+	}
 	if (rc == GNUTLS_E_CERTIFICATE_VERIFICATION_ERROR) {
 		gnutls_datum_t text = {0};
 		unsigned status = gnutls_session_get_verify_cert_status(s->session);
