@@ -135,7 +135,13 @@ class StormCase(ServerCase):
         return Device(self.server, headers=self.headers(identifier), path=SOCKET)
 
     def healthy(self, count=4):
-        return Healthy(lambda i: (self.device(f"healthy-{i}"), self.old), count)
+        healthy = Healthy(lambda i: (self.device(f"healthy-{i}"), self.old), count)
+        self.addCleanup(healthy.stop)  # a failed test leaves the next one an empty server
+        return healthy
+
+    def only(self, devices):
+        """Is nobody there but these devices and whoever asks? Those of the test before may still be leaving when a test begins."""
+        return self.metric("connections", "handshakes_running", "connections_parked", "devices_connected") == [devices + 1, 0, 0, devices]
 
     def deploy(self, **more):
         self.server.api("POST", f"{self.product_path}/deployments", {"name": "all", "firmware": self.new["uuid"], "conditions": {"version": "< 1.1.0", "tags": []}, **more},
@@ -392,7 +398,6 @@ class Floods(StormCase):
     def test_held(self):
         """Nothing, half a ClientHello, a whole one and then nothing: devices join, beat and download meanwhile, and those who were there stay."""
         url = self.download_url()
-        baseline = self.metric("connections")
         for kind in ("silent", "half-hello", "hello"):
             with self.subTest(kind):
                 healthy = self.healthy()
@@ -406,7 +411,7 @@ class Floods(StormCase):
                     self.assertLessEqual(descriptors(self.server.process.pid), NOFILE)
                     say(f"{kind}: heartbeats of the healthy {quantiles(healthy.take())}")
                 self.assertEqual(healthy.stop(), [])
-                self.wait("calm", lambda: self.metric("connections", "handshakes_running", "connections_parked", "devices_connected") == [baseline, 0, 0, 0])
+                self.wait("calm", lambda: self.only(devices=0))
 
     def download_url(self):
         self.deploy()
@@ -460,20 +465,20 @@ class Floods(StormCase):
         healthy = self.healthy()
         self.wait("heartbeats", lambda: len(healthy.latencies) >= 40)
         before = quantiles(healthy.take())
-        with Flood("attempts", self.server.device_port, max(ATTEMPTS // 10, 1)) as first:
+        with Flood("attempts", self.server.device_port, min(ATTEMPTS, 3000)) as first:
             first.wait()
-        self.wait("calm", lambda: self.metric("connections_parked", "handshakes_running") == [0, 0])
+        self.wait("calm", lambda: self.only(devices=4))
         resident, open_descriptors, accepted = resident_kib(self.server.process.pid), descriptors(self.server.process.pid), self.metric("connections_accepted_total")
         healthy.take()
         with Flood("attempts", self.server.device_port, ATTEMPTS) as flood:
             report = flood.wait()
         during = quantiles(healthy.take())
-        self.wait("calm", lambda: self.metric("connections_parked", "handshakes_running") == [0, 0])
-        say(f"{ATTEMPTS} attempts: {report}; heartbeats before {before}; during {during}; "
-            f"resident {resident} to {resident_kib(self.server.process.pid)} KiB")
+        self.wait("calm", lambda: self.only(devices=4) and descriptors(self.server.process.pid) <= open_descriptors + 2)
+        grown = resident_kib(self.server.process.pid) - resident
+        say(f"{ATTEMPTS} attempts: {report}; heartbeats before {before}; during {during}; resident {resident} KiB, then {grown:+} KiB")
         self.assertGreaterEqual(self.metric("connections_accepted_total") - accepted, report["opened"] // 2)
-        self.assertLess(resident_kib(self.server.process.pid), resident * 1.1 + 4096)
-        self.assertLessEqual(descriptors(self.server.process.pid), open_descriptors + 2)
+        # How many are open at once is the scheduler's affair: a house full of them may have been bought once more, and no more than that.
+        self.assertLess(grown, NOFILE * 16 + resident // 10)
         self.assertEqual(healthy.stop(), [])
 
 
@@ -565,7 +570,6 @@ class Slow(StormCase):
     def test_every_way_to_leave(self):
         """RST, FIN without close_notify, and a half-closed socket that is never closed, in every phase: nothing stays of any of them."""
         healthy = self.healthy(2)
-        baseline = self.metric("connections")
         for phase, enter in self.phases().items():
             for way in ("reset", "fin", "half-closed"):
                 with self.subTest(phase=phase, way=way):
@@ -577,7 +581,7 @@ class Slow(StormCase):
                             peer.socket.shutdown(socket.SHUT_WR)
                             peer.ended()
                         peer.close()
-                    self.wait("nothing left", lambda: self.metric("connections", "websockets", "devices_connected", "handshakes_running") == [baseline, 2, 2, 0])
+                    self.wait("nothing left", lambda: self.only(devices=2) and self.metric("websockets") == 2)
         self.wait("rows", lambda: self.rows("connected") == 2)
         self.assertEqual(healthy.stop(), [])
 
