@@ -1,0 +1,129 @@
+/*
+ * Extensions of a device as rules see them: which may be used, what a device may tell through them, what of it is kept and for how long. No sockets: the device endpoint
+ * negotiates the names, sends the requests and calls one function per event in a write transaction, as it does for the device channel (hub/device_session.h). The local shell stores
+ * nothing and has no function here but the permission.
+ *
+ * thread: the writer's, except where "read" is said. source: reference/device-protocol "12"; reference/server-behaviour "7"
+ */
+#pragma once
+
+#include "hub/device_session.h"
+
+typedef enum nh_extension {
+	NH_EXT_HEALTH,
+	NH_EXT_GEO,
+	NH_EXT_LOGGING,
+	NH_EXT_LOCAL_SHELL,
+	NH_EXT_NETWORK_IDENTITY,
+	NH_EXTENSIONS,
+} nh_extension;
+
+#define NH_EXT_BIT(extension) (1u << (extension))
+
+const char *nh_extension_name(nh_extension extension); /* "health" */
+/* nh_extension_find - NH_EXTENSIONS where there is none of that name. */
+nh_extension nh_extension_find(nh_slice name);
+/* nh_extension_version_ok - pure: a SemVer of at least 0.0.1 and below 0.1.0. Anything else, also what is no version: no. */
+bool nh_extension_version_ok(nh_slice version);
+
+/*
+ * nh_extensions_allowed (read) - *mask: NH_EXT_BIT of each extension that the product has switched on and the device has not switched off. NH_ENOTFOUND, NH_EIO.
+ */
+nh_rc nh_extensions_allowed(struct nh_ctx *ctx, int64_t device_id, unsigned *mask, struct nh_err *err);
+
+/* ---- what devices tell --------------------------------------------------------------------------------------------------- */
+
+/*
+ * One per extension that stores something; event without the extension's name ("report", "location:update", "send"). payload: any JSON, the device's word. What means nothing is
+ * ignored with NH_OK and counted in *ignored (may be NULL). The session must be joined and the newest: else NH_ECLOSED. NH_EIO.
+ *   health           "report": the report whole (at most 64 KiB as JSON; larger is ignored), its metrics as numbers, its status with reasons
+ *   geo              "location:update": into the connection's metadata as "location"
+ *   logging          "send": one line
+ *   network_identity "report": up to 10 identities, by the rules of server-behaviour "7.7"
+ */
+nh_rc nh_extension_event(struct nh_ctx *ctx, const struct nh_session *session, nh_extension extension, nh_slice event, const json_t *payload, unsigned *ignored, struct nh_err *err);
+
+/* nh_log_bucket_take - pure: may this device log one more line now? 5 a second, 10 at once. Zeroed = full. The connection keeps it and asks on its loop, so that excess costs no transaction. */
+struct nh_log_bucket {
+	uint64_t at_ms;
+	uint32_t milli_tokens;
+	bool started;
+};
+bool nh_log_bucket_take(struct nh_log_bucket *bucket, uint64_t mono_ms);
+
+/* Where an address lies, for devices that do not say. NULL in the config: nobody knows. Read-only and any thread. */
+struct nh_geo_resolver {
+	void *ctx;
+	/* false: unknown. source: text for the location's "source" ("geoip", "static"). accuracy_m: 0 = unknown. */
+	bool (*locate)(void *ctx, nh_slice remote_address, double *latitude, double *longitude, uint32_t *accuracy_m, const char **source);
+};
+/* nh_geo_observe - at connect: where the resolver knows the address and the device has said nothing, the connection's metadata gets that location. NH_EIO. */
+nh_rc nh_geo_observe(struct nh_ctx *ctx, const struct nh_session *session, const struct nh_geo_resolver *resolver, nh_slice remote_address, struct nh_err *err);
+
+/* ---- what people see (read) ---------------------------------------------------------------------------------------------- */
+
+struct nh_health {
+	int64_t at_us;
+	nh_slice status;  /* "unknown", "healthy", "warning", "unhealthy" */
+	nh_slice reasons; /* JSON object text, or pointer NULL */
+	nh_slice data;    /* the report, JSON object text */
+};
+/* nh_health_latest - NH_ENOTFOUND: none yet. */
+nh_rc nh_health_latest(struct nh_ctx *ctx, int64_t device_id, struct nh_health *out, struct nh_err *err);
+/* nh_health_list - newest first, before before_us (INT64_MAX = from the newest), at most limit (1 to 500). */
+nh_rc nh_health_list(struct nh_ctx *ctx, int64_t device_id, int64_t before_us, size_t limit, struct nh_health **out, size_t *count, struct nh_err *err);
+
+struct nh_metric {
+	int64_t at_us;
+	nh_slice key;
+	double value;
+};
+/* nh_metric_list - of one key (empty = all) from from_us to to_us, oldest first, at most limit (1 to 10 000). */
+nh_rc nh_metric_list(struct nh_ctx *ctx, int64_t device_id, nh_slice key, int64_t from_us, int64_t to_us, size_t limit, struct nh_metric **out, size_t *count, struct nh_err *err);
+
+struct nh_log_line {
+	int64_t id, at_us;
+	nh_slice level, message;
+	nh_slice meta; /* JSON object of texts */
+};
+struct nh_log_filter {
+	nh_slice level;    /* empty = all */
+	nh_slice contains; /* text anywhere in the message, case ignored (ASCII); empty = all */
+	int64_t from_us, to_us;      /* to_us 0 = now */
+	int64_t before_us, before_id;/* keyset: older than this line; 0, 0 = from the newest */
+};
+/* nh_log_list - newest first, at most limit (1 to 500); looks at no more than 20 000 lines for one answer: *more says whether there may be others (continue behind the last line looked at, *next). */
+nh_rc nh_log_list(struct nh_ctx *ctx, int64_t device_id, const struct nh_log_filter *filter, size_t limit, struct nh_log_line **out, size_t *count, bool *more,
+		  struct nh_log_line *next, struct nh_err *err);
+
+struct nh_network_identity {
+	int64_t id, device_id, last_reported_us;
+	nh_slice service, instance, identifier, details, source;
+};
+nh_rc nh_network_identity_list(struct nh_ctx *ctx, int64_t device_id, struct nh_network_identity **out, size_t *count, struct nh_err *err);
+
+struct nh_past_connection {
+	nh_slice id;
+	int64_t established_at_us, disconnected_at_us; /* disconnected 0: still open */
+	nh_slice reason;
+	nh_slice network_interface;
+};
+/* nh_connection_history - newest first, before before_us, at most limit (1 to 500); the open one included. */
+nh_rc nh_connection_history(struct nh_ctx *ctx, int64_t device_id, int64_t before_us, size_t limit, struct nh_past_connection **out, size_t *count, struct nh_err *err);
+struct nh_flapping {
+	int64_t device_id;
+	nh_slice identifier;
+	int64_t connections; /* established within the last hour */
+};
+/* nh_flapping_list - devices of a product with more than ten connections within the last hour, most first, at most limit (1 to 500). */
+nh_rc nh_flapping_list(struct nh_ctx *ctx, int64_t product_id, size_t limit, struct nh_flapping **out, size_t *count, struct nh_err *err);
+
+/* ---- retention ----------------------------------------------------------------------------------------------------------- */
+
+struct nh_retention {
+	unsigned health_days;     /* 7: reports (the newest of each device stays) and metrics */
+	unsigned log_days;        /* 3 */
+	unsigned connection_days; /* 30 */
+};
+/* nh_telemetry_trim - deletes what is older, at most 500 rows of each kind; *trimmed of all: call again while it is not 0. NH_EIO. */
+nh_rc nh_telemetry_trim(struct nh_ctx *ctx, const struct nh_retention *keep, size_t *trimmed, struct nh_err *err);
