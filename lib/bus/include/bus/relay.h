@@ -4,8 +4,8 @@
  * sides, and nothing of it is stored but the scrollback of an open channel.
  *
  * Messages cross loops by mailboxes without limit on their number, so bytes are bounded instead: what is under way to one end and not yet taken is at most NH_RELAY_PENDING_MAX; what
- * exceeds it is dropped whole and counted, and the end is told with the next message how many it lost. A device that prints for ever therefore costs its watchers output, never memory, and
- * a person who pastes a file is answered NH_EAGAIN and sends it again.
+ * exceeds it is dropped whole and counted, and a viewer is told how many it lost. A device that prints for ever therefore costs its watchers output, never memory, and a person who pastes
+ * a file is answered NH_EAGAIN: a device's end loses nothing. All scrollbacks together have a limit of their own.
  *
  * In this process only; across nodes the same calls will lead over a socket between them.
  *
@@ -25,6 +25,8 @@ struct nh_relay_viewer;
 #define NH_RELAY_PENDING_MAX ((size_t)1 << 20) /* bytes under way to one end */
 #define NH_RELAY_SCROLLBACK_LINES 1024         /* complete lines kept of an open channel's output, and the current one; source: device-protocol "11.4" */
 #define NH_RELAY_SCROLLBACK_BYTES ((size_t)256 << 10)
+#define NH_RELAY_SCROLLBACK_TOTAL ((size_t)64 << 20) /* of all channels; where it is used up, a scrollback stays as large as it is, or has 256 bytes */
+#define NH_RELAY_QUESTIONS_MAX 16                    /* under way to one device */
 
 typedef enum nh_relay_channel {
 	NH_RELAY_CONSOLE,  /* the console channel; scrollback */
@@ -35,22 +37,22 @@ typedef enum nh_relay_channel {
 } nh_relay_channel;
 
 struct nh_relay *nh_relay_new(void);
-void nh_relay_free(struct nh_relay *relay); /* every end is closed and nobody asks. NULL legal */
+void nh_relay_free(struct nh_relay *relay); /* every end is closed and nobody asks; waits for loops that still have to let go of one: they run, or were freed. NULL legal */
 
 /* ---- the device's end: device_api ---------------------------------------------------------------------------------------- */
 
-/* Views valid during the call. lost: messages dropped before this one. question: 0, or the number to answer with. */
-typedef void (*nh_relay_device_fn)(void *ctx, nh_slice event, nh_slice payload, uint64_t lost, uint64_t question);
+/* Views valid during the call. question: 0, or the number to answer with. */
+typedef void (*nh_relay_device_fn)(void *ctx, nh_slice event, nh_slice payload, uint64_t question);
 
 /*
  * nh_relay_device_open - from now on this connection is the device's end of the channel; one that had it before hears no more and its close is legal still (newest wins). about: JSON object
- * text that each viewer is given as event "metadata" when it joins ({"version":…}), or empty. fn may be NULL (nobody talks back). Viewers that wait are told "opened".
+ * text that each viewer is given as event "metadata" when it joins ({"version":…}), or empty. fn may be NULL (nobody talks back). Viewers are told CLOSED where there was an end, and OPENED.
  */
 struct nh_relay_device *nh_relay_device_open(struct nh_relay *relay, int64_t device_id, nh_relay_channel channel, nh_slice about, struct nh_loop *loop, nh_relay_device_fn fn, void *ctx);
 /* nh_relay_device_say - to all viewers. output: bytes that are appended to the scrollback as well (the text of "up", of "shell_output"), or empty. */
 void nh_relay_device_say(struct nh_relay_device *end, nh_slice event, nh_slice payload, nh_slice output);
 void nh_relay_device_clear(struct nh_relay_device *end); /* empties the scrollback */
-/* nh_relay_device_answer - the answer to a question; one that nobody waits for any more is dropped. payload: JSON text. */
+/* nh_relay_device_answer - the answer to a question; one that nobody waits for any more, or that this end was not asked, is dropped. payload: JSON text. */
 void nh_relay_device_answer(struct nh_relay_device *end, uint64_t question, nh_slice payload);
 /* nh_relay_device_close - viewers are told "closed"; questions end with NH_ECLOSED. fn is not called any more. NULL legal. */
 void nh_relay_device_close(struct nh_relay_device *end);
@@ -58,7 +60,7 @@ void nh_relay_device_close(struct nh_relay_device *end);
 /* ---- people: web --------------------------------------------------------------------------------------------------------- */
 
 typedef enum nh_relay_news {
-	NH_RELAY_MESSAGE, /* event and payload of the device, or of another viewer (nh_relay_viewer_chat) */
+	NH_RELAY_MESSAGE, /* event and payload of the device, or of a viewer (nh_relay_viewer_chat); event empty: nothing but `lost` is told */
 	NH_RELAY_OPENED,  /* the device's end is there: at join where it is, or later. event "metadata", payload = about, or empty */
 	NH_RELAY_REPLAY,  /* payload = the scrollback as raw bytes, once after OPENED, where there is any; not JSON */
 	NH_RELAY_CLOSED,  /* the device's end went away; it may come again */
@@ -69,23 +71,29 @@ typedef void (*nh_relay_viewer_fn)(void *ctx, nh_relay_news news, nh_slice event
 
 /* nh_relay_viewer_join - looks on from now. Always succeeds, also while the device is away: CLOSED is not said then, OPENED follows once it comes. */
 struct nh_relay_viewer *nh_relay_viewer_join(struct nh_relay *relay, int64_t device_id, nh_relay_channel channel, struct nh_loop *loop, nh_relay_viewer_fn fn, void *ctx);
-/* nh_relay_viewer_say - to the device. NH_ECLOSED: it is not there. NH_EAGAIN: too much is under way to it; nothing was sent. */
+/* nh_relay_viewer_say - to the device. NH_ECLOSED: it is not there, or does not listen. NH_EAGAIN: too much is under way to it. Then nothing was sent. */
 nh_rc nh_relay_viewer_say(struct nh_relay_viewer *viewer, nh_slice event, nh_slice payload);
 /* nh_relay_viewer_chat - to all viewers, this one included; the device hears nothing. */
 void nh_relay_viewer_chat(struct nh_relay_viewer *viewer, nh_slice event, nh_slice payload);
-/* nh_relay_viewer_taken - what is under way counts until its callback has returned; a viewer that hands the bytes on to a slow socket says here how many of them wait there (0 = all are gone). */
+/*
+ * nh_relay_viewer_waiting - what is under way counts until its callback has returned; a viewer that hands the bytes on to a slow socket says here how many of them wait there (0 = all are
+ * gone). What was lost meanwhile is told once half of NH_RELAY_PENDING_MAX is free again; a viewer that missed CLOSED or OPENED is told CLOSED and, where the device is there, OPENED anew.
+ */
 void nh_relay_viewer_waiting(struct nh_relay_viewer *viewer, size_t bytes);
 void nh_relay_viewer_leave(struct nh_relay_viewer *viewer); /* fn is not called any more. NULL legal */
 
 /* ---- questions ----------------------------------------------------------------------------------------------------------- */
 
-/* rc: NH_OK with the answer's payload (view); NH_ECLOSED: the device is not there, or went away; NH_ETIMEOUT. */
+/*
+ * rc: NH_OK with the answer's payload (view); NH_ECLOSED: the device is not there, or went away; NH_ETIMEOUT; NH_EAGAIN: too many questions or bytes under way to it; NH_ETOOBIG: its answer
+ * is over NH_RELAY_PENDING_MAX.
+ */
 typedef void (*nh_relay_answer_fn)(void *ctx, nh_rc rc, nh_slice payload);
 /* nh_relay_ask - event and payload to the device's end of NH_RELAY_SCRIPTS; fn runs exactly once, on loop, within timeout_ms (1 to 600 000). */
 void nh_relay_ask(struct nh_relay *relay, int64_t device_id, nh_slice event, nh_slice payload, uint64_t timeout_ms, struct nh_loop *loop, nh_relay_answer_fn fn, void *ctx);
 
 struct nh_relay_stats {
 	uint64_t devices, viewers, questions; /* open now */
-	uint64_t messages, lost, scrollback_bytes; /* since start, since start, now */
+	uint64_t messages, lost, scrollback_bytes; /* since start: on their way to an end, dropped; now: allocated */
 };
 void nh_relay_stats(struct nh_relay *relay, struct nh_relay_stats *out);
