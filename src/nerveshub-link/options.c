@@ -11,7 +11,7 @@
 
 #define CONFIG_MAX ((size_t)64 << 10)
 #define FILE_MAX ((size_t)256 << 10)
-#define ROWS_MAX 32
+#define ROWS_MAX 128
 
 static const struct nh_option *table(struct settings *s, struct nh_option rows[ROWS_MAX])
 {
