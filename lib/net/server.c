@@ -337,6 +337,8 @@ static void defaults(struct nh_server_config *config)
 		config->max_handshakes = 96;
 	if (config->max_stalled == 0)
 		config->max_stalled = 2048;
+	if (config->max_later == 0)
+		config->max_later = 1024;
 	if (config->body_rate == 0)
 		config->body_rate = 1000;
 	if (config->handshake_ms == 0)
@@ -454,9 +456,7 @@ struct posted {
 
 static struct nh_conn *find(const struct shard *shard, struct nh_conn_id id)
 {
-	if (id.slot >= shard->slot_count || shard->slots[id.slot].generation != id.generation)
-		return NULL;
-	struct nh_conn *c = shard->slots[id.slot].conn;
+	struct nh_conn *c = conn_find(shard, id);
 	return c && c->state == CONN_WEBSOCKET ? c : NULL;
 }
 

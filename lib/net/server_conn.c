@@ -81,6 +81,11 @@ static void slot_release(struct nh_conn *c)
 	c->shard->free_slots[c->shard->free_count++] = c->slot;
 }
 
+struct nh_conn *conn_find(const struct shard *shard, struct nh_conn_id id)
+{
+	return id.slot < shard->slot_count && shard->slots[id.slot].generation == id.generation ? shard->slots[id.slot].conn : NULL;
+}
+
 struct nh_conn_id nh_conn_id_of(const struct nh_conn *conn) { return (struct nh_conn_id){conn->shard->index, conn->slot, conn->generation}; }
 struct nh_loop *nh_conn_loop(const struct nh_conn *conn) { return conn->shard->loop; }
 void *nh_conn_session(const struct nh_conn *conn) { return conn->ws ? conn->session : NULL; }
@@ -129,6 +134,7 @@ void conn_rewatch(struct nh_conn *c)
 	case CONN_WEBSOCKET:
 	case CONN_VERIFYING:
 	case CONN_WORKING: events = c->resting ? 0 : NH_READABLE; break;
+	case CONN_LATER: events = c->in.len < HEAD_MAX ? NH_READABLE : 0; break;
 	case CONN_CLOSED: break;
 	}
 	if (conn_has_output(c))
@@ -433,6 +439,19 @@ static void on_readable(struct nh_conn *c)
 	} while ((c->state == CONN_HEAD || c->state == CONN_BODY || (c->state == CONN_WEBSOCKET && !c->work_open)) && c->tls && nh_tls_has_pending(c->tls));
 }
 
+/* Nothing is handled before the answer that is owed, but the end of the connection is worth knowing. A record of TLS is taken whole: what it left inside would wake nobody. */
+static void read_ahead(struct nh_conn *c)
+{
+	size_t got = 0;
+	nh_rc rc = raw_read(c, c->shard->buffer, READ_BUFFER, &got);
+	nh_buf_put(&c->in, c->shard->buffer, got);
+	COUNT(c->shard, bytes_in, got);
+	if (rc != NH_OK && rc != NH_EAGAIN)
+		conn_close(c);
+	else
+		conn_rewatch(c);
+}
+
 static void on_writable(struct nh_conn *c)
 {
 	nh_rc rc = conn_flush(c);
@@ -469,6 +488,8 @@ static void on_event(void *arg, unsigned events)
 	if (busy(c)) {
 		c->resting = true;
 		conn_rewatch(c);
+	} else if (c->state == CONN_LATER) {
+		read_ahead(c);
 	} else if (c->state == CONN_HEAD || c->state == CONN_BODY || c->state == CONN_WEBSOCKET) {
 		on_readable(c);
 	}

@@ -15,6 +15,7 @@ void exchange_free(struct exchange *ex)
 {
 	if (ex->file_counted)
 		ex->conn->shard->files--;
+	later_free(ex->early);
 	response_fini(&ex->response);
 	nh_arena_fini(&ex->arena);
 	nh_buf_fini(&ex->head);
@@ -199,21 +200,29 @@ static void handler_run(struct exchange *ex)
 	ex->request.route->handle(&ex->request, &ex->response);
 }
 
+static void handled(struct exchange *ex)
+{
+	if (ex->response.later)
+		later_wait(ex);
+	else
+		respond(ex);
+}
+
 static void handle(struct exchange *ex)
 {
 	const struct nh_route *route = ex->request.route;
 	ex->request.body = nh_buf_slice(&ex->body_bytes);
 	if (route->at_once && route->at_once(&ex->request, &ex->response)) {
-		respond(ex);
+		handled(ex);
 		return;
 	}
 	remote_text(ex->conn, ex);
 	if (route->where == NH_ON_WORKER) {
-		exchange_submit(ex, handler_run, respond);
+		exchange_submit(ex, handler_run, handled);
 		return;
 	}
 	handler_run(ex);
-	respond(ex);
+	handled(ex);
 }
 
 static uint64_t body_cap(const struct nh_route *route) { return route->body_max ? route->body_max : NH_BODY_DEFAULT_MAX; }

@@ -33,6 +33,7 @@ typedef enum conn_state {
 	CONN_HEAD,       /* reading a request head (or idle between requests) */
 	CONN_BODY,       /* reading a request body */
 	CONN_WORKING,    /* a handler or sink runs; not read */
+	CONN_LATER,      /* a handler took the response away; read ahead, so that the peer's end is seen */
 	CONN_RESPONDING, /* writing a response */
 	CONN_WEBSOCKET,
 	CONN_CLOSING,    /* last bytes are being written */
@@ -198,6 +199,7 @@ struct nh_response {
 	uint64_t file_size;
 	struct nh_buf etag;
 	bool close;
+	bool later;            /* taken away by nh_response_later */
 	const struct nh_ws_handler *upgrade;
 	void *session;
 };
@@ -224,6 +226,7 @@ struct exchange {
 	uint64_t window_taken;  /* of sent, what the peer had taken when the window began */
 	uint64_t work_since_ms;
 	uint64_t sent;          /* bytes of the response given to the kernel */
+	struct nh_later *early; /* an answer that came before its handler returned; the loop's */
 	nh_rc sink_rc;
 	char remote[64];
 };
@@ -249,6 +252,7 @@ nh_slice ws_frame_bytes(const struct nh_ws_frame *frame);
 nh_rc conn_raw_write(struct nh_conn *c, nh_slice bytes, size_t *put);
 void conn_count_out(struct nh_conn *c, size_t put);
 int conn_fd(const struct nh_conn *c);
+struct nh_conn *conn_find(const struct shard *shard, struct nh_conn_id id); /* NULL: it has gone */
 const struct sockaddr_storage *conn_peer(struct nh_conn *c); /* who it is: asked once, and only where somebody wants to know */
 nh_rc conn_break(struct nh_conn *c); /* closed at the end of the iteration, whatever is on the stack now; NH_ECLOSED */
 
@@ -262,6 +266,10 @@ void exchange_fault(struct nh_conn *c, struct exchange *ex, unsigned status, con
 void exchange_window_begin(struct exchange *ex, conn_state state); /* a body is read or a response written from now on */
 bool exchange_window_over(struct nh_conn *c); /* true: its peer moves enough, or it is our turn: a new window began */
 void exchange_submit(struct exchange *ex, void (*run)(struct exchange *), void (*then)(struct exchange *));
+
+/* later.c */
+void later_wait(struct exchange *ex);       /* the handler is back and took the response away */
+void later_free(struct nh_later *later);    /* NULL legal */
 
 /* respond.c */
 void respond(struct exchange *ex);             /* writes the head, then body, file or upgrade */

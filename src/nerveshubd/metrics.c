@@ -39,6 +39,7 @@ static void metrics(struct nh_request *req, struct nh_response *res)
 		{"handshake_queue_max", "Connections that may wait for a handshake: what the machine can finish in time", GAUGE, net.queue_max},
 		{"handshake_cost_nanoseconds", "Mean CPU time of a TLS handshake", GAUGE, net.handshake_cost_ns},
 		{"websockets", "Open WebSockets", GAUGE, net.websockets},
+		{"answers_pending", "HTTP answers that wait for somebody else, a device for instance", GAUGE, net.later},
 		{"connections_accepted_total", "Connections accepted", COUNTER, net.accepted},
 		{"connections_refused_total", "Connections closed at once, over a limit", COUNTER, net.refused},
 		{"connections_refused_rate_total", "Connections refused over the connect-rate setting", COUNTER, net.refused_rate},

@@ -6,6 +6,8 @@
  * no callbacks. WebSocket callbacks run on the connection's loop and must not block; nh_conn_work takes what blocks to a worker, one job at a time
  * for each connection, while the connection is not read.
  *
+ * A handler that must wait for somebody else takes its response away and gives the answer when it has one (nh_response_later): no worker and no loop waits meanwhile.
+ *
  * source: design/connection-layer "Shape", design/architecture "3", "7"; RFC 9110, 9112, 6455
  */
 #pragma once
@@ -20,6 +22,7 @@
 struct nh_server;
 struct nh_conn;
 struct nh_response;
+struct nh_later;
 
 /* ---- requests ---------------------------------------------------------------------------------------------------------- */
 
@@ -62,6 +65,18 @@ unsigned nh_response_status(const struct nh_response *res); /* 0 = nothing sent 
  * etag: unquoted, or empty. Status is 200, 206, 304 or 416. source: reference/device-protocol "13.2"
  */
 void nh_response_file(struct nh_response *res, int take_fd, uint64_t size_bytes, const char *type, nh_slice etag);
+
+/*
+ * nh_response_later - the handler has no answer yet: it keeps what is returned, and returns itself. Headers that it sets on res stay. The connection is not used for anything else
+ * until the answer: what the peer sends meanwhile waits (a few KiB are read ahead, so that its end is seen). A peer that ends its side of the connection before the answer counts as gone.
+ * NULL: config.max_later are out on this loop; the handler answers by itself (503). Once a request; from its handler only (also from at_once).
+ */
+struct nh_later *nh_response_later(struct nh_response *res);
+/*
+ * nh_later_send - the answer: as nh_response_send; type must be a constant. Exactly once for each later, also where nobody wants it any more: a connection that has gone, or was closed
+ * at the end of a drain, is no concern of the caller's. take_later is taken. Any thread, also before the handler has returned; not after nh_server_free began.
+ */
+void nh_later_send(struct nh_later *take_later, unsigned status, const char *type, nh_slice body);
 
 struct nh_ws_handler {
 	size_t max_message_bytes;
@@ -153,6 +168,7 @@ struct nh_server_config {
 	uint64_t body_rate;           /* bytes a second, averaged over body_ms, the server's own time not counted; 1000 */
 	uint64_t keep_alive_ms;       /* 60 000 */
 	size_t output_max;            /* unsent bytes of a WebSocket; 4 MiB */
+	uint64_t max_later;           /* a loop's answers that are still to come, those included whose peer has gone; 1024 */
 };
 
 /* nh_server_open - binds everything; nobody is served before nh_server_start. NH_ECONFLICT: port in use; NH_EPERM; NH_EINVAL: address; NH_EIO. Messages name address and port. */
@@ -160,7 +176,7 @@ nh_rc nh_server_open(const struct nh_server_config *config, struct nh_server **o
 nh_rc nh_server_start(struct nh_server *server, struct nh_err *err); /* starts the loops. NH_EIO */
 struct nh_loop *nh_server_loop(struct nh_server *server, unsigned i); /* i < loops */
 /*
- * nh_server_drain - stops accepting, finishes requests, closes WebSockets with 1012 spread over three quarters of drain_ms, then what is left hard.
+ * nh_server_drain - stops accepting, finishes requests (answers that come later included), closes WebSockets with 1012 spread over three quarters of drain_ms, then what is left hard.
  * Returns when no connection is left and the pool has nothing more to do; blocks, so from main. Then the pool may be freed, then the server.
  */
 void nh_server_drain(struct nh_server *server, uint64_t drain_ms);
@@ -170,6 +186,7 @@ void nh_server_free(struct nh_server *server); /* after drain: stops and frees t
 struct nh_server_stats {
 	uint64_t connections, handshaking, parked, websockets;       /* now; parked: wait for a handshake */
 	uint64_t silent, stalled;                                    /* now: accepted without a byte; handshakes that wait for their peer */
+	uint64_t later;                                              /* now: answers that handlers still owe */
 	uint64_t queue_max;                                          /* now: how many may wait for a handshake, as measured */
 	uint64_t accepted, refused, handshakes, handshake_failures, requests, messages_in, messages_out, bytes_in, bytes_out; /* since start */
 	uint64_t refused_rate, refused_capacity, refused_full;       /* parts of refused: over connect_rate; over queue_max; no place left */
