@@ -107,6 +107,24 @@ void nh_loop_run(struct nh_loop *loop)
 	__atomic_store_n(&loop->running, false, __ATOMIC_RELEASE);
 }
 
+int nh_loop_fd(const struct nh_loop *loop) { return uv_backend_fd(&loop->uv); }
+
+/* Zero also where a watched descriptor still has to be told to the kernel, which only a turn does. */
+int nh_loop_timeout_ms(struct nh_loop *loop)
+{
+	uv_update_time(&loop->uv);
+	return uv_backend_timeout(&loop->uv);
+}
+
+void nh_loop_turn(struct nh_loop *loop)
+{
+	NH_ASSERT(!loop->own_thread && !loop->running);
+	loop->runner = pthread_self();
+	__atomic_store_n(&loop->running, true, __ATOMIC_RELEASE);
+	uv_run(&loop->uv, UV_RUN_NOWAIT);
+	__atomic_store_n(&loop->running, false, __ATOMIC_RELEASE);
+}
+
 static void *thread_main(void *arg)
 {
 	struct nh_loop *loop = arg;

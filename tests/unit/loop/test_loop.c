@@ -1,6 +1,8 @@
 /* Loops: mailbox order and bound, timers, watched descriptors, signals, names, deferral, and what happens at the end. */
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -349,9 +351,92 @@ static void test_names(void **state)
 
 static void test_descriptor_limit(void **state) { assert_true(nh_fd_limit_raise() >= 256); }
 
+/* ---- inside of another loop -------------------------------------------------------------------------------------------- */
+
+/* What the caller's own loop does until *ran reaches `wanted`: waits on the descriptor and the time-out, and for nothing else. */
+static void turn_until(struct nh_loop *loop, const int *ran, int wanted)
+{
+	while (*ran < wanted) {
+		struct pollfd fd = {.fd = nh_loop_fd(loop), .events = POLLIN};
+		int timeout = nh_loop_timeout_ms(loop);
+		assert_int_not_equal(poll(&fd, 1, timeout < 0 ? 60000 : timeout) == 0 && timeout < 0, 1);
+		nh_loop_turn(loop);
+	}
+}
+
+/* Turns until there is nothing left that a descriptor will not tell. */
+static void settle(struct nh_loop *loop)
+{
+	for (int i = 0; nh_loop_timeout_ms(loop) == 0; i++) {
+		assert_true(i < 10);
+		nh_loop_turn(loop);
+	}
+}
+
+static void on_here(void *arg)
+{
+	struct sequence *q = arg;
+	q->wrong += !nh_loop_here(q->loop);
+	q->next++;
+}
+
+static void *post_from_elsewhere(void *arg)
+{
+	struct sequence *q = arg;
+	q->wrong += nh_loop_post(q->loop, on_here, q) != NH_OK;
+	return NULL;
+}
+
+static void on_pipe(void *arg, unsigned events)
+{
+	char c;
+	struct watched *w = arg;
+	assert_int_equal(read(w->fds[0], &c, 1), 1);
+	w->readable++;
+}
+
+static void test_turned_by_another_loop(void **state)
+{
+	struct sequence q = {.loop = loop_new(0)};
+	struct watched w = {.loop = q.loop};
+	pthread_t elsewhere;
+	struct nh_err err = NH_ERR_INIT;
+	settle(q.loop);
+	assert_int_equal(nh_loop_timeout_ms(q.loop), -1);
+	assert_int_equal(pthread_create(&elsewhere, NULL, post_from_elsewhere, &q), 0);
+	turn_until(q.loop, &q.next, 1);
+	pthread_join(elsewhere, NULL);
+
+	struct nh_timer *timer = nh_timer_new(q.loop, on_here, &q);
+	nh_timer_start(timer, 60000, 0);
+	assert_in_range(nh_loop_timeout_ms(q.loop), 1, 60000);
+	nh_timer_start(timer, 1, 0);
+	turn_until(q.loop, &q.next, 2);
+	nh_timer_close(timer);
+	nh_loop_defer(q.loop, on_here, &q);
+	turn_until(q.loop, &q.next, 3);
+
+	/* A descriptor that is ready before the kernel was told of it: the time-out says that a turn is needed. */
+	assert_int_equal(pipe2(w.fds, O_NONBLOCK | O_CLOEXEC), 0);
+	settle(q.loop);
+	assert_int_equal(nh_watch_open(q.loop, w.fds[0], on_pipe, &w, &w.watch, &err), NH_OK);
+	nh_watch_set(w.watch, NH_READABLE);
+	assert_int_equal(nh_loop_timeout_ms(q.loop), 0);
+	for (int i = 1; i <= 3; i++) {
+		assert_int_equal(write(w.fds[1], "x", 1), 1);
+		turn_until(q.loop, &w.readable, i);
+	}
+	nh_watch_close(w.watch);
+	assert_int_equal(q.wrong, 0);
+	nh_loop_free(q.loop);
+	close(w.fds[0]);
+	close(w.fds[1]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_turned_by_another_loop),
 		cmocka_unit_test(test_posts_run_in_order_on_the_loop),
 		cmocka_unit_test(test_a_full_mailbox_refuses),
 		cmocka_unit_test(test_completions_after_the_stop_run_when_freed),

@@ -27,6 +27,14 @@ void nh_loop_join(struct nh_loop *loop);  /* waits for the thread of nh_loop_sta
 /* Lets every closed object go, then frees. Not while it runs. Objects still open are a bug of their owner (asserted). NULL legal. */
 void nh_loop_free(struct nh_loop *loop);
 
+/*
+ * A loop inside of a program that waits with a loop of its own, instead of start, run, stop and join: watch the descriptor for reading, wait for at most the
+ * time-out, then turn. Both may change with every turn and with every call that registers something. One thread at a time.
+ */
+int nh_loop_fd(const struct nh_loop *loop);
+int nh_loop_timeout_ms(struct nh_loop *loop); /* until a turn has something to do although the descriptor is silent; 0 = now, -1 = never */
+void nh_loop_turn(struct nh_loop *loop);      /* runs what is due, without waiting */
+
 bool nh_loop_here(const struct nh_loop *loop);            /* does the calling thread run this loop? True for all before it runs. */
 uint64_t nh_loop_now_ms(const struct nh_loop *loop);      /* monotonic, read once an iteration: cheap. [loop] */
 
