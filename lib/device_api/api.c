@@ -235,7 +235,9 @@ static void carry_out(struct nh_device_api *api, const struct nh_effect *e)
 		break;
 	case NH_EFFECT_GROUP_WAKE: rollout_wake(&api->rollout, e->id); break;
 	case NH_EFFECT_OBJECT_DELETE:   /* done by the room that deletes firmware, and by its sweep */
-	case NH_EFFECT_DEVICE_SETTINGS: /* sessions cache nothing of the device's row */
+	case NH_EFFECT_DEVICE_TYPE:      /* the console channel is not there yet */
+	case NH_EFFECT_DEVICE_SETTINGS:  /* sessions cache nothing of the device's row */
+	case NH_EFFECT_PRODUCT_SETTINGS:
 	case NH_EFFECT_TOPIC: break;    /* nobody listens on this node yet */
 	}
 }

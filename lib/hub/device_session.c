@@ -298,6 +298,8 @@ nh_rc nh_session_join(struct nh_ctx *ctx, struct nh_session *s, const struct nh_
 	s->joined = true;
 	s->org_id = d.org_id;
 	s->product_id = d.product_id;
+	s->api_2_0 = reported.api_2_0;
+	s->api_2_1 = reported.api_2_1;
 	s->api_2_2 = reported.api_2_2;
 	s->delay_in_ms = reported.names_tool;
 	s->wants_fwup_keys = reported.wants_fwup_keys;

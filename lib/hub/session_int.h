@@ -14,7 +14,7 @@ struct nh_reported {
 	bool downloading; /* currently_downloading_uuid names an update in progress */
 	bool names_tool;
 	nh_slice api_version;
-	bool api_2_2;
+	bool api_2_0, api_2_1, api_2_2; /* at least that version of the device's side */
 	bool wants_fwup_keys, wants_archive_keys;
 };
 

@@ -122,7 +122,6 @@ static int flag(const json_t *meta, const char *key)
 
 void nh_reported_read(const json_t *payload, struct nh_arena *arena, struct nh_reported *out)
 {
-	static const struct nh_semver api_2_2 = {.major = 2, .minor = 2};
 	struct nh_semver api;
 	*out = (struct nh_reported){0};
 	if (is_esp_idf(payload))
@@ -141,10 +140,13 @@ void nh_reported_read(const json_t *payload, struct nh_arena *arena, struct nh_r
 
 	/* Missing or not a version: 1.0.0. A pre-release is lower than its release. source: device-protocol "7.3", "17.2" */
 	out->api_version = text(payload, "device_api_version");
-	if (out->api_version.len == 0 || nh_semver_parse(out->api_version, &api) != NH_OK)
+	if (out->api_version.len == 0 || nh_semver_parse(out->api_version, &api) != NH_OK) {
 		out->api_version = NH_LIT("1.0.0");
-	else
-		out->api_2_2 = nh_semver_cmp(&api, &api_2_2) >= 0;
+		return;
+	}
+	out->api_2_0 = nh_semver_cmp(&api, &(struct nh_semver){.major = 2}) >= 0;
+	out->api_2_1 = nh_semver_cmp(&api, &(struct nh_semver){.major = 2, .minor = 1}) >= 0;
+	out->api_2_2 = nh_semver_cmp(&api, &(struct nh_semver){.major = 2, .minor = 2}) >= 0;
 }
 
 nh_slice nh_reported_json(const struct nh_reported *r, struct nh_arena *arena)

@@ -16,7 +16,9 @@ struct nh_session {
 	int64_t device_id, org_id, product_id;
 	char connection_id[NH_UUID_TEXT_LEN + 1]; /* UUIDv7 of this connection */
 	bool joined;
-	bool api_2_2;                             /* device_api_version >= 2.2.0: understands extensions:get */
+	bool api_2_0;                             /* device_api_version >= 2.0.0: understands archive */
+	bool api_2_1;                             /* >= 2.1.0: runs scripts */
+	bool api_2_2;                             /* >= 2.2.0: understands extensions:get */
 	bool delay_in_ms;                         /* joined with update_tool: delay_for is always milliseconds */
 	bool wants_fwup_keys, wants_archive_keys; /* "on_connect" at join */
 };

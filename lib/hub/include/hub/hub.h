@@ -21,7 +21,9 @@
 typedef enum nh_effect_kind {
 	NH_EFFECT_DEVICE_PUSH,    /* push event `name` with JSON `payload` to device `id` on channel "device" */
 	NH_EFFECT_DEVICE_CLOSE,   /* close the connection of device `id` (deleted, blocked, credential revoked); name = reason */
+	NH_EFFECT_DEVICE_TYPE,    /* type text `payload` and a line end into the console of device `id`, once it has joined its console (devices that run no scripts) */
 	NH_EFFECT_DEVICE_SETTINGS,/* device `id`'s row changed: its session reloads what it cached */
+	NH_EFFECT_PRODUCT_SETTINGS,/* product `id`'s row changed: the sessions of its devices reload what they cached */
 	NH_EFFECT_CERT_FORGET,    /* certificate fingerprint `payload` (32 bytes) left the set of known ones */
 	NH_EFFECT_CERT_KNOWN,     /* certificate fingerprint `payload` (32 bytes) now belongs to device `id` */
 	NH_EFFECT_GROUP_WAKE,     /* run the orchestrator for deployment group `id` soon */
