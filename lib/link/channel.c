@@ -1,46 +1,16 @@
 /*
  * The device channel: join with fresh facts, dispatch what the server says, push what the device says, validate a new firmware after the first accepted
- * join. source: reference/device-protocol "3.5", "3.7", "7", "8", "9", "14.6"
+ * join. source: reference/device-protocol "7", "8", "9", "14.6"
  */
 #include "link_int.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
-#define JOIN_TIMEOUT_MS 30000
-
-static nh_slice ref_text(char out[24], uint64_t ref)
-{
-	snprintf(out, 24, "%llu", (unsigned long long)ref);
-	return nh_slice_str(out);
-}
-
 /* ---- pushes */
 
-static bool push(struct nh_link *l, const char *event, const json_t *payload, const char *text)
-{
-	char join[24], ref[24];
-	if (l->phase != LINK_JOINED && !(l->phase == LINK_REBOOTING && l->ws))
-		return false;
-	struct nh_phoenix_message m = {
-		.join_ref = nh_phoenix_ref_text(ref_text(join, l->join_ref)),
-		.ref = nh_phoenix_ref_text(ref_text(ref, ++l->next_ref)),
-		.topic = NH_LIT("device"),
-		.event = nh_slice_str(event),
-		.payload = (json_t *)(uintptr_t)payload,
-		.payload_text = nh_slice_str(text),
-	};
-	return connection_send(l, &m);
-}
-
-bool channel_push(struct nh_link *l, const char *event, const char *payload) { return push(l, event, NULL, payload); }
-
-bool channel_push_json(struct nh_link *l, const char *event, json_t *take_payload)
-{
-	bool sent = push(l, event, take_payload, NULL);
-	json_decref(take_payload);
-	return sent;
-}
+bool channel_push(struct nh_link *l, const char *event, const char *payload) { return topic_push(l, LINK_DEVICE, event, NULL, payload) != 0; }
+bool channel_push_json(struct nh_link *l, const char *event, json_t *take_payload) { return topic_push_json(l, LINK_DEVICE, event, take_payload) != 0; }
 
 /* ---- join */
 
@@ -76,41 +46,19 @@ static json_t *join_payload(const struct nh_link *l)
 
 static void send_join(struct nh_link *l)
 {
-	char ref[24];
 	NH_AUTO_JSON json_t *payload = join_payload(l);
-	l->join_ref = ++l->next_ref;
-	ref_text(ref, l->join_ref);
-	struct nh_phoenix_message m = {
-		.join_ref = nh_phoenix_ref_text(nh_slice_str(ref)),
-		.ref = nh_phoenix_ref_text(nh_slice_str(ref)),
-		.topic = NH_LIT("device"),
-		.event = NH_LIT("phx_join"),
-		.payload = payload,
-	};
 	l->validated = l->state.validated;
 	snprintf(l->running_uuid, sizeof l->running_uuid, "%.*s", NH_ARG(nh_link_state_get(&l->state, "nerves_fw_uuid")));
-	nh_timer_start(l->timer, JOIN_TIMEOUT_MS, 0);
-	connection_send(l, &m);
+	topic_join(l, LINK_DEVICE, payload);
 	nh_arena_fini(&l->state_arena);
 	l->state = (struct nh_link_state){0};
 }
 
 void channel_rejoin(struct nh_link *l)
 {
-	l->join_ref = 0;
 	l->join_wanted = true;
 	if (!link_job_busy(l, &l->state_job))
 		link_job_submit(l, &l->state_job);
-}
-
-void channel_opened(struct nh_link *l) { channel_rejoin(l); }
-
-static void rejoin_later(struct nh_link *l)
-{
-	l->phase = LINK_OPEN;
-	l->join_ref = 0;
-	nh_timer_stop(l->validate_timer);
-	nh_timer_start(l->timer, link_jitter(l, l->config.rejoin_ms), 0);
 }
 
 void channel_on_state(struct nh_link *l)
@@ -122,25 +70,24 @@ void channel_on_state(struct nh_link *l)
 		send_join(l);
 		return;
 	}
-	rejoin_later(l);
+	topic_rejoin_later(l, LINK_DEVICE);
 	char text[600];
 	snprintf(text, sizeof text, "cannot read what this machine runs: %s", l->job_err.msg);
 	link_event_text(l, NH_LINK_ERROR, text);
 }
 
-void channel_closed(struct nh_link *l)
+void channel_left(struct nh_link *l)
 {
-	l->join_ref = 0;
-	l->join_wanted = false;
-	nh_timer_stop(l->validate_timer);
-	nh_timer_stop(l->timer);
+	if (l->phase == LINK_JOINED)
+		l->phase = LINK_OPEN;
+	if (!l->closing)
+		nh_timer_stop(l->validate_timer);
 }
 
-static void joined(struct nh_link *l)
+void channel_joined(struct nh_link *l, const json_t *response)
 {
 	l->phase = LINK_JOINED;
 	l->redirects = 0;
-	nh_timer_stop(l->timer);
 	link_event_text(l, NH_LINK_JOINED, "");
 	if (l->closing || l->phase != LINK_JOINED)
 		return;
@@ -249,68 +196,11 @@ static const struct {
 	{"fwup_public_keys", on_keys},
 };
 
-static void dispatch(struct nh_link *l, const struct nh_phoenix_message *m)
+void channel_event(struct nh_link *l, nh_slice event, const json_t *payload)
 {
-	if (l->phase != LINK_JOINED || !nh_slice_eq_str(m->topic, "device"))
-		return;
 	for (size_t i = 0; i < NH_ARRAY_LEN(handlers); i++)
-		if (nh_slice_eq_str(m->event, handlers[i].event)) {
-			handlers[i].handle(l, m->payload);
+		if (nh_slice_eq_str(event, handlers[i].event)) {
+			handlers[i].handle(l, payload);
 			return;
 		}
-}
-
-static void heartbeat_answered(struct nh_link *l)
-{
-	l->heartbeat_ref = 0;
-	if (l->phase == LINK_JOINED)
-		link_backoff_reset(l);
-}
-
-static void on_reply(struct nh_link *l, const struct nh_phoenix_message *m)
-{
-	char text[24];
-	bool ok;
-	const json_t *response;
-	if (nh_slice_eq_str(m->topic, "phoenix")) {
-		if (l->heartbeat_ref && nh_slice_eq(m->ref.text, ref_text(text, l->heartbeat_ref)))
-			heartbeat_answered(l);
-		return;
-	}
-	/* Replies to pushes are of no interest; the join's is known by its ref. */
-	if (l->phase != LINK_OPEN || !l->join_ref || !nh_slice_eq(m->ref.text, ref_text(text, l->join_ref)) || !nh_phoenix_reply(m, &ok, &response))
-		return;
-	if (ok) {
-		joined(l);
-		return;
-	}
-	NH_AUTO_BUF struct nh_buf why = NH_BUF_INIT;
-	nh_buf_put_str(&why, "the server refused the join: ");
-	if (response)
-		nh_json_put(&why, response);
-	rejoin_later(l);
-	link_event_text(l, NH_LINK_ERROR, nh_buf_cstr(&why));
-}
-
-void channel_message(struct nh_link *l, nh_slice text)
-{
-	NH_AUTO_ARENA struct nh_arena arena = NH_ARENA_INIT;
-	struct nh_phoenix_message m;
-	struct nh_err err = NH_ERR_INIT;
-	if (l->phase == LINK_REBOOTING)
-		return;
-	if (nh_phoenix_json_v2.decode(&arena, text, LINK_MESSAGE_MAX, &m, &err) != NH_OK) {
-		link_event_text(l, NH_LINK_ERROR, err.msg);
-		return;
-	}
-	nh_phoenix_kind kind = nh_phoenix_kind_of(&m);
-	char ref[24];
-	bool ours = nh_slice_eq_str(m.topic, "device") && l->join_ref && nh_slice_eq(m.ref.text, ref_text(ref, l->join_ref));
-	if (kind == NH_PHOENIX_EVENT)
-		dispatch(l, &m);
-	else if (kind == NH_PHOENIX_REPLY)
-		on_reply(l, &m);
-	else if (ours)
-		rejoin_later(l); /* phx_error, and phx_close too: nobody here asked to leave */
-	nh_phoenix_message_fini(&m);
 }

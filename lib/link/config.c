@@ -26,8 +26,22 @@ nh_rc link_config_url(const struct nh_link_config *c, struct nh_arena *arena, nh
 	bool v6 = nh_slice_chr(url.host, ':') >= 0;
 	const char *path = nh_slice_eq_str(url.path, "/") ? (c->secret ? "/device-socket/websocket" : "/socket/websocket") : nh_arena_str(arena, url.path);
 	*out = nh_slice_str(nh_arena_printf(arena, "%s://%s%.*s%s:%u%s?%s", url.tls ? "wss" : "ws", v6 ? "[" : "", NH_ARG(url.host), v6 ? "]" : "", (unsigned)url.port, path,
-					    url.query.len ? nh_arena_str(arena, url.query) : "vsn=2.0.0"));
+					    url.query.len ? nh_arena_str(arena, url.query) : c->msgpack ? "vsn=3.0.0" : "vsn=2.0.0"));
+	if (!link_config_codec(*out))
+		return NH_FAIL(err, NH_EINVAL, "server '%s': no wire format of that vsn (1.0.0, 2.0.0 or 3.0.0)", c->host);
 	return NH_OK;
+}
+
+const struct nh_phoenix_codec *link_config_codec(nh_slice url)
+{
+	nh_slice query, part, vsn = NH_SLICE_EMPTY;
+	nh_slice_cut(url, '?', &part, &query);
+	while (query.len > 0) {
+		nh_slice_cut(query, '&', &part, &query);
+		if (nh_slice_starts(part, NH_LIT("vsn=")))
+			vsn = nh_slice_skip(part, 4);
+	}
+	return nh_phoenix_codec_for_vsn(vsn);
 }
 
 nh_rc nh_link_config_check(const struct nh_link_config *c, struct nh_err *err)

@@ -106,14 +106,11 @@ void connection_start(struct nh_link *l)
 		link_job_submit(l, job);
 }
 
-/* The one timer: backoff while there is no socket, the next join while there is one. */
 void connection_on_timer(void *arg)
 {
 	struct nh_link *l = arg;
 	if (l->phase == LINK_WAITING)
 		connection_start(l);
-	else if (l->phase == LINK_OPEN)
-		channel_rejoin(l);
 }
 
 /* end: what the server said about it, or NULL. */
@@ -124,7 +121,7 @@ static void close_because(struct nh_link *l, const char *why, const struct nh_ws
 	nh_ws_client_close(l->ws);
 	l->ws = NULL;
 	nh_timer_stop(l->heartbeat);
-	channel_closed(l);
+	topics_closed(l);
 	nh_buf_wipe(&l->signature.token);
 	if (l->phase == LINK_REBOOTING)
 		return;
@@ -157,8 +154,8 @@ bool connection_send(struct nh_link *l, const struct nh_phoenix_message *m)
 	NH_AUTO_BUF struct nh_buf frame = NH_BUF_INIT;
 	if (!l->ws)
 		return false;
-	nh_phoenix_json_v2.encode(&frame, m);
-	return nh_ws_client_send(l->ws, NH_WS_TEXT, nh_buf_slice(&frame)) == NH_OK;
+	l->codec->encode(&frame, m);
+	return nh_ws_client_send(l->ws, l->codec->binary ? NH_WS_BINARY : NH_WS_TEXT, nh_buf_slice(&frame)) == NH_OK;
 }
 
 /* ---- socket events */
@@ -173,14 +170,14 @@ static void on_open(void *ctx, const struct nh_http_response_head *head)
 	nh_timer_start(l->heartbeat, l->config.heartbeat_ms, l->config.heartbeat_ms);
 	link_event_text(l, NH_LINK_CONNECTED, l->url);
 	if (!l->closing && l->phase == LINK_OPEN)
-		channel_opened(l);
+		topic_start(l, LINK_DEVICE);
 }
 
 static void on_message(void *ctx, nh_ws_opcode opcode, nh_slice data)
 {
 	struct nh_link *l = ctx;
-	if (opcode == NH_WS_TEXT)
-		channel_message(l, data);
+	if (opcode == (l->codec->binary ? NH_WS_BINARY : NH_WS_TEXT))
+		topics_message(l, data);
 }
 
 /* A 3xx answer: the next attempt goes there, but never from TLS to plain, and not in circles. source: reference/device-protocol "2.6" */

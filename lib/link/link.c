@@ -177,6 +177,7 @@ nh_rc nh_link_open(struct nh_loop *loop, struct nh_pool *pool, const struct nh_l
 	copy_config(l, config);
 	nh_rc rc = link_config_url(&l->config, &l->arena, &l->configured_url, err);
 	link_set_text(&l->url, l->configured_url);
+	l->codec = link_config_codec(l->configured_url);
 	struct nh_tls_client_config tls = {.ca_pem = config->ca_pem, .cert_pem = config->cert_pem, .key_pem = config->key_pem};
 	if (rc == NH_OK && !element_has(l) && nh_slice_starts(l->configured_url, NH_LIT("wss:")))
 		rc = nh_tls_client_new(&tls, &l->tls, err);
@@ -191,6 +192,7 @@ nh_rc nh_link_open(struct nh_loop *loop, struct nh_pool *pool, const struct nh_l
 	l->validate_job = (struct link_job){.run = channel_run_validate, .done = channel_on_validate};
 	updater_init_jobs(l);
 	l->timer = nh_timer_new(loop, connection_on_timer, l);
+	topics_init(l);
 	l->heartbeat = nh_timer_new(loop, connection_on_heartbeat, l);
 	l->validate_timer = nh_timer_new(loop, channel_on_validate_timer, l);
 	nh_timer_start(l->timer, 0, 0); /* events must not come before the caller has its pointer */
@@ -235,6 +237,7 @@ void nh_link_close(struct nh_link *l, void (*cb)(void *ctx), void *ctx)
 		nh_ws_client_close(l->ws);
 		l->ws = NULL;
 	}
+	topics_close(l);
 	updater_close(l);
 	nh_timer_close(l->timer);
 	nh_timer_close(l->heartbeat);

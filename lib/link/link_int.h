@@ -4,6 +4,7 @@
  *   link.c        life: open, close, the queue of worker jobs
  *   connection.c  socket: attempt, sign, open, close, backoff, heartbeat
  *   element.c     identity in a secure element or token: its certificates, its signatures
+ *   topic.c       channels: which are joined, whose message this is, when to join again
  *   channel.c     device channel: join, events in, pushes out, validation
  *   updater.c     one update: offer, apply jobs, outcome
  *   download.c    its bytes: request, resume, pacing
@@ -48,6 +49,17 @@ typedef enum link_phase {
 
 struct link_update; /* updater.c */
 
+typedef enum link_topic_id { LINK_DEVICE, LINK_CONSOLE, LINK_EXTENSIONS, LINK_TOPICS } link_topic_id;
+
+struct link_topic {
+	struct nh_link *link;
+	link_topic_id id;
+	uint64_t join_ref;      /* 0 = neither joined nor joining */
+	bool joined;
+	unsigned failures;      /* joins that failed one after the other */
+	struct nh_timer *timer; /* the join's time-out, or until the next join */
+};
+
 struct nh_link {
 	struct nh_loop *loop;
 	struct nh_pool *pool;
@@ -69,7 +81,7 @@ struct nh_link {
 	/* connection */
 	link_phase phase;
 	struct nh_ws_client *ws;
-	struct nh_timer *timer;       /* backoff, rejoin */
+	struct nh_timer *timer;       /* backoff */
 	struct nh_timer *heartbeat;
 	unsigned attempt;             /* position in the backoff list */
 	unsigned redirects;
@@ -83,7 +95,8 @@ struct nh_link {
 
 	/* channel */
 	uint64_t next_ref;
-	uint64_t join_ref;            /* 0 = not joining */
+	const struct nh_phoenix_codec *codec;
+	struct link_topic topics[LINK_TOPICS];
 	uint64_t heartbeat_ref;       /* 0 = answered */
 	struct nh_arena state_arena;  /* while joining */
 	struct nh_link_state state;
@@ -118,6 +131,7 @@ uint64_t link_backoff_next(struct nh_link *l, uint64_t retry_after_s); /* 0 = th
 void link_backoff_reset(struct nh_link *l); /* the connection has proven itself */
 /* config.c */
 nh_rc link_config_url(const struct nh_link_config *c, struct nh_arena *arena, nh_slice *out, struct nh_err *err);
+const struct nh_phoenix_codec *link_config_codec(nh_slice url); /* what its vsn asks for; NULL: no wire format of ours */
 bool link_key_valid(nh_slice text);
 /* connection.c */
 void connection_start(struct nh_link *l);
@@ -132,11 +146,21 @@ bool connection_send(struct nh_link *l, const struct nh_phoenix_message *m);
 /* element.c */
 bool element_has(const struct nh_link *l);
 void element_run(struct nh_link *l); /* job: l->tls from what the element or token holds */
+/* topic.c */
+void topics_init(struct nh_link *l);
+void topics_close(struct nh_link *l);   /* the link is closing */
+void topics_closed(struct nh_link *l);  /* the socket is gone */
+void topics_message(struct nh_link *l, nh_slice frame);
+void topic_start(struct nh_link *l, link_topic_id id); /* unless it is joined or about to be */
+void topic_join(struct nh_link *l, link_topic_id id, const json_t *payload); /* also anew: the server drops the old channel */
+void topic_rejoin_later(struct nh_link *l, link_topic_id id);
+uint64_t topic_push(struct nh_link *l, link_topic_id id, const char *event, const json_t *payload, const char *text); /* its ref; 0 = not joined, nothing was sent */
+uint64_t topic_push_json(struct nh_link *l, link_topic_id id, const char *event, json_t *take_payload);
 /* channel.c */
-void channel_opened(struct nh_link *l);
-void channel_closed(struct nh_link *l);
-void channel_message(struct nh_link *l, nh_slice text);
 void channel_rejoin(struct nh_link *l);
+void channel_joined(struct nh_link *l, const json_t *response);
+void channel_left(struct nh_link *l);
+void channel_event(struct nh_link *l, nh_slice event, const json_t *payload);
 void channel_on_state(struct nh_link *l);
 void channel_run_state(struct nh_link *l);
 void channel_on_validate(struct nh_link *l);

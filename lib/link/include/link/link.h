@@ -132,6 +132,7 @@ struct nh_link_config {
 	const char *host;
 	nh_slice ca_pem;           /* roots that vouch for the server and for https downloads; empty = the system's */
 	const char *server_name;   /* NULL = the host */
+	bool msgpack;              /* MessagePack instead of JSON, which needs a server of 2026 or later; a vsn in host's URL decides over it */
 
 	/* Who we are: a certificate with its key, a secure element or token that has the key, or a shared secret. Exactly one of them. */
 	nh_slice cert_pem;         /* device certificate, then its signer */
