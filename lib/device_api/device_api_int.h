@@ -14,12 +14,15 @@
 
 struct certificate {
 	uint8_t fingerprint[NH_TLS_FINGERPRINT_LEN];
-	int64_t device_id; /* 0 = free */
+	int64_t device_id; /* of a forgotten one: the number of the next forgotten */
 };
 
 struct certificates {
 	pthread_rwlock_t lock;
-	struct certificate *entries; /* sets of CERTIFICATE_WAYS */
+	uint32_t *places; /* sets of CERTIFICATE_WAYS */
+	struct certificate *entries; /* as many, in order of arrival */
+	uint32_t used;       /* entries that were ever taken */
+	uint32_t forgotten;  /* the newest of those to be taken again */
 	size_t sets;
 	size_t count;
 	uint32_t victim;

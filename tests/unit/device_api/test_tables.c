@@ -45,6 +45,7 @@ static void test_known_replaced_forgotten(void **state)
 	certificates_put(&c, a.bytes, 14);
 	assert_int_equal(certificates_find(&c, a.bytes), 14);
 	assert_int_equal(c.count, 2);
+	assert_int_equal(c.used, 2); /* in the place of the one that was forgotten */
 	certificates_fini(&c);
 }
 
