@@ -11,11 +11,15 @@
 #include <gnutls/crypto.h>
 #include <gnutls/gnutls.h>
 #include <gnutls/x509.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <time.h>
 
 #include "base/arena.h"
 #include "base/buf.h"
+#include "base/clock.h"
 
 #define PRIORITY_COMMON ":-GROUP-ALL:+GROUP-X25519:+GROUP-SECP256R1"
 #define PRIORITY_BOTH "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2" PRIORITY_COMMON
@@ -54,6 +58,8 @@ struct nh_tls_session {
 	bool finished;  /* GnuTLS's handshake is through: it must not be called again */
 	nh_tls_verdict verdict;
 	uint8_t fingerprint[NH_TLS_FINGERPRINT_LEN];
+	char *server_name;      /* client: what the certificate must carry */
+	unsigned verify_status; /* client: why it was refused */
 };
 
 static gnutls_datum_t datum(nh_slice s) { return (gnutls_datum_t){(unsigned char *)(uintptr_t)s.ptr, (unsigned)s.len}; }
@@ -222,21 +228,123 @@ nh_rc nh_tls_server_new(const struct nh_tls_server_config *config, struct nh_tls
 	return finish(rc, t, out);
 }
 
-static nh_rc load_roots(struct nh_tls *t, nh_slice ca_pem, struct nh_err *err)
+/* ---- whom a client trusts */
+
+static int load_path(gnutls_x509_trust_list_t list, const char *path)
 {
-	gnutls_datum_t ca = datum(ca_pem);
-	int rc = ca_pem.len ? gnutls_certificate_set_x509_trust_mem(t->credentials, &ca, GNUTLS_X509_FMT_PEM) : gnutls_certificate_set_x509_system_trust(t->credentials);
-	if (rc <= 0)
-		return NH_FAIL(err, NH_EFORMAT, "no trusted certificate in %s", ca_pem.len ? "the given CA file" : "the system's list");
+	struct stat st;
+	if (stat(path, &st) == 0 && S_ISDIR(st.st_mode))
+		return gnutls_x509_trust_list_add_trust_dir(list, path, NULL, GNUTLS_X509_FMT_PEM, 0, 0);
+	return gnutls_x509_trust_list_add_trust_file(list, path, NULL, GNUTLS_X509_FMT_PEM, 0, 0);
+}
+
+static nh_rc load_roots(gnutls_x509_trust_list_t list, const struct nh_tls_client_config *c, struct nh_err *err)
+{
+	gnutls_datum_t pem = datum(c->ca_pem);
+	if (c->ca_pem.len && gnutls_x509_trust_list_add_trust_mem(list, &pem, NULL, GNUTLS_X509_FMT_PEM, 0, 0) <= 0)
+		return NH_FAIL(err, NH_EFORMAT, "no trusted certificate in the given CA file");
+	for (size_t i = 0; i < c->ca_path_count; i++)
+		if (load_path(list, c->ca_paths[i]) <= 0)
+			return NH_FAIL(err, NH_EFORMAT, "no trusted certificate in %s", c->ca_paths[i]);
+	bool given = c->ca_pem.len || c->ca_path_count;
+	if ((c->ca_system || !given) && gnutls_x509_trust_list_add_system_trust(list, 0, 0) <= 0)
+		return NH_FAIL(err, NH_EFORMAT, "no trusted certificate in the system's list");
 	return NH_OK;
 }
+
+nh_rc nh_tls_trust(struct nh_tls *t, const struct nh_tls_client_config *config, struct nh_err *err)
+{
+	gnutls_x509_trust_list_t list;
+	if (gnutls_x509_trust_list_init(&list, 0) != 0)
+		return NH_FAIL(err, NH_ENOMEM, "TLS library: no memory for a list of roots");
+	nh_rc rc = load_roots(list, config, err);
+	if (rc == NH_OK)
+		gnutls_certificate_set_trust_list(t->credentials, list, 0); /* and frees the one before */
+	else
+		gnutls_x509_trust_list_deinit(list, 1);
+	return rc;
+}
+
+void nh_tls_distrust(struct nh_tls *t)
+{
+	gnutls_x509_trust_list_t empty;
+	if (gnutls_x509_trust_list_init(&empty, 1) == 0)
+		gnutls_certificate_set_trust_list(t->credentials, empty, 0);
+}
+
+/* ---- what time it is */
+
+static int64_t time_floor_s; /* atomic */
+static _Thread_local int64_t present_s; /* while a certificate is looked at again: when it says that the present begins */
+
+/* In place of time() within the TLS library. */
+static time_t believed_time(time_t *out)
+{
+	int64_t now = time(NULL), floor = __atomic_load_n(&time_floor_s, __ATOMIC_RELAXED);
+	if (now < floor)
+		now = present_s > floor ? present_s : floor;
+	if (out)
+		*out = (time_t)now;
+	return (time_t)now;
+}
+
+static bool clock_is_set(void) { return time(NULL) >= __atomic_load_n(&time_floor_s, __ATOMIC_RELAXED); }
+
+static void raise_floor(int64_t at_s)
+{
+	int64_t floor = __atomic_load_n(&time_floor_s, __ATOMIC_RELAXED);
+	while (at_s > floor && !__atomic_compare_exchange_n(&time_floor_s, &floor, at_s, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+		;
+}
+
+void nh_tls_time_floor(int64_t at_us) { raise_floor(at_us / NH_US_PER_S); }
+int64_t nh_tls_time_known(void) { return __atomic_load_n(&time_floor_s, __ATOMIC_RELAXED) * NH_US_PER_S; }
+
+static void use_believed_time(void) { gnutls_global_set_time_function(believed_time); }
+
+/* Of the server's own certificate; -1 where it cannot be read. */
+static int64_t activation_s(gnutls_session_t session)
+{
+	unsigned count = 0;
+	gnutls_x509_crt_t leaf;
+	const gnutls_datum_t *chain = gnutls_certificate_get_peers(session, &count);
+	if (!chain || count == 0 || gnutls_x509_crt_init(&leaf) != 0)
+		return -1;
+	int64_t at = gnutls_x509_crt_import(leaf, &chain[0], GNUTLS_X509_FMT_DER) == 0 ? gnutls_x509_crt_get_activation_time(leaf) : -1;
+	gnutls_x509_crt_deinit(leaf);
+	return at;
+}
+
+/* Runs in every client handshake; 0 lets it go on. */
+static int verify_server(gnutls_session_t session)
+{
+	struct nh_tls_session *s = gnutls_session_get_ptr(session);
+	bool set = clock_is_set();
+	int rc = gnutls_certificate_verify_peers3(session, s->server_name, &s->verify_status);
+	if (rc == 0 && !set && s->verify_status & GNUTLS_CERT_NOT_ACTIVATED) {
+		present_s = activation_s(session);
+		rc = gnutls_certificate_verify_peers3(session, s->server_name, &s->verify_status);
+		present_s = 0;
+	}
+	if (rc < 0)
+		return GNUTLS_E_CERTIFICATE_ERROR;
+	if (s->verify_status != 0)
+		return GNUTLS_E_CERTIFICATE_VERIFICATION_ERROR;
+	if (set)
+		raise_floor(activation_s(session));
+	return 0;
+}
+
+/* ---- */
 
 nh_rc nh_tls_client_new(const struct nh_tls_client_config *config, struct nh_tls **out, struct nh_err *err)
 {
 	struct nh_tls *t = NULL;
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+	pthread_once(&once, use_believed_time);
 	nh_rc rc = tls_new(false, PRIORITY_BOTH, &t, err);
-	if (rc == NH_OK)
-		rc = load_roots(t, config->ca_pem, err);
+	if (rc == NH_OK && !config->ca_later)
+		rc = nh_tls_trust(t, config, err);
 	if (rc == NH_OK && (config->cert_pem.len || config->key_url))
 		rc = config->sign || config->key_url ? load_outside_identity(t, config, err) : load_identity(t, config->cert_pem, config->key_pem, err);
 	return finish(rc, t, out);
@@ -372,7 +480,8 @@ static int set_up(struct nh_tls_session *s, int fd, const char *server_name)
 	}
 	if (server_name && !is_address(server_name) && (rc = gnutls_server_name_set(s->session, GNUTLS_NAME_DNS, server_name, strlen(server_name))) != 0)
 		return rc;
-	gnutls_session_set_verify_cert(s->session, server_name, 0);
+	s->server_name = server_name ? nh_xstrdup(nh_slice_str(server_name)) : NULL;
+	gnutls_session_set_verify_function(s->session, verify_server);
 	return 0;
 }
 
@@ -391,6 +500,20 @@ nh_rc nh_tls_session_new(struct nh_tls *t, int fd, const char *server_name, void
 	return NH_OK;
 }
 
+static nh_rc untrusted(const struct nh_tls_session *s, struct nh_err *err)
+{
+	NH_AUTO_BUF struct nh_buf clock = NH_BUF_INIT;
+	gnutls_datum_t text = {0};
+	gnutls_certificate_verification_status_print(s->verify_status, GNUTLS_CRT_X509, &text, 0);
+	if (s->verify_status & (GNUTLS_CERT_EXPIRED | GNUTLS_CERT_NOT_ACTIVATED)) {
+		nh_buf_put_str(&clock, "This machine's clock says ");
+		nh_time_put_iso(&clock, nh_now_us());
+	}
+	nh_rc rc = NH_FAIL(err, NH_EAUTH, "TLS: the server's certificate is not trusted: %s%s", text.data ? (const char *)text.data : "unknown reason", nh_buf_cstr(&clock));
+	gnutls_free(text.data);
+	return rc;
+}
+
 static nh_rc handshake_failure(struct nh_tls_session *s, int rc, struct nh_err *err)
 {
 	if (rc == GNUTLS_E_FATAL_ALERT_RECEIVED || rc == GNUTLS_E_WARNING_ALERT_RECEIVED) {
@@ -407,14 +530,8 @@ static nh_rc handshake_failure(struct nh_tls_session *s, int rc, struct nh_err *
 		s->tls->sign_err = NH_ERR_INIT; /* the next session may fail for another reason */
 		return out;
 	}
-	if (rc == GNUTLS_E_CERTIFICATE_VERIFICATION_ERROR) {
-		gnutls_datum_t text = {0};
-		unsigned status = gnutls_session_get_verify_cert_status(s->session);
-		gnutls_certificate_verification_status_print(status, GNUTLS_CRT_X509, &text, 0);
-		nh_rc out = NH_FAIL(err, NH_EAUTH, "TLS: the server's certificate is not trusted: %s", text.data ? (const char *)text.data : "unknown reason");
-		gnutls_free(text.data);
-		return out;
-	}
+	if (rc == GNUTLS_E_CERTIFICATE_VERIFICATION_ERROR)
+		return untrusted(s, err);
 	if (rc == GNUTLS_E_NO_CERTIFICATE_FOUND || rc == GNUTLS_E_CERTIFICATE_REQUIRED)
 		return NH_FAIL(err, NH_EAUTH, "TLS: the client sent no certificate, and one is required");
 	if (rc == GNUTLS_E_CERTIFICATE_ERROR)
@@ -531,5 +648,6 @@ void nh_tls_free(struct nh_tls_session *s)
 	nh_buf_fini(&s->ahead);
 	nh_buf_fini(&s->flight);
 	nh_tls_unref(s->tls);
+	free(s->server_name);
 	free(s);
 }

@@ -50,7 +50,12 @@ nh_rc nh_tls_server_new(const struct nh_tls_server_config *config, struct nh_tls
 typedef nh_rc (*nh_tls_sign_fn)(void *ctx, const uint8_t digest[32], uint8_t signature[64], struct nh_err *err);
 
 struct nh_tls_client_config {
-	nh_slice ca_pem;                /* trusted roots; empty = the system's */
+	/* Trusted roots, all together: PEM text, PEM files or directories of such, the system's list. None of them: the system's list. */
+	nh_slice ca_pem;
+	const char *const *ca_paths;
+	size_t ca_path_count;
+	bool ca_system;
+	bool ca_later;                  /* no roots yet: nh_tls_trust brings them for a handshake, nh_tls_distrust takes them away */
 	nh_slice cert_pem, key_pem;     /* empty = no client certificate */
 	nh_tls_sign_fn sign;            /* instead of key_pem: one handshake at a time */
 	void *sign_ctx;                 /* outlives the credentials */
@@ -62,6 +67,22 @@ struct nh_tls_client_config {
  */
 nh_rc nh_tls_client_new(const struct nh_tls_client_config *config, struct nh_tls **out, struct nh_err *err);
 bool nh_tls_signs_outside(const struct nh_tls *t); /* with sign or key_url */
+/*
+ * A list of roots as systems have it is megabytes once it is parsed, and needed for the moment of a handshake only. For credentials whose connections come one
+ * after the other: nh_tls_trust reads the roots that config names (its other members do not matter) in place of those t has; blocks, on a worker. NH_EFORMAT: no certificate
+ * in one of the sources. nh_tls_distrust forgets them. Neither while a handshake of t runs.
+ */
+nh_rc nh_tls_trust(struct nh_tls *t, const struct nh_tls_client_config *config, struct nh_err *err);
+void nh_tls_distrust(struct nh_tls *t);
+
+/*
+ * What time it is at least, for the whole process: machines without a battery start in 1970, when no certificate is valid yet. A clock that shows less than this floor is
+ * taken as not set. Then a server's certificate, once its signature is verified, may say itself when the present begins, but not before the floor: who was valid only
+ * before it stays refused. A clock that shows more is believed. The floor rises to the beginning of each server certificate that was accepted by a clock that is believed.
+ * Both any thread.
+ */
+void nh_tls_time_floor(int64_t at_us);  /* raises it: a time that is over, for certain (a build, what nh_tls_time_known said last time) */
+int64_t nh_tls_time_known(void);        /* the floor, µs since 1970 UTC; 0 = none */
 struct nh_tls *nh_tls_ref(struct nh_tls *t);
 void nh_tls_unref(struct nh_tls *t); /* NULL legal */
 
