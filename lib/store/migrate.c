@@ -13,6 +13,7 @@ static const struct {
 	{"{{real}}", "REAL", "DOUBLE PRECISION"},
 	{"{{blob}}", "BLOB", "BYTEA"},
 	{"{{strict}}", "STRICT", ""},
+	{"{{clustered}}", "STRICT, WITHOUT ROWID", ""},
 };
 
 static nh_rc expand(nh_slice text, bool postgres, struct nh_buf *out, struct nh_err *err)
