@@ -95,6 +95,7 @@ void channel_joined(struct nh_link *l, const json_t *response)
 		channel_push_json(l, "report_network_interface", json_pack("{s:s}", "interface", l->config.network_interface));
 	if (l->pending_status && channel_push(l, "status_update", l->pending_status))
 		link_set_text(&l->pending_status, NH_SLICE_EMPTY);
+	validation_joined(l);
 	if (!l->validated)
 		channel_on_validate_timer(l);
 }

@@ -19,6 +19,7 @@ static const char *const names[NH_LINK_EVENT_KINDS] = {
 	[NH_LINK_IDENTIFY] = "identify",
 	[NH_LINK_KEYS] = "keys",
 	[NH_LINK_ERROR] = "error",
+	[NH_LINK_REVERTED] = "reverted",
 };
 
 const char *nh_link_event_name(nh_link_event_kind kind) { return kind < NH_LINK_EVENT_KINDS ? names[kind] : "?"; }

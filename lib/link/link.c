@@ -116,6 +116,7 @@ static void copy_config(struct nh_link *l, const struct nh_link_config *c)
 	k->device_api_version = keep(l, c->device_api_version ? c->device_api_version : "2.3.0");
 	k->fwup_version = keep(l, c->fwup_version);
 	k->network_interface = keep(l, c->network_interface);
+	k->cache_dir = keep(l, c->cache_dir);
 	k->ca_pem = nh_arena_copy(&l->arena, c->ca_pem);
 	k->cert_pem = k->pkcs11 ? nh_arena_copy(&l->arena, c->cert_pem) : NH_SLICE_EMPTY; /* lives on in l->tls only, as the key does */
 	k->key_pem = NH_SLICE_EMPTY;
@@ -195,6 +196,7 @@ nh_rc nh_link_open(struct nh_loop *loop, struct nh_pool *pool, const struct nh_l
 	topics_init(l);
 	l->heartbeat = nh_timer_new(loop, connection_on_heartbeat, l);
 	l->validate_timer = nh_timer_new(loop, channel_on_validate_timer, l);
+	validation_start(l);
 	nh_timer_start(l->timer, 0, 0); /* events must not come before the caller has its pointer */
 	*out = l;
 	return NH_OK;
@@ -208,6 +210,7 @@ static void close_end(void *arg)
 	void (*cb)(void *ctx) = l->close_cb;
 	void *ctx = l->close_ctx;
 	updater_free(l);
+	validation_free(l);
 	link_free(l);
 	if (cb)
 		cb(ctx);
@@ -239,6 +242,7 @@ void nh_link_close(struct nh_link *l, void (*cb)(void *ctx), void *ctx)
 	}
 	topics_close(l);
 	updater_close(l);
+	validation_close(l);
 	nh_timer_close(l->timer);
 	nh_timer_close(l->heartbeat);
 	nh_timer_close(l->validate_timer);

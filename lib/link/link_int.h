@@ -7,11 +7,15 @@
  *   topic.c       channels: which are joined, whose message this is, when to join again
  *   channel.c     device channel: join, events in, pushes out, validation
  *   updater.c     one update: offer, apply jobs, outcome
+ *   decision.c    whether and when: asks the machine, keeps a postponed offer until it is due
  *   download.c    its bytes: request, resume, pacing
+ *   cache.c       files they lie in until they are whole; parts.c: which of them have proven themselves
+ *   validation.c  the deadline of a new firmware, and the reason of a revert
  */
 #pragma once
 
 #include "base/buf.h"
+#include "base/clock.h"
 #include "base/json.h"
 #include "crypto/digest.h"
 #include "link/identity.h"
@@ -77,6 +81,7 @@ struct nh_link {
 	struct link_job *queue;
 	struct link_job *running;
 	struct link_job sign_job, element_job, handshake_job, state_job, validate_job, open_job, write_job, finish_job, abort_job;
+	struct link_job consider_job, seal_job, install_job, restore_job, deadline_job, told_job;
 
 	/* connection */
 	link_phase phase;
@@ -109,6 +114,14 @@ struct nh_link {
 	struct nh_timer *reboot_timer;
 	const char *reboot_why;
 	uint64_t reboot_since_ms;
+	struct link_update *postponed; /* an offer that is taken up when it is due */
+	struct nh_timer *postpone_timer;
+	uint64_t postpone_due_ms;
+	struct nh_clock_watch postpone_watch;
+	struct nh_timer *deadline_timer;
+	bool ever_joined;             /* since this process started */
+	char *revert_reason;          /* of the last revert, not told yet; revert_told: on its way */
+	bool revert_told;
 	char *pending_status;         /* outcome of an update that could not be told yet: JSON payload */
 
 	/* end */
@@ -176,3 +189,8 @@ void updater_close(struct nh_link *l);             /* link is closing: lets go o
 bool updater_abort_pending(struct nh_link *l);     /* an apply is open: its abort job was submitted */
 void updater_free(struct nh_link *l);
 void updater_fail(struct nh_link *l, const char *what, const char *text);
+/* validation.c */
+void validation_start(struct nh_link *l);  /* the link was opened: looks for the reason of a revert, arms the deadline */
+void validation_joined(struct nh_link *l); /* the server let us in, and was told what was pending */
+void validation_close(struct nh_link *l);
+void validation_free(struct nh_link *l);

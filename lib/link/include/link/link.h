@@ -46,6 +46,8 @@ struct nh_link_offer {
 	nh_slice product, version, platform, architecture;
 	uint64_t size_bytes;   /* 0 = unknown */
 	nh_slice sha256_hex;   /* of the file; empty = unknown */
+	const nh_slice *parts_sha256_hex; /* of each part of 1 MiB, the last one shorter; part_count of them, 0 = unknown */
+	size_t part_count;
 	const char *const *public_keys; /* base64 of 32 bytes each, key_count of them; what apply must verify against */
 	size_t key_count;
 };
@@ -80,6 +82,17 @@ struct nh_link_platform {
 	void (*reboot)(void *ctx, const char *why);
 	/* [loop] Blink, beep: somebody wants to find this device. */
 	void (*identify)(void *ctx);
+	/* [worker] As decide, where the answer takes time: a program is asked. Used when decide is NULL. */
+	nh_link_decision (*consider)(void *ctx, const struct nh_link_offer *offer, uint64_t *delay_ms, char *reason, size_t reason_size);
+	/*
+	 * [worker] With the ways that keep the archive in a file, after apply_open: take it from there. NH_EAGAIN: still at it, call again; *percent where known.
+	 * NH_OK: all taken, apply_finish follows. NH_EUNSUPPORTED: it wants the bytes by apply_write. Anything else: the update fails. NULL = by apply_write.
+	 */
+	nh_rc (*apply_file)(void *apply, const char *path, unsigned *percent, struct nh_err *err);
+	/* [worker] This firmware never proved itself: remember why, and leave everything so that the next boot runs the other one. reboot("validation") follows. */
+	nh_rc (*revert)(void *ctx, const char *why, struct nh_err *err);
+	/* [worker] Why the last revert happened, in arena; empty where there was none since it was last told. told: the server knows now, forget it. */
+	nh_slice (*revert_reason)(void *ctx, struct nh_arena *arena, bool told);
 };
 
 typedef enum nh_link_event_kind {
@@ -100,6 +113,7 @@ typedef enum nh_link_event_kind {
 	NH_LINK_IDENTIFY,
 	NH_LINK_KEYS,              /* the server sent signing keys; percent = how many are now known */
 	NH_LINK_ERROR,             /* text: something failed that the link goes on without */
+	NH_LINK_REVERTED,          /* text: why the firmware before this boot was given up */
 	NH_LINK_EVENT_KINDS,
 } nh_link_event_kind;
 
@@ -115,6 +129,13 @@ struct nh_link_event {
 	uint64_t delay_ms;
 };
 const char *nh_link_event_name(nh_link_event_kind kind); /* "update.progress" */
+
+/* Where an update's bytes go on their way to the installer. source: reference/device-protocol "13.4" */
+typedef enum nh_link_fetch {
+	NH_LINK_STREAMING, /* straight into it; after a restart everything starts over */
+	NH_LINK_CACHED,    /* into a file first, resumed after a lost socket, a killed process, a power cut */
+	NH_LINK_PARTS,     /* as cached, and each MiB is compared with the announced checksum before the next; a bad one is fetched again */
+} nh_link_fetch;
 
 struct nh_link_backoff {
 	/*
@@ -172,6 +193,11 @@ struct nh_link_config {
 	uint64_t download_retry_ms;     /* 15 000, with the backoff's jitter */
 	unsigned download_retries;      /* 10 */
 	uint64_t progress_interval_ms;  /* 500 */
+	nh_link_fetch fetch;            /* streaming */
+	const char *cache_dir;          /* folder for the other two ways: made where missing, the link's own */
+	bool installer_verifies;        /* the platform's installers verify with keys of their own, and refuse what they cannot: offers are taken without a public key too */
+	uint64_t validate_deadline_ms;  /* since the machine's boot: a firmware that is not validated by then is reverted. 0 = never */
+	bool validate_deadline_offline; /* also where no server could be reached; otherwise the deadline waits for the first accepted join */
 	uint64_t download_bytes_per_s;  /* 0 = as fast as it goes; else throttled: slow links for simulations */
 	const struct nh_clock *clock;   /* wall clock for signing; NULL = the system's */
 	const struct nh_rng *rng;       /* jitter; NULL = the system's. Masks and keys always use the system's. */
