@@ -504,6 +504,15 @@ void nh_relay_device_close(struct nh_relay_device *end)
 		free(end);
 }
 
+bool nh_relay_watched(struct nh_relay *relay, int64_t device_id, nh_relay_channel channel)
+{
+	pthread_mutex_lock(&relay->mutex);
+	struct topic *t = topic_find(relay, device_id, channel);
+	bool watched = t && t->viewers;
+	pthread_mutex_unlock(&relay->mutex);
+	return watched;
+}
+
 /* ---- people ------------------------------------------------------------------------------------------------------------------------ */
 
 struct nh_relay_viewer *nh_relay_viewer_join(struct nh_relay *relay, int64_t device_id, nh_relay_channel channel, struct nh_loop *loop, nh_relay_viewer_fn fn, void *ctx)

@@ -120,6 +120,8 @@ static void test_conversation(void **state)
 	offer(&device, &r, 1, NH_RELAY_CONSOLE, "{v}");
 	look_on(&shell, &r, 1, NH_RELAY_SHELL);
 	look_on(&stranger, &r, 2, NH_RELAY_CONSOLE);
+	assert_true(nh_relay_watched(r.relay, 2, NH_RELAY_CONSOLE));
+	assert_false(nh_relay_watched(r.relay, 2, NH_RELAY_SHELL));
 	up(&device, "iex> ");
 	look_on(&second, &r, 1, NH_RELAY_CONSOLE);
 	assert_int_equal(nh_relay_viewer_say(second.viewer, NH_LIT("dn"), NH_LIT("1")), NH_OK);

@@ -7,6 +7,13 @@
  * exceeds it is dropped whole and counted, and a viewer is told how many it lost. A device that prints for ever therefore costs its watchers output, never memory, and a person who pastes
  * a file is answered NH_EAGAIN: a device's end loses nothing. All scrollbacks together have a limit of their own.
  *
+ * Events bear the names that people's sockets give them, as the table says; who speaks to the device puts its names to them.
+ *
+ *   channel   device → people                                      people → device
+ *   CONSOLE   up, file-data/start, file-data, file-data/stop       dn, window_size, restart, file-data/start, file-data, file-data/stop, any other
+ *   SHELL     output                                               input, window_size
+ *   EVENTS    firmware_update                                      -
+ *
  * In this process only; across nodes the same calls will lead over a socket between them.
  *
  * thread: new and free by main; a device's and a viewer's functions on the loop given at its open; ask and count by any thread. Callbacks run on the loop given, never inside the call
@@ -56,6 +63,8 @@ void nh_relay_device_clear(struct nh_relay_device *end); /* empties the scrollba
 void nh_relay_device_answer(struct nh_relay_device *end, uint64_t question, nh_slice payload);
 /* nh_relay_device_close - viewers are told "closed"; questions end with NH_ECLOSED. fn is not called any more. NULL legal. */
 void nh_relay_device_close(struct nh_relay_device *end);
+/* nh_relay_watched - does anybody look on? For what is only worth wording where somebody does. Any thread. */
+bool nh_relay_watched(struct nh_relay *relay, int64_t device_id, nh_relay_channel channel);
 
 /* ---- people: web --------------------------------------------------------------------------------------------------------- */
 
