@@ -14,6 +14,8 @@ struct nh_http_get {
 	struct stream stream;
 	struct nh_timer *idle;
 	struct nh_tls *tls;
+	const struct nh_proxy *proxy;
+	void (*handshake)(void *ctx, struct nh_handshake *h);
 	struct nh_arena arena;      /* URLs: the first and those of redirects */
 	struct nh_http_url url;
 	char *server_name;
@@ -26,7 +28,7 @@ struct nh_http_get {
 	bool in_body, paused, done, closed;
 };
 
-static const struct stream_events stream_events;
+static const struct stream_events stream_events, handing_events;
 
 static void finish(struct nh_http_get *g, nh_rc rc, const struct nh_err *err)
 {
@@ -52,8 +54,14 @@ static nh_rc start(struct nh_http_get *g, struct nh_err *err)
 	nh_buf_fini(&g->head);
 	g->head.max = HEAD_MAX;
 	g->scan = (struct nh_http_scan){0};
-	/* The configured name belongs to the configured host: a redirect leads to another one. */
-	return stream_open(&g->stream, g->loop, &g->url, g->tls, g->redirects == 0 ? g->server_name : NULL, g->connect_timeout_ms, &stream_events, g, err);
+	const struct stream_config config = {
+		.url = &g->url,
+		.tls = g->tls,
+		.server_name = g->redirects == 0 ? g->server_name : NULL, /* the configured name belongs to the configured host: a redirect leads to another one */
+		.proxy = g->proxy,
+		.timeout_ms = g->connect_timeout_ms,
+	};
+	return stream_open(&g->stream, g->loop, &config, g->handshake ? &handing_events : &stream_events, g, err);
 }
 
 static void on_ready(void *ctx)
@@ -177,7 +185,14 @@ static void on_end(void *ctx, nh_rc rc, const struct nh_err *err)
 		finish(g, g->in_body && rc == NH_EFORMAT ? NH_ECLOSED : rc, err);
 }
 
+static void on_handshake(void *ctx, struct nh_handshake *h)
+{
+	struct nh_http_get *g = ctx;
+	g->handshake(g->events.ctx, h);
+}
+
 static const struct stream_events stream_events = {on_ready, on_data, on_end};
+static const struct stream_events handing_events = {on_ready, on_data, on_end, on_handshake}; /* with a key in hardware */
 
 nh_rc nh_http_get_open(struct nh_loop *loop, const struct nh_http_get_config *config, const struct nh_http_get_events *events, struct nh_http_get **out, struct nh_err *err)
 {
@@ -193,6 +208,8 @@ nh_rc nh_http_get_open(struct nh_loop *loop, const struct nh_http_get_config *co
 	g->loop = loop;
 	g->events = *events;
 	g->tls = config->tls ? nh_tls_ref(config->tls) : NULL;
+	g->proxy = config->proxy;
+	g->handshake = config->handshake;
 	g->server_name = config->server_name ? nh_xstrdup(nh_slice_str(config->server_name)) : NULL;
 	g->max_redirects = config->max_redirects ? config->max_redirects : 5;
 	g->connect_timeout_ms = config->connect_timeout_ms ? config->connect_timeout_ms : 15000;

@@ -1,6 +1,6 @@
 /*
- * Outgoing stream of the clients: resolves, tries the addresses in order, does the TLS handshake, then reads and writes. One deadline covers everything
- * until it is ready; later time-outs are the owner's business.
+ * Outgoing stream of the clients: resolves, tries the addresses in order, has a proxy connect where there is one, does the TLS handshake, then reads and writes. One
+ * deadline covers everything until it is ready; later time-outs are the owner's business.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -34,6 +34,16 @@ static void drop_socket(struct stream *s)
 	s->fd = 0;
 }
 
+static void free_dial(struct stream *s)
+{
+	if (!s->dial)
+		return;
+	nh_buf_wipe(&s->dial->request); /* may carry a password */
+	nh_buf_fini(&s->dial->answer.head);
+	free(s->dial);
+	s->dial = NULL;
+}
+
 void stream_close(struct stream *s)
 {
 	if (s->phase == STREAM_CLOSED)
@@ -45,14 +55,13 @@ void stream_close(struct stream *s)
 	nh_timer_close(s->deadline);
 	nh_tls_unref(s->tls);
 	nh_buf_fini(&s->out);
-	free(s->dial);
-	free(s->host);
+	free_dial(s);
+	free(s->peer);
 	free(s->verify_name);
 	s->resolve = NULL;
 	s->deadline = NULL;
 	s->tls = NULL;
-	s->dial = NULL;
-	s->host = s->verify_name = NULL;
+	s->peer = s->verify_name = NULL;
 }
 
 static void fail(struct stream *s, nh_rc rc, const struct nh_err *err)
@@ -70,6 +79,8 @@ static void watch(struct stream *s)
 	unsigned events = 0;
 	if (s->phase == STREAM_CONNECTING)
 		events = NH_WRITABLE;
+	else if (s->phase == STREAM_PROXY)
+		events = s->dial->request.len > 0 ? NH_WRITABLE : NH_READABLE;
 	else if (s->phase == STREAM_HANDSHAKE && s->session)
 		events = nh_tls_wants_write(s->session) ? NH_WRITABLE : NH_READABLE;
 	else if (s->phase == STREAM_READY)
@@ -82,8 +93,7 @@ static void ready(struct stream *s)
 	s->phase = STREAM_READY;
 	nh_timer_close(s->deadline);
 	s->deadline = NULL;
-	free(s->dial);
-	s->dial = NULL;
+	free_dial(s);
 	watch(s);
 	s->events->on_ready(s->ctx);
 }
@@ -106,7 +116,7 @@ static void hand_over(struct stream *s)
 {
 	if (!s->events->on_handshake) {
 		struct nh_err err = NH_ERR_INIT;
-		nh_rc rc = NH_FAIL(&err, NH_EUNSUPPORTED, "%s port %u: a key in hardware cannot be used here", s->host, s->port);
+		nh_rc rc = NH_FAIL(&err, NH_EUNSUPPORTED, "%s: a key in hardware cannot be used here", s->peer);
 		fail(s, rc, &err);
 		return;
 	}
@@ -148,11 +158,10 @@ void nh_handshake_done(struct nh_handshake *h)
 
 /* ---- */
 
-static void connected(struct stream *s)
+/* The server listens: directly, or through the tunnel. */
+static void reached(struct stream *s)
 {
 	struct nh_err err = NH_ERR_INIT;
-	int on = 1;
-	setsockopt(s->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on); /* messages are small and complete; a failure only costs time */
 	if (!s->tls) {
 		ready(s);
 		return;
@@ -165,6 +174,51 @@ static void connected(struct stream *s)
 		hand_over(s);
 	else
 		handshake(s);
+}
+
+static void proxy_failed(struct stream *s, nh_rc rc, struct nh_err *err)
+{
+	rc = nh_err_prefix(err, rc, "%s", s->peer);
+	fail(s, rc, err);
+}
+
+/* One event of the conversation with the proxy: our request out, then its answer in. */
+static void proxy_step(struct stream *s)
+{
+	struct nh_err err = NH_ERR_INIT;
+	struct stream_dial *d = s->dial;
+	uint8_t bytes[PROXY_HEAD_MAX];
+	bool asking = d->request.len > 0;
+	ssize_t n = asking ? send(s->fd, d->request.ptr, d->request.len, MSG_NOSIGNAL) : read(s->fd, bytes, sizeof bytes);
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (n <= 0) {
+		nh_rc rc = NH_FAIL(&err, NH_EIO, "the connection ended before it answered");
+		proxy_failed(s, rc, &err);
+		return;
+	}
+	if (asking) {
+		nh_buf_consume(&d->request, (size_t)n);
+		watch(s);
+		return;
+	}
+	nh_rc rc = proxy_take(&d->answer, nh_slice_of(bytes, (size_t)n), &err);
+	if (rc == NH_OK)
+		reached(s);
+	else if (rc != NH_EAGAIN)
+		proxy_failed(s, rc, &err);
+}
+
+static void connected(struct stream *s)
+{
+	int on = 1;
+	setsockopt(s->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on); /* messages are small and complete; a failure only costs time */
+	if (s->dial->request.len == 0) {
+		reached(s);
+		return;
+	}
+	s->phase = STREAM_PROXY;
+	watch(s);
 }
 
 /* Starts on the next address; false where it failed at once. */
@@ -200,7 +254,7 @@ static void dial_next(struct stream *s)
 		if (dial_one(s))
 			return;
 	struct nh_err err = NH_ERR_INIT;
-	nh_rc rc = NH_FAIL(&err, NH_EIO, "cannot connect to %s port %u: %s", s->host, s->port, strerror(s->dial->last_errno));
+	nh_rc rc = NH_FAIL(&err, NH_EIO, "cannot connect to %s: %s", s->peer, strerror(s->dial->last_errno));
 	fail(s, rc, &err);
 }
 
@@ -224,8 +278,8 @@ static void on_deadline(void *arg)
 {
 	struct stream *s = arg;
 	struct nh_err err = NH_ERR_INIT;
-	static const char *const doing[] = {"", "looking up the name", "connecting", "negotiating TLS", ""};
-	nh_rc rc = NH_FAIL(&err, NH_ETIMEOUT, "%s port %u: time out while %s", s->host, s->port, doing[s->phase]);
+	static const char *const doing[] = {"", "looking up the name", "connecting", "waiting for the proxy's answer", "negotiating TLS", ""};
+	nh_rc rc = NH_FAIL(&err, NH_ETIMEOUT, "%s: time out while %s", s->peer, doing[s->phase]);
 	fail(s, rc, &err);
 }
 
@@ -296,7 +350,7 @@ static void on_readable(struct stream *s)
 			return;
 		if (rc != NH_OK) {
 			struct nh_err err = NH_ERR_INIT;
-			rc = NH_FAIL(&err, rc, "%s port %u: %s", s->host, s->port, rc == NH_ECLOSED ? "the connection ended" : "the TLS connection broke");
+			rc = NH_FAIL(&err, rc, "%s: %s", s->peer, rc == NH_ECLOSED ? "the connection ended" : "the TLS connection broke");
 			fail(s, rc, &err);
 			return;
 		}
@@ -317,6 +371,10 @@ static void on_events(void *arg, unsigned events)
 		on_connect_event(s);
 		return;
 	}
+	if (s->phase == STREAM_PROXY) {
+		proxy_step(s);
+		return;
+	}
 	if (s->phase == STREAM_HANDSHAKE) {
 		if (s->session)
 			handshake(s);
@@ -328,23 +386,37 @@ static void on_events(void *arg, unsigned events)
 		on_readable(s);
 }
 
-nh_rc stream_open(struct stream *s, struct nh_loop *loop, const struct nh_http_url *url, struct nh_tls *tls, const char *server_name, uint64_t timeout_ms,
-		  const struct stream_events *events, void *ctx, struct nh_err *err)
+static void name_peer(struct stream *s, const char *host, uint16_t port, const struct proxy_route *route)
+{
+	NH_AUTO_BUF struct nh_buf text = NH_BUF_INIT;
+	if (route)
+		nh_buf_printf(&text, "proxy %s port %u for ", route->host, route->port);
+	nh_buf_printf(&text, "%s port %u", host, port);
+	s->peer = nh_xstrdup(nh_buf_slice(&text));
+}
+
+nh_rc stream_open(struct stream *s, struct nh_loop *loop, const struct stream_config *config, const struct stream_events *events, void *ctx, struct nh_err *err)
 {
 	NH_ASSERT(s->phase == STREAM_CLOSED);
+	NH_AUTO_ARENA struct nh_arena arena = NH_ARENA_INIT;
+	const struct nh_http_url *url = config->url;
+	const char *host = nh_arena_str(&arena, url->host);
+	const struct proxy_route *route = proxy_for(config->proxy, url);
 	unsigned generation = s->generation;
-	*s = (struct stream){.loop = loop, .events = events, .ctx = ctx, .port = url->port, .generation = generation + 1};
-	if (url->tls && tls)
-		s->tls = nh_tls_ref(tls);
+	*s = (struct stream){.loop = loop, .events = events, .ctx = ctx, .generation = generation + 1};
+	if (url->tls && config->tls)
+		s->tls = nh_tls_ref(config->tls);
 	else if (url->tls)
 		NH_TRY(nh_tls_client_new(&(struct nh_tls_client_config){.ca_pem = NH_SLICE_EMPTY}, &s->tls, err));
 	s->phase = STREAM_RESOLVING;
-	s->host = nh_xstrdup(url->host);
-	s->verify_name = nh_xstrdup(server_name ? nh_slice_str(server_name) : url->host);
+	name_peer(s, host, url->port, route);
+	s->verify_name = nh_xstrdup(nh_slice_str(config->server_name ? config->server_name : host));
 	s->dial = nh_xcalloc(1, sizeof *s->dial);
+	if (route)
+		proxy_put_connect(&s->dial->request, route, host, url->port);
 	s->deadline = nh_timer_new(loop, on_deadline, s);
-	nh_timer_start(s->deadline, timeout_ms, 0);
-	nh_rc rc = nh_resolve_open(loop, s->host, s->port, on_resolved, s, &s->resolve, err);
+	nh_timer_start(s->deadline, config->timeout_ms, 0);
+	nh_rc rc = nh_resolve_open(loop, route ? route->host : host, route ? route->port : url->port, on_resolved, s, &s->resolve, err);
 	if (rc != NH_OK)
 		stream_close(s);
 	return rc;

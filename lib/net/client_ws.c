@@ -163,25 +163,12 @@ static void take_frames(struct nh_ws_client *c, uint8_t *bytes, size_t len)
 
 /* ---- upgrade */
 
-/* Seconds, or a date by the server's own clock. */
-static uint64_t retry_after_s(const struct nh_http_response_head *head, int64_t date_us)
-{
-	nh_slice text = nh_http_header_get(&head->headers, "retry-after");
-	uint64_t seconds = 0;
-	int64_t at_us = 0;
-	if (text.len == 0 || nh_parse_u64(text, 0, UINT32_MAX, &seconds) == NH_OK)
-		return seconds;
-	if (date_us == 0 || nh_time_parse_http(text, &at_us) != NH_OK || at_us <= date_us)
-		return 0;
-	return (uint64_t)(at_us - date_us) / NH_US_PER_S;
-}
-
 static void note_refusal(struct nh_ws_client *c, const struct nh_http_response_head *head)
 {
 	NH_AUTO_ARENA struct nh_arena arena = NH_ARENA_INIT;
 	nh_slice location = nh_http_header_get(&head->headers, "location"), url;
 	c->closed_info.status = head->status;
-	c->closed_info.retry_after_s = retry_after_s(head, c->closed_info.date_us);
+	c->closed_info.retry_after_s = nh_http_retry_after_s(&head->headers);
 	if (head->status < 300 || head->status > 399 || location.len == 0)
 		return;
 	struct nh_http_url base = c->url;
@@ -341,8 +328,10 @@ nh_rc nh_ws_client_open(struct nh_loop *loop, const struct nh_ws_client_config *
 	nh_ws_decoder_init(&c->decoder, NH_WS_CLIENT, config->max_message_bytes ? config->max_message_bytes : (size_t)1 << 20);
 	nh_rc rc = nh_http_url_parse(nh_arena_copy(&c->arena, config->url), &c->url, err);
 	if (rc == NH_OK) {
+		const struct stream_config stream = {
+			.url = &c->url, .tls = config->tls, .server_name = config->server_name, .proxy = config->proxy, .timeout_ms = c->connect_timeout_ms};
 		put_request(c, config);
-		rc = stream_open(&c->stream, loop, &c->url, config->tls, config->server_name, c->connect_timeout_ms, &stream_events, c, err);
+		rc = stream_open(&c->stream, loop, &stream, &stream_events, c, err);
 	}
 	if (rc != NH_OK) {
 		nh_ws_client_close(c);

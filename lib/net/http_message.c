@@ -4,6 +4,7 @@
  */
 #include "net/http_message.h"
 
+#include "base/clock.h"
 #include "base/encode.h"
 
 static const struct {
@@ -276,4 +277,16 @@ bool nh_http_etag_match(nh_slice list, nh_slice etag, bool weak)
 		list = nh_slice_trim(nh_slice_skip(list, 1));
 	}
 	return false;
+}
+
+uint64_t nh_http_retry_after_s(const struct nh_http_headers *headers)
+{
+	nh_slice text = nh_http_header_get(headers, "retry-after");
+	uint64_t seconds = 0;
+	int64_t at_us = 0, date_us = 0;
+	if (text.len == 0 || nh_parse_u64(text, 0, UINT32_MAX, &seconds) == NH_OK)
+		return seconds;
+	if (nh_time_parse_http(nh_http_header_get(headers, "date"), &date_us) != NH_OK || nh_time_parse_http(text, &at_us) != NH_OK || at_us <= date_us)
+		return 0;
+	return (uint64_t)(at_us - date_us) / NH_US_PER_S;
 }

@@ -1,6 +1,6 @@
 /*
  * HTTP/1.1 download client and WebSocket client on a loop. One request or one socket per object; nothing is pooled or kept alive, since a device makes
- * one download and one connection at a time. No cookies, no authentication, no compression, no proxies.
+ * one download and one connection at a time. No cookies, no authentication, no compression.
  *
  * All functions and callbacks: on the loop's thread. Callbacks never run inside the function that started the object, and no callback runs after
  * the final one (on_done, on_close), in which (or after which) the object may be closed; closing earlier is legal at any time, also inside a callback, and
@@ -21,6 +21,29 @@ struct nh_client_header {
 	nh_slice value; /* CR, LF, NUL are refused: NH_EINVAL */
 };
 
+/* ---- proxies ---- */
+
+/*
+ * HTTP proxies, reached by CONNECT for everything, plain connections too: RFC 9110, 9.3.6. A proxy that refuses (407, 502, ...), says nothing in time or
+ * something else than HTTP ends the connection's attempt with NH_EIO or NH_ETIMEOUT and its name in the message.
+ */
+struct nh_proxy;
+/*
+ * nh_proxy_new - address: "http://[USER:PASSWORD@]HOST[:PORT]" (port 3128, %-escapes in user and password), or "environment": what https_proxy, HTTPS_PROXY, all_proxy or ALL_PROXY
+ * say for TLS, http_proxy, all_proxy or ALL_PROXY for plain connections, read now; none of them: direct. bypass: names of servers to be reached directly, a comma list
+ * ("example.com" covers what is below it too, "*" everything); empty with "environment" = no_proxy or NO_PROXY. NH_EINVAL: not such an address; the message never quotes it.
+ * thread: any.
+ */
+nh_rc nh_proxy_new(nh_slice address, nh_slice bypass, struct nh_proxy **out, struct nh_err *err);
+void nh_proxy_free(struct nh_proxy *p); /* the password is overwritten. NULL legal */
+
+/* A TLS handshake with a key in hardware, which may block: between a config's `handshake` and nh_handshake_done. */
+struct nh_handshake;
+/* nh_handshake_run - shakes hands until it is over, or until the client is closed or gives up. On a worker; blocks. */
+void nh_handshake_run(struct nh_handshake *h);
+/* nh_handshake_done - gives it back: the client goes on, or there is none any more. Needed exactly once for each, run or not; h is gone. [loop] */
+void nh_handshake_done(struct nh_handshake *h);
+
 /* ---- HTTP GET ---- */
 
 struct nh_http_get;
@@ -39,6 +62,8 @@ struct nh_http_get_config {
 	uint64_t connect_timeout_ms; /* name, TCP, TLS together, for each hop; 0 = 15 000 */
 	uint64_t idle_timeout_ms;    /* no byte while not paused; 0 = 60 000 */
 	uint64_t max_body_bytes;     /* 0 = no cap */
+	const struct nh_proxy *proxy; /* NULL = direct; outlives the request */
+	void (*handshake)(void *ctx, struct nh_handshake *h); /* events' ctx. Needed where nh_tls_signs_outside(tls): have it run on a worker */
 };
 
 struct nh_http_get_events {
@@ -64,13 +89,6 @@ void nh_http_get_close(struct nh_http_get *g);
 
 struct nh_ws_client;
 
-/* A TLS handshake with a key in hardware, which may block: between nh_ws_client_config.handshake and nh_handshake_done. */
-struct nh_handshake;
-/* nh_handshake_run - shakes hands until it is over, or until the client is closed or gives up. On a worker; blocks. */
-void nh_handshake_run(struct nh_handshake *h);
-/* nh_handshake_done - gives it back: the client goes on, or there is none any more. Needed exactly once for each, run or not; h is gone. [loop] */
-void nh_handshake_done(struct nh_handshake *h);
-
 struct nh_ws_client_config {
 	nh_slice url;                /* ws or wss (http and https are taken as such) */
 	struct nh_tls *tls;          /* for wss; NULL = the system's roots, no client certificate */
@@ -82,6 +100,7 @@ struct nh_ws_client_config {
 	uint64_t connect_timeout_ms; /* name, TCP, TLS, upgrade together; 0 = 15 000 */
 	uint64_t idle_timeout_ms;    /* no byte received for so long: closed with NH_ETIMEOUT; 0 = never */
 	uint64_t ping_interval_ms;   /* a ping after so long without one; 0 = none */
+	const struct nh_proxy *proxy; /* NULL = direct; read during open only */
 	void (*handshake)(void *ctx, struct nh_handshake *h); /* events' ctx. Needed where nh_tls_signs_outside(tls): have it run on a worker */
 };
 

@@ -80,6 +80,9 @@ nh_rc nh_http_content_range_parse(nh_slice value, struct nh_http_content_range *
 /* nh_http_etag_match - does an If-None-Match / If-Match list ("*" or quoted tags) match this tag? weak: W/ prefixes are ignored. */
 bool nh_http_etag_match(nh_slice list, nh_slice etag, bool weak);
 
+/* nh_http_retry_after_s - Retry-After in seconds, given so or as a date (by the sender's own Date); 0 = none, or not understood. source: RFC 9110 10.2.3 */
+uint64_t nh_http_retry_after_s(const struct nh_http_headers *headers);
+
 struct nh_http_url {
 	bool tls;        /* https or wss */
 	bool websocket;  /* ws or wss */
