@@ -466,6 +466,8 @@ static void on_writable(struct nh_conn *c)
 			conn_end(c);
 			return;
 		}
+		if (c->ws && c->ws->on_drained)
+			c->ws->on_drained(c, c->session);
 	}
 	conn_rewatch(c);
 }

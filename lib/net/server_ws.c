@@ -124,6 +124,8 @@ void nh_ws_send(struct nh_conn *conn, nh_ws_opcode opcode, nh_slice data)
 		conn_rewatch(conn);
 }
 
+size_t nh_ws_unsent(const struct nh_conn *conn) { return conn->out_bytes; }
+
 void nh_ws_close(struct nh_conn *conn, uint16_t code, nh_slice reason)
 {
 	if (conn->state == CONN_WEBSOCKET)

@@ -20,7 +20,7 @@ static struct nh_listener listener;
 
 #define FILE_SIZE (64u << 20) /* more than the kernel's buffers hold together */
 
-static int opened, closed_sessions, aborted; /* atomic */
+static int opened, closed_sessions, aborted, drained, unsent; /* atomic */
 static struct nh_conn_id ids[16];
 
 static int get(const int *what) { return __atomic_load_n(what, __ATOMIC_SEQ_CST); }
@@ -51,7 +51,13 @@ static void ws_open(struct nh_conn *conn, void *session)
 
 static void ws_message(struct nh_conn *conn, void *session, nh_ws_opcode opcode, nh_slice data) { nh_ws_send(conn, opcode, data); }
 static void ws_close(struct nh_conn *conn, void *session, uint16_t code) { add(&closed_sessions); }
-static const struct nh_ws_handler patient = {.max_message_bytes = 1000, .idle_ms = 7200000, .on_open = ws_open, .on_message = ws_message, .on_close = ws_close};
+static void ws_drained(struct nh_conn *conn, void *session)
+{
+	__atomic_store_n(&unsent, (int)nh_ws_unsent(conn), __ATOMIC_SEQ_CST);
+	add(&drained);
+}
+static const struct nh_ws_handler patient = {.max_message_bytes = 1000, .idle_ms = 7200000, .on_open = ws_open, .on_message = ws_message, .on_drained = ws_drained,
+					     .on_close = ws_close};
 static const struct nh_ws_handler hasty = {.max_message_bytes = 1000, .idle_ms = 300, .on_open = ws_open, .on_message = ws_message, .on_close = ws_close};
 static void handle_patient(struct nh_request *req, struct nh_response *res) { nh_response_upgrade(res, &patient, NULL); }
 static void handle_hasty(struct nh_request *req, struct nh_response *res) { nh_response_upgrade(res, &hasty, NULL); }
@@ -69,7 +75,7 @@ static const struct nh_mount mounts[] = {{.routes = routes}, {0}};
 static void start(struct nh_server_config config)
 {
 	struct nh_err err = NH_ERR_INIT;
-	opened = closed_sessions = aborted = 0;
+	opened = closed_sessions = aborted = drained = unsent = 0;
 	assert_int_equal(nh_pool_new(&(struct nh_pool_config){.threads = 2}, &pool, &err), NH_OK);
 	listener = (struct nh_listener){.name = "plain", .address = "127.0.0.1", .mounts = mounts};
 	config.pool = pool;
@@ -232,6 +238,7 @@ static void mixed(struct nh_conn *conn, void *arg)
 		nh_ws_send(conn, NH_WS_TEXT, NH_LIT("own"));
 		nh_ws_send_frame(conn, b->frame);
 	}
+	__atomic_store_n(&unsent, (int)nh_ws_unsent(conn), __ATOMIC_SEQ_CST);
 	__atomic_sub_fetch(&b->left, 1, __ATOMIC_SEQ_CST);
 }
 
@@ -249,6 +256,8 @@ static void test_own_and_shared_bytes_keep_their_order(void **state)
 	assert_int_equal(nh_server_post(server, ids[0], mixed, &b), NH_OK);
 	WAIT_UNTIL(get(&b.left) == 0);
 	nh_ws_frame_unref(b.frame);
+	assert_true(get(&unsent) > SIZE);
+	assert_int_equal(get(&drained), 0);
 	for (size_t k = 0; k < TIMES; k++) {
 		ws_expect(&c, NH_WS_TEXT, "own");
 		while (c.in.len < HEADER + SIZE)
@@ -256,6 +265,8 @@ static void test_own_and_shared_bytes_keep_their_order(void **state)
 		assert_memory_equal(c.in.ptr + HEADER, data, SIZE);
 		nh_buf_consume(&c.in, HEADER + SIZE);
 	}
+	WAIT_UNTIL(get(&drained) == 1);
+	assert_int_equal(get(&unsent), 0);
 	client_close(&c);
 	end();
 }

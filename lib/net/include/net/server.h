@@ -84,6 +84,7 @@ struct nh_ws_handler {
 	/* [loop] session is the one given to nh_response_upgrade. */
 	void (*on_open)(struct nh_conn *conn, void *session);
 	void (*on_message)(struct nh_conn *conn, void *session, nh_ws_opcode opcode, nh_slice data);
+	void (*on_drained)(struct nh_conn *conn, void *session); /* may be NULL: what had waited for the socket (nh_ws_unsent) is sent. Also while a job is out. */
 	void (*on_close)(struct nh_conn *conn, void *session, uint16_t code); /* exactly once, never while a job of the connection is out; the session is the handler's to free. No send in here. */
 };
 /*
@@ -242,6 +243,7 @@ struct nh_ws_frame *nh_ws_frame_new(nh_ws_opcode opcode, nh_slice data);
 struct nh_ws_frame *nh_ws_frame_ref(struct nh_ws_frame *frame);
 void nh_ws_frame_unref(struct nh_ws_frame *frame);
 void nh_ws_send_frame(struct nh_conn *conn, struct nh_ws_frame *frame); /* the caller keeps its reference */
+size_t nh_ws_unsent(const struct nh_conn *conn); /* bytes that wait because the peer does not read; 0 most of the time */
 void nh_ws_close(struct nh_conn *conn, uint16_t code, nh_slice reason);
 /* [loop] nh_conn_work - run on a worker, then done on the loop; done's conn is NULL where it is gone (on_close follows). Until then nothing more is delivered. One at a time (asserted). */
 void nh_conn_work(struct nh_conn *conn, void (*run)(void *worker, void *arg), void (*done)(struct nh_conn *conn, void *arg), void *arg);
