@@ -3,6 +3,7 @@
  * source: reference/server-behaviour "8"
  */
 #include "hub/audit.h"
+#include "input_int.h"
 #include "rows_int.h"
 #include "store/rollout.h"
 
@@ -23,17 +24,6 @@ static size_t index_of(const char *const *names, size_t count, nh_slice name)
 	return 0;
 }
 
-/* At most max characters' worth of bytes, never in the middle of a character, the cut marked. */
-static nh_slice cut_text(struct nh_arena *arena, nh_slice text, size_t max)
-{
-	if (text.len <= max)
-		return text;
-	size_t len = max - 3; /* the bytes of "…" */
-	while (len > 0 && (text.ptr[len] & 0xc0) == 0x80)
-		len--;
-	return nh_slice_str(nh_arena_printf(arena, "%.*s…", (int)len, (const char *)text.ptr));
-}
-
 nh_slice nh_audit_reason(struct nh_arena *arena, nh_slice reason)
 {
 	nh_slice cut = nh_slice_sub(reason, 0, 4 * NH_AUDIT_REASON_MAX);
@@ -47,7 +37,7 @@ nh_slice nh_audit_reason(struct nh_arena *arena, nh_slice reason)
 		uint8_t c = cut.ptr[i];
 		out[i] = c < 0x20 || c == 0x7f ? ' ' : (!valid && c >= 0x80) ? '?' : c;
 	}
-	return cut_text(arena, nh_slice_trim(nh_slice_of(out, cut.len)), NH_AUDIT_REASON_MAX);
+	return nh_text_cut(arena, nh_slice_trim(nh_slice_of(out, cut.len)), NH_AUDIT_REASON_MAX);
 }
 
 nh_rc nh_audit_add(struct nh_ctx *ctx, const struct nh_actor *actor, int64_t org_id, nh_audit_resource kind, int64_t resource_id, struct nh_err *err,
@@ -60,7 +50,7 @@ nh_rc nh_audit_add(struct nh_ctx *ctx, const struct nh_actor *actor, int64_t org
 	va_end(ap);
 	NH_TRY(nh_buf_check(&text, "audit entry", err));
 
-	nh_slice description = cut_text(ctx->arena, nh_buf_slice(&text), NH_AUDIT_DESCRIPTION_MAX);
+	nh_slice description = nh_text_cut(ctx->arena, nh_buf_slice(&text), NH_AUDIT_DESCRIPTION_MAX);
 	return nh_sql_exec(ctx->tx, &nh_q_audit_add,
 	                   NH_PARAMS(nh_p_int(org_id), nh_p_str(actor_names[actor->kind]), nh_p_int(actor->id),
 	                             nh_p_text(actor->name.ptr ? actor->name : NH_LIT("")), nh_p_str(resource_names[kind]), nh_p_int(resource_id),

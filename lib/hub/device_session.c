@@ -8,6 +8,7 @@
 #include "rows_int.h"
 #include "session_int.h"
 #include "store/rollout.h"
+#include "telemetry_int.h"
 
 #define STALE_MAX 500
 
@@ -103,6 +104,8 @@ nh_rc nh_session_connect_late(struct nh_ctx *ctx, const struct nh_opening *o, in
 	NH_TRY(let_in(ctx, o, &d, err));
 	NH_TRY(put_row(ctx, o, &row, &changed, err));
 	*written = changed > 0;
+	if (ended_at_us)
+		NH_TRY(nh_history_add(ctx, d.id, o->connection_id, ended_at_us, NH_SLICE_EMPTY, err));
 	if (!*written)
 		return NH_OK;
 	nh_device_topic(ctx, d.id);
@@ -324,6 +327,7 @@ nh_rc nh_session_disconnect(struct nh_ctx *ctx, int64_t device_id, const char *c
 	                   NH_PARAMS(nh_p_int(nh_ctx_now(ctx)), reason.len ? nh_p_text(reason) : nh_p_null(), nh_p_int(device_id),
 	                             nh_p_str(connection_id)),
 	                   &changed, err));
+	NH_TRY(nh_history_add(ctx, device_id, connection_id, nh_ctx_now(ctx), reason, err));
 	if (!changed)
 		return NH_OK; /* a newer connection owns the row */
 	NH_TRY(set_online(ctx, device_id, 0, err));

@@ -81,6 +81,16 @@ nh_slice nh_input_lower(struct nh_arena *arena, nh_slice text)
 	return nh_slice_of(out, text.len);
 }
 
+nh_slice nh_text_cut(struct nh_arena *arena, nh_slice text, size_t max_bytes)
+{
+	if (text.len <= max_bytes)
+		return text;
+	size_t len = max_bytes - 3; /* the bytes of "…" */
+	while (len > 0 && (text.ptr[len] & 0xc0) == 0x80)
+		len--;
+	return nh_slice_str(nh_arena_printf(arena, "%.*s…", (int)len, (const char *)text.ptr));
+}
+
 nh_rc nh_input_optional_text(struct nh_arena *arena, const json_t *fields, const char *key, size_t max_bytes, bool *present, nh_slice *out,
                              json_t **errors, struct nh_err *err)
 {

@@ -16,6 +16,8 @@ bool nh_input_text_ok(nh_slice text, size_t max_bytes);         /* UTF-8, no NUL
 bool nh_input_name_ok(nh_slice text, size_t max_bytes);         /* and no control character, no '/' */
 size_t nh_input_characters(nh_slice text);                      /* of valid UTF-8 */
 nh_slice nh_input_lower(struct nh_arena *arena, nh_slice text); /* ASCII letters */
+/* nh_text_cut - at most max_bytes of valid UTF-8, never in the middle of a character, a cut marked by "…". */
+nh_slice nh_text_cut(struct nh_arena *arena, nh_slice text, size_t max_bytes);
 
 /* nh_input_optional_text - field of an object that may be absent (false), null or a string. NH_EINVAL "is invalid" for another type or over max. */
 nh_rc nh_input_optional_text(struct nh_arena *arena, const json_t *fields, const char *key, size_t max_bytes, bool *present, nh_slice *out,

@@ -9,6 +9,7 @@
 #include "input_int.h"
 #include "rows_int.h"
 #include "store/foundation.h"
+#include "telemetry_int.h"
 
 static void read_product(const struct nh_rows *rows, struct nh_arena *arena, void *item)
 {
@@ -24,6 +25,7 @@ static void read_product(const struct nh_rows *rows, struct nh_arena *arena, voi
 		.firmware_count = nh_col_int(rows, 8),
 		.inserted_at_us = nh_col_int(rows, 9),
 		.updated_at_us = nh_col_int(rows, 10),
+		.extensions = nh_col_text(rows, 11, arena),
 	};
 }
 
@@ -75,7 +77,7 @@ nh_rc nh_product_create(struct nh_ctx *ctx, const struct nh_actor *actor, int64_
 
 static nh_rc refuse_foreign_keys(const json_t *fields, json_t **errors, struct nh_err *err)
 {
-	static const char *const settings[] = {"require_unique_firmware_version", "allowed_update_tools", "allow_unsigned_esp_idf_firmware"};
+	static const char *const settings[] = {"require_unique_firmware_version", "allowed_update_tools", "allow_unsigned_esp_idf_firmware", "extensions"};
 	NH_AUTO_BUF struct nh_buf names = NH_BUF_MAX(4096);
 	const char *key;
 	json_t *value;
@@ -147,13 +149,16 @@ nh_rc nh_product_update(struct nh_ctx *ctx, const struct nh_actor *actor, const 
 	const json_t *tools = json_object_get(fields, "allowed_update_tools");
 	if (tools)
 		NH_TRY(check_tools(ctx, tools, &now.allowed_update_tools, errors, err));
+	NH_TRY(nh_extensions_edit(ctx->arena, fields, now.extensions, &now.extensions, errors, err));
 	int64_t changed = 0;
 	NH_TRY(nh_sql_exec(ctx->tx, &nh_q_product_update,
 	                   NH_PARAMS(nh_p_bool(now.require_unique_firmware_version), nh_p_text(now.allowed_update_tools),
-	                             nh_p_bool(now.allow_unsigned_esp_idf_firmware), nh_p_int(nh_ctx_now(ctx)), nh_p_int(product->id)),
+	                             nh_p_bool(now.allow_unsigned_esp_idf_firmware), nh_p_text(now.extensions), nh_p_int(nh_ctx_now(ctx)), nh_p_int(product->id)),
 	                   &changed, err));
 	if (!changed)
 		return NH_FAIL(err, NH_ENOTFOUND, "no such product");
+	if (!nh_slice_eq(now.extensions, product->extensions))
+		nh_effect_add(ctx, NH_EFFECT_PRODUCT_SETTINGS, product->id, NH_SLICE_EMPTY, NH_SLICE_EMPTY);
 	NH_TRY(nh_audit_add(ctx, actor, product->org_id, NH_AUDIT_PRODUCT, product->id, err, "%.*s changed the settings of product %.*s",
 	                    NH_ARG(actor->name), NH_ARG(product->name)));
 	return nh_product_by_id(ctx, product->id, out, err);

@@ -8,14 +8,15 @@
 #include "rows_int.h"
 #include "session_int.h"
 #include "store/rollout.h"
+#include "telemetry_int.h"
 
 #define DELAY_MINUTES_MAX 10080             /* up to here delay_for counts minutes, beyond milliseconds. source: device-protocol "9.2" */
 #define DELAY_MS_MAX (INT64_C(366) * 86400 * 1000)
 #define CONNECTION_TYPES_MAX 16
 #define PROGRESS_EVERY_MS 15000
+#define METADATA_MAX ((size_t)64 << 10)
 
-/* The connection's metadata, and proof that it is joined and still the newest one. */
-static nh_rc open_session(struct nh_ctx *ctx, const struct nh_session *s, nh_slice *metadata, struct nh_err *err)
+nh_rc nh_session_live(struct nh_ctx *ctx, const struct nh_session *s, nh_slice *metadata, struct nh_err *err)
 {
 	struct nh_rows *rows = NULL;
 	if (!s->joined)
@@ -28,6 +29,16 @@ static nh_rc open_session(struct nh_ctx *ctx, const struct nh_session *s, nh_sli
 		*metadata = nh_col_text(rows, 0, ctx->arena);
 	nh_sql_end(rows);
 	return NH_OK;
+}
+
+nh_rc nh_session_note(struct nh_ctx *ctx, const struct nh_session *s, nh_slice metadata, const char *key, json_t *take_value, struct nh_err *err)
+{
+	NH_AUTO_JSON json_t *value = take_value;
+	NH_AUTO_JSON json_t *members = NULL;
+	if (nh_json_parse(metadata, METADATA_MAX, &members, NULL) != NH_OK || json_object_set(members, key, value) != 0)
+		return NH_OK;
+	return nh_sql_exec(ctx->tx, &nh_q_connection_metadata,
+	                   NH_PARAMS(nh_p_text(nh_json_arena(ctx->arena, members)), nh_p_int(s->device_id), nh_p_str(s->connection_id)), NULL, err);
 }
 
 static int64_t percent(const json_t *payload, const char *key)
@@ -59,7 +70,7 @@ static struct nh_update_report read_progress(const json_t *payload)
 
 nh_rc nh_session_progress(struct nh_ctx *ctx, const struct nh_session *s, const json_t *payload, struct nh_err *err)
 {
-	NH_TRY(open_session(ctx, s, NULL, err));
+	NH_TRY(nh_session_live(ctx, s, NULL, err));
 	struct nh_update_report report = read_progress(payload);
 	return nh_update_report(ctx, s->device_id, &report, err);
 }
@@ -107,7 +118,7 @@ static int64_t delay_ms(const struct nh_session *s, const json_t *payload)
 
 nh_rc nh_session_status_update(struct nh_ctx *ctx, const struct nh_session *s, const json_t *payload, struct nh_err *err)
 {
-	NH_TRY(open_session(ctx, s, NULL, err));
+	NH_TRY(nh_session_live(ctx, s, NULL, err));
 	nh_slice status = nh_json_text(payload, "status");
 	struct nh_update_report report = {
 		.stage = nh_update_stage_parse(status),
@@ -130,7 +141,7 @@ nh_rc nh_session_status_update(struct nh_ctx *ctx, const struct nh_session *s, c
 nh_rc nh_session_firmware_validated(struct nh_ctx *ctx, const struct nh_session *s, const json_t *payload, struct nh_err *err)
 {
 	struct nh_device_facts d;
-	NH_TRY(open_session(ctx, s, NULL, err));
+	NH_TRY(nh_session_live(ctx, s, NULL, err));
 	NH_TRY(nh_device_facts_load(ctx, s->device_id, &d, err));
 	if (d.validation == NH_VALIDATION_VALIDATED)
 		return NH_OK; /* ESP32 devices say it after every join */
@@ -146,10 +157,9 @@ nh_rc nh_session_firmware_validated(struct nh_ctx *ctx, const struct nh_session 
 nh_rc nh_session_connection_types(struct nh_ctx *ctx, const struct nh_session *s, const json_t *payload, struct nh_err *err)
 {
 	nh_slice text = NH_SLICE_EMPTY;
-	NH_TRY(open_session(ctx, s, &text, err));
+	NH_TRY(nh_session_live(ctx, s, &text, err));
 	const json_t *values = json_object_get(payload, "values");
-	NH_AUTO_JSON json_t *metadata = NULL;
-	if (!json_is_array(values) || nh_json_parse(text, (size_t)64 << 10, &metadata, NULL) != NH_OK || !json_is_object(metadata))
+	if (!json_is_array(values))
 		return NH_OK;
 	json_t *kept = json_array();
 	for (size_t i = 0; i < json_array_size(values) && i < CONNECTION_TYPES_MAX; i++) {
@@ -157,9 +167,7 @@ nh_rc nh_session_connection_types(struct nh_ctx *ctx, const struct nh_session *s
 		if (json_is_string(item) && json_string_length(item) <= 64)
 			json_array_append(kept, item);
 	}
-	json_object_set_new(metadata, "connection_types", kept);
-	return nh_sql_exec(ctx->tx, &nh_q_connection_metadata,
-	                   NH_PARAMS(nh_p_text(nh_json_arena(ctx->arena, metadata)), nh_p_int(s->device_id), nh_p_str(s->connection_id)), NULL, err);
+	return nh_session_note(ctx, s, text, "connection_types", kept, err);
 }
 
 nh_rc nh_session_network_interface(struct nh_ctx *ctx, const struct nh_session *s, const json_t *payload, struct nh_err *err)
@@ -167,7 +175,7 @@ nh_rc nh_session_network_interface(struct nh_ctx *ctx, const struct nh_session *
 	static const struct {
 		const char *prefix, *kind;
 	} kinds[] = {{"wlan", "wifi"}, {"eth", "ethernet"}, {"en", "ethernet"}, {"wwan", "cellular"}};
-	NH_TRY(open_session(ctx, s, NULL, err));
+	NH_TRY(nh_session_live(ctx, s, NULL, err));
 	if (!json_is_string(json_object_get(payload, "interface")))
 		return NH_OK;
 	nh_slice name = nh_json_text(payload, "interface");

@@ -58,7 +58,7 @@ STMT(cli_expire, "DELETE FROM cli_sessions WHERE expires_at <= $1");
 
 #define PRODUCT                                                                                                                   \
 	"SELECT p.id, p.org_id, p.name, o.name, p.require_unique_firmware_version, p.allowed_update_tools, "                      \
-	"p.allow_unsigned_esp_idf_firmware, p.device_count, p.firmware_count, p.inserted_at, p.updated_at "                       \
+	"p.allow_unsigned_esp_idf_firmware, p.device_count, p.firmware_count, p.inserted_at, p.updated_at, p.extensions "         \
 	"FROM products p JOIN orgs o ON o.id = p.org_id WHERE p.deleted_at IS NULL AND o.deleted_at IS NULL "
 
 STMT(product_insert, "INSERT INTO products (org_id, name, inserted_at, updated_at) VALUES ($1, $2, $3, $3) RETURNING id");
@@ -66,7 +66,7 @@ STMT(product_by_name, PRODUCT "AND p.org_id = $1 AND p.name = $2");
 STMT(product_by_id, PRODUCT "AND p.id = $1");
 STMT(product_list, PRODUCT "AND p.org_id = $1 ORDER BY p.name");
 STMT(product_update, "UPDATE products SET require_unique_firmware_version = $1, allowed_update_tools = $2, "
-                     "allow_unsigned_esp_idf_firmware = $3, updated_at = $4 WHERE id = $5 AND deleted_at IS NULL");
+                     "allow_unsigned_esp_idf_firmware = $3, extensions = $4, updated_at = $5 WHERE id = $6 AND deleted_at IS NULL");
 STMT(product_delete, "UPDATE products SET deleted_at = $1, updated_at = $1 WHERE id = $2 AND deleted_at IS NULL AND device_count = 0");
 STMT(product_count_devices, "UPDATE products SET device_count = device_count + $1 WHERE id = $2 AND deleted_at IS NULL");
 STMT(product_count_firmwares, "UPDATE products SET firmware_count = firmware_count + $1 WHERE id = $2 AND deleted_at IS NULL");

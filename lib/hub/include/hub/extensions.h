@@ -36,9 +36,10 @@ nh_rc nh_extensions_allowed(struct nh_ctx *ctx, int64_t device_id, unsigned *mas
 /*
  * One per extension that stores something; event without the extension's name ("report", "location:update", "send"). payload: any JSON, the device's word. What means nothing is
  * ignored with NH_OK and counted in *ignored (may be NULL). The session must be joined and the newest: else NH_ECLOSED. NH_EIO.
- *   health           "report": the report whole (at most 64 KiB as JSON; larger is ignored), its metrics as numbers, its status with reasons
+ *   health           "report": the report whole (at most 64 KiB as JSON; larger is ignored), its metrics as numbers (at most 200, names of at most 255 bytes once spaces are
+ *                    removed; texts that hold a number count), its status with reasons
  *   geo              "location:update": into the connection's metadata as "location"
- *   logging          "send": one line
+ *   logging          "send": one line, dated by "timestamp" or "meta.time", ignored where neither can be read. Of its meta the texts, as many as fit into 4096 bytes
  *   network_identity "report": up to 10 identities, by the rules of server-behaviour "7.7"
  */
 nh_rc nh_extension_event(struct nh_ctx *ctx, const struct nh_session *session, nh_extension extension, nh_slice event, const json_t *payload, unsigned *ignored, struct nh_err *err);
@@ -57,7 +58,7 @@ struct nh_geo_resolver {
 	/* false: unknown. source: text for the location's "source" ("geoip", "static"). accuracy_m: 0 = unknown. */
 	bool (*locate)(void *ctx, nh_slice remote_address, double *latitude, double *longitude, uint32_t *accuracy_m, const char **source);
 };
-/* nh_geo_observe - at connect: where the resolver knows the address and the device has said nothing, the connection's metadata gets that location. NH_EIO. */
+/* nh_geo_observe - once joined: where the resolver knows the address and the device has said nothing, the connection's metadata gets that location. NH_ECLOSED, NH_EIO. */
 nh_rc nh_geo_observe(struct nh_ctx *ctx, const struct nh_session *session, const struct nh_geo_resolver *resolver, nh_slice remote_address, struct nh_err *err);
 
 /* ---- what people see (read) ---------------------------------------------------------------------------------------------- */
@@ -65,12 +66,14 @@ nh_rc nh_geo_observe(struct nh_ctx *ctx, const struct nh_session *session, const
 struct nh_health {
 	int64_t at_us;
 	nh_slice status;  /* "unknown", "healthy", "warning", "unhealthy" */
-	nh_slice reasons; /* JSON object text, or pointer NULL */
+	nh_slice reasons; /* JSON object text {"warning":{metric:{value,threshold}},"unhealthy":{…}}, or pointer NULL */
+	nh_slice alarms;  /* JSON object text, name to description, or pointer NULL: none */
 	nh_slice data;    /* the report, JSON object text */
 };
 /* nh_health_latest - NH_ENOTFOUND: none yet. */
 nh_rc nh_health_latest(struct nh_ctx *ctx, int64_t device_id, struct nh_health *out, struct nh_err *err);
-/* nh_health_list - newest first, before before_us (INT64_MAX = from the newest), at most limit (1 to 500). */
+/* nh_health_list - newest first, before before_us (INT64_MAX = from the newest), at most limit (1 to 100: a report may be 64 KiB). */
+#define NH_HEALTH_LIST_MAX 100
 nh_rc nh_health_list(struct nh_ctx *ctx, int64_t device_id, int64_t before_us, size_t limit, struct nh_health **out, size_t *count, struct nh_err *err);
 
 struct nh_metric {
@@ -79,8 +82,10 @@ struct nh_metric {
 	double value;
 };
 /* nh_metric_list - of one key (empty = all) from from_us to to_us, oldest first, at most limit (1 to 10 000). */
+#define NH_METRIC_LIST_MAX 10000
 nh_rc nh_metric_list(struct nh_ctx *ctx, int64_t device_id, nh_slice key, int64_t from_us, int64_t to_us, size_t limit, struct nh_metric **out, size_t *count, struct nh_err *err);
 
+#define NH_LOG_MESSAGE_MAX 8192 /* bytes; longer ones are cut and end in "…" */
 struct nh_log_line {
 	int64_t id, at_us;
 	nh_slice level, message;
@@ -92,14 +97,21 @@ struct nh_log_filter {
 	int64_t from_us, to_us;      /* to_us 0 = now */
 	int64_t before_us, before_id;/* keyset: older than this line; 0, 0 = from the newest */
 };
-/* nh_log_list - newest first, at most limit (1 to 500); looks at no more than 20 000 lines for one answer: *more says whether there may be others (continue behind the last line looked at, *next). */
+/* nh_log_list - newest first by the device's dates, at most limit (1 to 500); looks at no more than 20 000 lines for one answer: *more says whether there may be others (continue behind the last line looked at, *next). */
+#define NH_LOG_LIST_MAX 500
 nh_rc nh_log_list(struct nh_ctx *ctx, int64_t device_id, const struct nh_log_filter *filter, size_t limit, struct nh_log_line **out, size_t *count, bool *more,
 		  struct nh_log_line *next, struct nh_err *err);
 
 struct nh_network_identity {
-	int64_t id, device_id, last_reported_us;
-	nh_slice service, instance, identifier, details, source;
+	int64_t id, device_id;
+	nh_slice service, instance, identifier;
+	nh_slice details; /* JSON object text */
+	nh_slice source;  /* "device_reported", "operator" */
+	int64_t last_reported_us, inserted_at_us, updated_at_us; /* reported 0: never */
 };
+/* nh_network_service_known - "iroh", "netbird", "tailscale", "wireguard". */
+bool nh_network_service_known(nh_slice service);
+/* nh_network_identity_list - by service and instance. NH_EIO. */
 nh_rc nh_network_identity_list(struct nh_ctx *ctx, int64_t device_id, struct nh_network_identity **out, size_t *count, struct nh_err *err);
 
 struct nh_past_connection {
@@ -108,6 +120,7 @@ struct nh_past_connection {
 	nh_slice reason;
 	nh_slice network_interface;
 };
+#define NH_CONNECTION_LIST_MAX 500
 /* nh_connection_history - newest first, before before_us, at most limit (1 to 500); the open one included. */
 nh_rc nh_connection_history(struct nh_ctx *ctx, int64_t device_id, int64_t before_us, size_t limit, struct nh_past_connection **out, size_t *count, struct nh_err *err);
 struct nh_flapping {
@@ -116,6 +129,7 @@ struct nh_flapping {
 	int64_t connections; /* established within the last hour */
 };
 /* nh_flapping_list - devices of a product with more than ten connections within the last hour, most first, at most limit (1 to 500). */
+#define NH_FLAPPING_LIST_MAX 500
 nh_rc nh_flapping_list(struct nh_ctx *ctx, int64_t product_id, size_t limit, struct nh_flapping **out, size_t *count, struct nh_err *err);
 
 /* ---- retention ----------------------------------------------------------------------------------------------------------- */
@@ -125,5 +139,5 @@ struct nh_retention {
 	unsigned log_days;        /* 3 */
 	unsigned connection_days; /* 30 */
 };
-/* nh_telemetry_trim - deletes what is older, at most 500 rows of each kind; *trimmed of all: call again while it is not 0. NH_EIO. */
+/* nh_telemetry_trim - deletes what is older, at most 500 rows of each kind (100 reports, each with its metrics); *trimmed of all: call again while it is not 0. NH_EIO. */
 nh_rc nh_telemetry_trim(struct nh_ctx *ctx, const struct nh_retention *keep, size_t *trimmed, struct nh_err *err);

@@ -14,6 +14,7 @@ struct nh_product {
 	bool require_unique_firmware_version;
 	nh_slice allowed_update_tools; /* JSON array text */
 	bool allow_unsigned_esp_idf_firmware;
+	nh_slice extensions;           /* JSON object text: name to true or false; what is not there is off */
 	int64_t device_count, firmware_count; /* live devices; firmwares */
 	int64_t inserted_at_us, updated_at_us;
 };
@@ -25,7 +26,7 @@ nh_rc nh_product_list(struct nh_ctx *ctx, const struct nh_actor *actor, int64_t 
 /* NH_EINVAL: "name" blank, over 255 bytes or taken. */
 nh_rc nh_product_create(struct nh_ctx *ctx, const struct nh_actor *actor, int64_t org_id, nh_slice name, struct nh_product *out, json_t **errors,
                         struct nh_err *err);
-/* nh_product_update - fields: object with any of the three settings; another key is refused with the reference's sentence. */
+/* nh_product_update - fields: object with any of the settings; another key is refused with the reference's sentence. Effect PRODUCT_SETTINGS where the extensions changed. */
 nh_rc nh_product_update(struct nh_ctx *ctx, const struct nh_actor *actor, const struct nh_product *product, const json_t *fields,
                         struct nh_product *out, json_t **errors, struct nh_err *err);
 /* NH_ECONFLICT with *errors while it has devices: nobody could reach them any more, yet they would keep their identifiers and their updates. */

@@ -44,12 +44,12 @@ extern const struct nh_stmt nh_q_cli_deliver;      /* token */
 extern const struct nh_stmt nh_q_cli_expire;       /* now */
 
 /* ---- products ------------------------------------------------------------------------------------------------------------- */
-/* columns: id, org id, name, org name, unique version, tools, allow unsigned esp, device count, firmware count, inserted_at, updated_at */
+/* columns: id, org id, name, org name, unique version, tools, allow unsigned esp, device count, firmware count, inserted_at, updated_at, extensions */
 extern const struct nh_stmt nh_q_product_insert;   /* org, name, at → id */
 extern const struct nh_stmt nh_q_product_by_name;  /* org, name */
 extern const struct nh_stmt nh_q_product_by_id;    /* id */
 extern const struct nh_stmt nh_q_product_list;     /* org */
-extern const struct nh_stmt nh_q_product_update;   /* unique version, tools, allow unsigned esp, at, id */
+extern const struct nh_stmt nh_q_product_update;   /* unique version, tools, allow unsigned esp, extensions, at, id */
 extern const struct nh_stmt nh_q_product_delete;   /* at, id → changed 0: gone, or has devices */
 extern const struct nh_stmt nh_q_product_count_devices;   /* difference, id */
 extern const struct nh_stmt nh_q_product_count_firmwares; /* difference, id */
