@@ -24,12 +24,27 @@ nh_rc link_config_url(const struct nh_link_config *c, struct nh_arena *arena, nh
 	if (nh_http_url_parse(nh_slice_str(text), &url, &why) != NH_OK)
 		return NH_FAIL(err, NH_EINVAL, "server '%s': %s", c->host, why.msg);
 	bool v6 = nh_slice_chr(url.host, ':') >= 0;
+	if (c->transport == NH_LINK_POLL) {
+		const char *question = nh_slice_eq_str(url.path, "/") ? "/device/update" : nh_arena_str(arena, url.path);
+		*out = nh_slice_str(nh_arena_printf(arena, "%s://%s%.*s%s:%u%s", url.tls ? "https" : "http", v6 ? "[" : "", NH_ARG(url.host), v6 ? "]" : "", (unsigned)url.port, question));
+		return NH_OK;
+	}
 	const char *path = nh_slice_eq_str(url.path, "/") ? (c->secret ? "/device-socket/websocket" : "/socket/websocket") : nh_arena_str(arena, url.path);
 	*out = nh_slice_str(nh_arena_printf(arena, "%s://%s%.*s%s:%u%s?%s", url.tls ? "wss" : "ws", v6 ? "[" : "", NH_ARG(url.host), v6 ? "]" : "", (unsigned)url.port, path,
 					    url.query.len ? nh_arena_str(arena, url.query) : c->msgpack ? "vsn=3.0.0" : "vsn=2.0.0"));
 	if (!link_config_codec(*out))
 		return NH_FAIL(err, NH_EINVAL, "server '%s': no wire format of that vsn (1.0.0, 2.0.0 or 3.0.0)", c->host);
 	return NH_OK;
+}
+
+bool link_config_secure(nh_slice url) { return nh_slice_starts(url, NH_LIT("wss:")) || nh_slice_starts(url, NH_LIT("https:")); }
+
+static nh_rc check_proxy(const struct nh_link_config *c, struct nh_err *err)
+{
+	struct nh_proxy *proxy = NULL;
+	nh_rc rc = c->proxy ? nh_proxy_new(nh_slice_str(c->proxy), nh_slice_str(c->proxy_bypass), &proxy, err) : NH_OK;
+	nh_proxy_free(proxy);
+	return rc;
 }
 
 const struct nh_phoenix_codec *link_config_codec(nh_slice url)
@@ -58,7 +73,9 @@ nh_rc nh_link_config_check(const struct nh_link_config *c, struct nh_err *err)
 		return NH_FAIL(err, NH_EINVAL, "no identity is configured: give a certificate and its key, a NervesKey, a PKCS#11 token, or a shared secret");
 	if (cert && (c->cert_pem.len == 0 || c->key_pem.len == 0))
 		return NH_FAIL(err, NH_EINVAL, "%s", c->cert_pem.len ? "a certificate without its key" : "a key without its certificate");
-	if (!secret && nh_slice_starts(url, NH_LIT("ws://")))
+	if (secret && c->transport == NH_LINK_POLL)
+		return NH_FAIL(err, NH_EINVAL, "polling needs a certificate: servers answer the questions of a device with a shared secret on a channel only");
+	if (!secret && !link_config_secure(url))
 		return NH_FAIL(err, NH_EINVAL, "a certificate needs TLS: use wss:// instead of ws://");
 	if (secret && (!is_set(c->secret) || !is_set(c->secret_key) || !is_set(c->identifier)))
 		return NH_FAIL(err, NH_EINVAL, "a shared secret needs its key (nhp_… or nhd_…), the secret and the device's identifier");
@@ -69,7 +86,9 @@ nh_rc nh_link_config_check(const struct nh_link_config *c, struct nh_err *err)
 	for (size_t i = 0; i < c->public_key_count; i++)
 		if (!link_key_valid(nh_slice_str(c->public_keys[i])))
 			return NH_FAIL(err, NH_EINVAL, "firmware public key '%s' is not 32 bytes in base64", c->public_keys[i]);
+	if (c->fetch != NH_LINK_STREAMING && !is_set(c->cache_dir))
+		return NH_FAIL(err, NH_EINVAL, "downloads that are kept in files need a folder for them");
 	if (c->backoff.delays_ms && c->backoff.count == 0)
 		return NH_FAIL(err, NH_EINVAL, "an empty list of reconnect delays");
-	return NH_OK;
+	return check_proxy(c, err);
 }

@@ -1,6 +1,7 @@
 /*
  * Brings the bytes of an update: one GET after the other until the file is whole. A lost connection is resumed with Range, guarded by the entity tag or by the
- * announced checksum; where the server sends the whole file instead, what we have is compared and skipped. Every connection is announced as `started`.
+ * announced checksum; where the server sends the whole file instead, what was applied is compared and skipped, and what lies in a cache begins anew. Every connection
+ * is announced as `started`.
  * source: reference/device-protocol "13.2", "13.3", "9.2"
  */
 #include "update_int.h"
@@ -29,6 +30,33 @@ static nh_rc give_up(struct nh_link *l, const char *text)
 	return NH_ECLOSED;
 }
 
+/* The server has nothing at this address, or not what we believed: what we have of it is of no use. Anything else may come right: the next offer goes on. */
+static nh_rc give_up_status(struct nh_link *l, unsigned status, const char *text)
+{
+	struct link_update *u = l->update;
+	bool gone = status == 404 || status == 410 || status == 416;
+	u->fate = gone ? CACHE_DROP : CACHE_FORGET;
+	if (u->old && (gone || status == 401 || status == 403)) {
+		updater_outdated(l);
+		return NH_ECLOSED;
+	}
+	return give_up(l, text);
+}
+
+/* The bytes asked for do not exist: we have all, which is how a file of unknown size may end, or what we have is of another file. */
+static nh_rc on_unsatisfied(struct nh_link *l, const struct nh_http_response_head *head)
+{
+	struct link_update *u = l->update;
+	struct nh_http_content_range range;
+	if (u->received == 0 || nh_http_content_range_parse(nh_http_header_get(&head->headers, "content-range"), &range) != NH_OK || !range.unsatisfied)
+		return give_up_status(l, head->status, "HTTP 416 Range Not Satisfiable");
+	if (range.total == u->received) {
+		u->complete = true;
+		return NH_ECLOSED;
+	}
+	return give_up_status(l, head->status, "the file on the server is another one than before");
+}
+
 static bool retry_status(unsigned status) { return status == 408 || status == 425 || status == 429 || status >= 500; }
 
 static nh_rc check_total(struct nh_link *l, uint64_t total)
@@ -46,9 +74,9 @@ static nh_rc on_whole(struct nh_link *l, const struct nh_http_response_head *hea
 	nh_slice etag = nh_http_header_get(&head->headers, "etag");
 	if (head->has_length)
 		NH_TRY(check_total(l, head->content_length));
-	if (u->received > u->restart_skip)
+	if (!u->cache && u->received > u->restart_skip)
 		u->restart_skip = u->received;
-	u->restart_pending = u->restart_skip > 0;
+	u->restart_pending = u->cache ? u->received > 0 : u->restart_skip > 0;
 	u->received = 0;
 	/* Only a strong tag says that bytes are the same. */
 	link_set_text(&u->etag, nh_slice_starts(etag, NH_LIT("\"")) ? etag : NH_SLICE_EMPTY);
@@ -74,11 +102,13 @@ static nh_rc on_head(void *ctx, const struct nh_http_response_head *head)
 	if (head->status == 206)
 		return on_part(l, head);
 	snprintf(text, sizeof text, "HTTP %u %s", head->status, nh_http_reason(head->status));
+	if (head->status == 416)
+		return on_unsatisfied(l, head);
 	if (retry_status(head->status)) {
 		link_set_text(&l->update->why, nh_slice_str(text));
 		return NH_ECLOSED;
 	}
-	return give_up(l, text);
+	return give_up_status(l, head->status, text);
 }
 
 static void pace(struct nh_link *l)
@@ -126,12 +156,15 @@ static void on_done(void *ctx, nh_rc rc, const struct nh_err *err)
 	u->get = NULL;
 	if (u->phase != UPDATE_RUNNING)
 		return;
-	if (rc == NH_OK && (u->total == 0 || u->received == u->total)) {
+	if (u->complete) {
+		download_pump(l);
+	} else if (rc == NH_OK && (u->total == 0 || u->received == u->total)) {
 		u->complete = true;
 		download_pump(l);
 	} else if (rc == NH_OK || rc == NH_ECLOSED || rc == NH_ETIMEOUT || rc == NH_EIO) {
 		download_lost(l, u->why ? u->why : rc == NH_OK ? "the file ended early" : err->msg);
 	} else {
+		u->fate = CACHE_FORGET;
 		updater_fail(l, "Download failed", err->msg);
 	}
 }
@@ -148,6 +181,7 @@ void download_lost(struct nh_link *l, const char *why)
 	u->get = NULL;
 	if (++u->disconnects > l->config.download_retries) {
 		snprintf(text, sizeof text, "%s (%u attempts)", why, u->disconnects);
+		u->fate = CACHE_FORGET;
 		updater_fail(l, "Download failed", text);
 		return;
 	}
@@ -203,7 +237,9 @@ void download_start(struct nh_link *l)
 {
 	l->update->retry = nh_timer_new(l->loop, on_retry, l);
 	l->update->pace = nh_timer_new(l->loop, on_pace, l);
-	attempt(l);
+	l->update->complete = l->update->offer.size_bytes > 0 && l->update->received == l->update->offer.size_bytes; /* only the seal is missing */
+	l->update->retry_due = true;
+	download_pump(l);
 }
 
 void download_stop(struct link_update *u)
@@ -222,8 +258,7 @@ void download_pump(struct nh_link *l)
 		return;
 	if (u->queue.len > 0) {
 		u->writing = nh_steal_buf(&u->queue);
-		if (u->restart_pending)
-			u->restart_skip_job = u->restart_skip;
+		u->restart_job = u->restart_pending;
 		u->restart_pending = false;
 		if (u->paused_queue) {
 			u->paused_queue = false;
@@ -231,9 +266,7 @@ void download_pump(struct nh_link *l)
 		}
 		link_job_submit(l, &l->write_job);
 	} else if (u->complete) {
-		u->phase = UPDATE_FINISHING;
-		download_stop(u);
-		link_job_submit(l, &l->finish_job);
+		updater_downloaded(l);
 	} else if (u->retry_due) {
 		attempt(l);
 	}

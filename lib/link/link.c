@@ -197,6 +197,7 @@ nh_rc nh_link_open(struct nh_loop *loop, struct nh_pool *pool, const struct nh_l
 	l->heartbeat = nh_timer_new(loop, connection_on_heartbeat, l);
 	l->validate_timer = nh_timer_new(loop, channel_on_validate_timer, l);
 	validation_start(l);
+	updater_start(l);
 	nh_timer_start(l->timer, 0, 0); /* events must not come before the caller has its pointer */
 	*out = l;
 	return NH_OK;

@@ -3,6 +3,8 @@
  *
  *   link.c        life: open, close, the queue of worker jobs
  *   connection.c  socket: attempt, sign, open, close, backoff, heartbeat
+ *   poll.c        instead of a socket: questions from time to time
+ *   clock.c       a time that is certainly over, kept between starts
  *   element.c     identity in a secure element or token: its certificates, its signatures
  *   topic.c       channels: which are joined, whose message this is, when to join again
  *   channel.c     device channel: join, events in, pushes out, validation
@@ -44,10 +46,10 @@ struct link_job {
 
 typedef enum link_phase {
 	LINK_WAITING,    /* for the backoff */
-	LINK_SIGNING,    /* the secret's headers, or the secure element's certificates */
+	LINK_SIGNING,    /* what an attempt needs is being made: the secret's headers, the element's certificates, whom to trust */
 	LINK_CONNECTING,
 	LINK_OPEN,       /* socket open; join under way or waiting to be tried again */
-	LINK_JOINED,
+	LINK_JOINED,     /* polling: the last question was answered */
 	LINK_REBOOTING,  /* nothing more happens */
 } link_phase;
 
@@ -74,29 +76,38 @@ struct nh_link {
 	char *url;                    /* where to connect: configured, or where a redirect led */
 	nh_slice configured_url;
 	struct nh_tls *tls;           /* NULL for ws:// */
+	bool trusts;                  /* tls has roots: from a prepare job to the end of the handshake */
+	struct nh_proxy *proxy;       /* or NULL */
 	char **keys;                  /* base64; heap, each too */
 	size_t key_count;
 
 	/* jobs */
 	struct link_job *queue;
 	struct link_job *running;
-	struct link_job sign_job, element_job, handshake_job, state_job, validate_job, open_job, write_job, finish_job, abort_job;
+	struct link_job prepare_job, clock_job, handshake_job, state_job, validate_job, open_job, write_job, finish_job, abort_job;
 	struct link_job consider_job, seal_job, install_job, restore_job, deadline_job, told_job;
 
 	/* connection */
 	link_phase phase;
 	struct nh_ws_client *ws;
-	struct nh_timer *timer;       /* backoff */
+	struct nh_timer *timer;       /* backoff, or until the next question */
 	struct nh_timer *heartbeat;
 	unsigned attempt;             /* position in the backoff list */
 	unsigned redirects;
 	int64_t server_date_us;       /* Date of the last refusal and when it came */
 	uint64_t server_date_mono_ms;
 	struct nh_link_signature signature;
-	struct nh_nerveskey *element; /* opened by the first element job; touched by jobs only */
+	struct nh_nerveskey *element; /* opened by the first prepare job; touched by jobs only */
 	struct nh_handshake *handshake; /* waits for its job, or runs there */
-	nh_rc job_rc;                 /* result of sign, element, state or validate job */
+	int64_t clock_saved_us;       /* what the clock file says */
+	nh_rc job_rc;                 /* result of prepare, clock, state or validate job */
 	struct nh_err job_err;
+
+	/* poll */
+	struct nh_http_get *poll;     /* the question under way */
+	struct nh_buf poll_body;
+	unsigned poll_status;         /* of its answer; 0 = none yet */
+	uint64_t poll_retry_after_s;
 
 	/* channel */
 	uint64_t next_ref;
@@ -114,6 +125,7 @@ struct nh_link {
 	struct nh_timer *reboot_timer;
 	const char *reboot_why;
 	uint64_t reboot_since_ms;
+	struct link_update *restored; /* restore_job's, until it is done */
 	struct link_update *postponed; /* an offer that is taken up when it is due */
 	struct nh_timer *postpone_timer;
 	uint64_t postpone_due_ms;
@@ -145,12 +157,18 @@ void link_backoff_reset(struct nh_link *l); /* the connection has proven itself 
 /* config.c */
 nh_rc link_config_url(const struct nh_link_config *c, struct nh_arena *arena, nh_slice *out, struct nh_err *err);
 const struct nh_phoenix_codec *link_config_codec(nh_slice url); /* what its vsn asks for; NULL: no wire format of ours */
+bool link_config_secure(nh_slice url); /* wss or https */
 bool link_key_valid(nh_slice text);
 /* connection.c */
 void connection_start(struct nh_link *l);
 void connection_close(struct nh_link *l, const char *why); /* lost or given up: event, backoff */
-void connection_on_signed(struct nh_link *l);
-void connection_run_sign(struct nh_link *l);
+struct nh_ws_client_closed;
+void connection_lost(struct nh_link *l, const char *why, const struct nh_ws_client_closed *end); /* the same; end: what the server said about it, or NULL */
+void connection_on_prepared(struct nh_link *l);
+void connection_run_prepare(struct nh_link *l);
+void connection_shaken(struct nh_link *l);                      /* the handshake is over: forgets whom to trust */
+void connection_hand_over(void *link, struct nh_handshake *h);  /* a handshake that a chip signs: to the pool */
+struct nh_tls_client_config connection_trust(const struct nh_link *l); /* whom to trust; no identity */
 void connection_on_handshake(struct nh_link *l);
 void connection_run_handshake(struct nh_link *l);
 void connection_on_timer(void *arg);
@@ -158,7 +176,18 @@ void connection_on_heartbeat(void *arg);
 bool connection_send(struct nh_link *l, const struct nh_phoenix_message *m);
 /* element.c */
 bool element_has(const struct nh_link *l);
-void element_run(struct nh_link *l); /* job: l->tls from what the element or token holds */
+nh_rc element_load(struct nh_link *l, struct nh_err *err); /* [worker] l->tls from what the element or token holds; it trusts nobody yet */
+/* poll.c */
+bool poll_is_chosen(const struct nh_link *l);
+void poll_start(struct nh_link *l);    /* what it needs is prepared */
+void poll_on_state(struct nh_link *l);
+void poll_due(struct nh_link *l);      /* the interval is over */
+void poll_stop(struct nh_link *l);
+/* clock.c */
+void clock_open(struct nh_link *l);
+void clock_connected(struct nh_link *l); /* a server was accepted */
+void clock_run(struct nh_link *l);
+void clock_done(struct nh_link *l);
 /* topic.c */
 void topics_init(struct nh_link *l);
 void topics_close(struct nh_link *l);   /* the link is closing */
@@ -171,6 +200,7 @@ uint64_t topic_push(struct nh_link *l, link_topic_id id, const char *event, cons
 uint64_t topic_push_json(struct nh_link *l, link_topic_id id, const char *event, json_t *take_payload);
 /* channel.c */
 void channel_rejoin(struct nh_link *l);
+void channel_remember(struct nh_link *l); /* what the state says, before the server is told */
 void channel_joined(struct nh_link *l, const json_t *response);
 void channel_left(struct nh_link *l);
 void channel_event(struct nh_link *l, nh_slice event, const json_t *payload);
@@ -184,6 +214,7 @@ bool channel_push_json(struct nh_link *l, const char *event, json_t *take_payloa
 /* updater.c */
 void updater_offer(struct nh_link *l, const json_t *payload);
 void updater_init_jobs(struct nh_link *l);
+void updater_start(struct nh_link *l);             /* the link was opened: an update that was under way goes on */
 const char *updater_uuid(const struct nh_link *l); /* being installed, or NULL */
 void updater_close(struct nh_link *l);             /* link is closing: lets go of everything but an open apply */
 bool updater_abort_pending(struct nh_link *l);     /* an apply is open: its abort job was submitted */

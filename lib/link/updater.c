@@ -1,6 +1,12 @@
 /*
  * One update at a time, from the offer to its outcome. The machine's part runs as jobs on the pool: open → write… → finish, or abort. Bytes come from
- * download.c. source: reference/device-protocol "8.1", "9.1", "9.2", "9.5", "14.3"
+ * download.c, and with the ways that keep a file lie in cache.c between the two: open the cache → write… → seal → install… → finish. Whether and when is decided
+ * in decision.c.
+ *
+ * An update whose bytes are kept in files goes on after a restart of this process or of the machine without being offered again, and is announced at the join
+ * like one that survived the loss of the socket: a server counts every new offer as an attempt, and few are allowed.
+ *
+ * source: reference/device-protocol "8.1", "9.1", "9.2", "9.5", "13.4", "14.2", "14.3"
  */
 #include "update_int.h"
 
@@ -8,13 +14,14 @@
 #include <stdlib.h>
 
 #include "base/encode.h"
+#include "base/uuid.h"
 
-#define RESCHEDULE_MIN_MS 300000u
+#define OUTDATED_MS 300000u
+#define INSTALL_BYTES ((size_t)256 << 10) /* from the file to the installer at a time */
 
 /* ---- telling */
 
-/* A status that could not be sent is told after the next join. */
-static void tell_status(struct nh_link *l, const char *status, const char *reason, uint64_t delay_ms)
+void update_status(struct nh_link *l, const char *status, const char *reason, uint64_t delay_ms)
 {
 	NH_AUTO_BUF struct nh_buf text = NH_BUF_INIT;
 	nh_buf_put_str(&text, "{\"status\":");
@@ -26,30 +33,37 @@ static void tell_status(struct nh_link *l, const char *status, const char *reaso
 		nh_json_put_string(&text, nh_slice_str(reason));
 	}
 	nh_buf_put_u8(&text, '}');
-	if (!channel_push(l, "status_update", nh_buf_cstr(&text)))
+	if (!channel_push(l, "status_update", nh_buf_cstr(&text)) && strcmp(status, "received") != 0)
 		link_set_text(&l->pending_status, nh_buf_slice(&text));
 }
 
-static void tell_progress(struct nh_link *l, unsigned percent)
+static void tell_progress(struct nh_link *l, const char *stage, unsigned percent)
 {
 	struct link_update *u = l->update;
 	uint64_t now = nh_loop_now_ms(l->loop);
-	if (percent <= u->percent_sent || (percent < 100 && u->percent_sent_ms && now - u->percent_sent_ms < l->config.progress_interval_ms))
+	bool same = u->stage_sent == stage;
+	if (same && percent <= u->percent_sent)
 		return;
+	if (percent == 0 || (percent < 100 && u->percent_sent_ms && now - u->percent_sent_ms < l->config.progress_interval_ms))
+		return;
+	u->stage_sent = stage;
 	u->percent_sent = percent;
 	u->percent_sent_ms = now;
-	channel_push_json(l, "fwup_progress", json_pack("{s:s, s:i}", "stage", "updating", "value", (int)percent));
-	link_event(l, &(struct nh_link_event){.kind = NH_LINK_UPDATE_PROGRESS, .percent = percent, .text = NH_LIT("updating"), .uuid = u->offer.uuid});
+	channel_push_json(l, "fwup_progress", json_pack("{s:s, s:i}", "stage", stage, "value", (int)percent));
+	link_event(l, &(struct nh_link_event){.kind = NH_LINK_UPDATE_PROGRESS, .percent = percent, .text = nh_slice_str(stage), .uuid = u->offer.uuid});
 }
+
+static const char downloading[] = "downloading", updating[] = "updating";
 
 const char *updater_uuid(const struct nh_link *l)
 {
-	return l->update && l->update->phase != UPDATE_ABORTING ? (const char *)l->update->offer.uuid.ptr : NULL;
+	const struct link_update *u = l->update;
+	return u && u->phase != UPDATE_ABORTING && (u->phase != UPDATE_DECIDING || u->old) ? (const char *)u->offer.uuid.ptr : NULL;
 }
 
 /* ---- end */
 
-static void update_free(struct nh_link *l)
+void update_free(struct nh_link *l)
 {
 	struct link_update *u = l->update;
 	l->update = NULL;
@@ -66,7 +80,11 @@ static void update_free(struct nh_link *l)
 
 static bool job_busy(const struct nh_link *l)
 {
-	return link_job_busy(l, &l->open_job) || link_job_busy(l, &l->write_job) || link_job_busy(l, &l->finish_job) || link_job_busy(l, &l->abort_job);
+	const struct link_job *jobs[] = {&l->consider_job, &l->open_job, &l->write_job, &l->seal_job, &l->install_job, &l->finish_job, &l->abort_job};
+	for (size_t i = 0; i < NH_ARRAY_LEN(jobs); i++)
+		if (link_job_busy(l, jobs[i]))
+			return true;
+	return false;
 }
 
 /* After a failure: once no job runs, the apply is given up and the update forgotten. */
@@ -74,7 +92,7 @@ static void abort_step(struct nh_link *l)
 {
 	if (job_busy(l))
 		return;
-	if (l->update->apply)
+	if (l->update->apply || l->update->cache)
 		link_job_submit(l, &l->abort_job);
 	else
 		update_free(l);
@@ -89,7 +107,7 @@ void updater_fail(struct nh_link *l, const char *what, const char *text)
 	u->phase = UPDATE_ABORTING;
 	download_stop(u);
 	snprintf(reason, sizeof reason, "%s : %s", what, text);
-	tell_status(l, "failed", reason, 0);
+	update_status(l, "failed", reason, 0);
 	link_event(l, &(struct nh_link_event){.kind = NH_LINK_UPDATE_FAILED, .text = nh_slice_str(reason), .uuid = u->offer.uuid, .version = u->offer.version});
 	if (!l->closing)
 		abort_step(l);
@@ -97,15 +115,17 @@ void updater_fail(struct nh_link *l, const char *what, const char *text)
 
 void updater_close(struct nh_link *l)
 {
+	decision_close(l);
 	if (!l->update)
 		return;
 	l->update->phase = UPDATE_ABORTING;
+	l->update->fate = CACHE_KEEP; /* it goes on when the link is opened again */
 	download_stop(l->update);
 }
 
 bool updater_abort_pending(struct nh_link *l)
 {
-	if (!l->update || !l->update->apply)
+	if (!l->update || (!l->update->apply && !l->update->cache))
 		return false;
 	l->abort_job.queued = false; /* the queue was cleared */
 	link_job_submit(l, &l->abort_job);
@@ -116,20 +136,41 @@ void updater_free(struct nh_link *l)
 {
 	if (l->update)
 		update_free(l);
+	if (l->restored)
+		nh_arena_fini(&l->restored->arena);
+	free(l->restored);
 }
 
-/* ---- jobs */
+/* ---- open */
+
+static nh_rc open_apply(struct nh_link *l)
+{
+	struct link_update *u = l->update;
+	u->digest = nh_digest_stream_new(NH_SHA256);
+	u->apply_failed = true;
+	nh_rc rc = l->config.platform->apply_open(l->config.platform_ctx, &u->offer, &u->apply, &u->err);
+	u->apply_failed = rc != NH_OK;
+	return rc;
+}
 
 static void run_open(struct nh_link *l)
 {
 	struct link_update *u = l->update;
-	if (nh_slice_starts(u->offer.url, NH_LIT("https:"))) {
+	u->rc = NH_OK;
+	if (nh_slice_starts(u->offer.url, NH_LIT("https:")))
 		u->rc = nh_tls_client_new(&(struct nh_tls_client_config){.ca_pem = l->config.ca_pem}, &u->tls, &u->err);
-		if (u->rc != NH_OK)
-			return;
-	}
-	u->digest = nh_digest_stream_new(NH_SHA256);
-	u->rc = l->config.platform->apply_open(l->config.platform_ctx, &u->offer, &u->apply, &u->err);
+	if (u->rc != NH_OK)
+		return;
+	if (l->config.fetch == NH_LINK_STREAMING)
+		u->rc = open_apply(l);
+	else
+		u->rc = cache_open(l->config.cache_dir, &u->offer, l->config.fetch == NH_LINK_PARTS, &u->cache, &u->err);
+}
+
+static void seal(struct nh_link *l)
+{
+	l->update->phase = UPDATE_SEALING;
+	link_job_submit(l, &l->seal_job);
 }
 
 static void on_opened(struct nh_link *l)
@@ -137,13 +178,25 @@ static void on_opened(struct nh_link *l)
 	struct link_update *u = l->update;
 	if (u->phase == UPDATE_ABORTING) {
 		abort_step(l);
-	} else if (u->rc != NH_OK) {
-		updater_fail(l, "Update failed", u->err.msg);
-	} else {
-		u->phase = UPDATE_RUNNING;
-		download_start(l);
+		return;
 	}
+	if (u->rc != NH_OK) {
+		updater_fail(l, "Update failed", u->err.msg);
+		return;
+	}
+	if (u->cache) {
+		u->received = cache_size(u->cache);
+		link_set_text(&u->etag, cache_etag(u->cache));
+		if (cache_sealed(u->cache)) {
+			seal(l);
+			return;
+		}
+	}
+	u->phase = UPDATE_RUNNING;
+	download_start(l);
 }
+
+/* ---- bytes from the network */
 
 /* The server sends the file from its start although a part was asked for: the bytes we have are compared, not applied again. */
 static void begin_restart(struct link_update *u)
@@ -154,8 +207,8 @@ static void begin_restart(struct link_update *u)
 	nh_digest_stream_free(u->recheck);
 	u->digest = nh_digest_stream_new(NH_SHA256);
 	u->recheck = nh_digest_stream_new(NH_SHA256);
-	u->skip_left = u->restart_skip_job;
-	u->restart_skip_job = 0;
+	u->skip_left = u->restart_skip; /* does not change while bytes of the same answer are written */
+	u->restart_job = false;
 }
 
 static nh_rc compare_again(struct link_update *u, nh_slice bytes)
@@ -173,11 +226,21 @@ static nh_rc compare_again(struct link_update *u, nh_slice bytes)
 	return NH_OK;
 }
 
-static void run_write(struct nh_link *l)
+static void write_cache(struct link_update *u)
+{
+	u->rc = u->restart_job ? cache_rewind(u->cache, &u->err) : NH_OK;
+	u->restart_job = false;
+	if (u->rc == NH_OK)
+		u->rc = cache_expect(u->cache, nh_slice_str(u->etag), u->total, &u->err);
+	if (u->rc == NH_OK)
+		u->rc = cache_append(u->cache, nh_buf_slice(&u->writing), &u->err);
+}
+
+static void write_apply(struct nh_link *l)
 {
 	struct link_update *u = l->update;
 	nh_slice bytes = nh_buf_slice(&u->writing);
-	if (u->restart_skip_job)
+	if (u->restart_job)
 		begin_restart(u);
 	nh_digest_stream_update(u->digest, bytes);
 	u->rc = NH_OK;
@@ -197,7 +260,28 @@ static void run_write(struct nh_link *l)
 			u->percent_known = true;
 		}
 	}
+}
+
+static void run_write(struct nh_link *l)
+{
+	struct link_update *u = l->update;
+	if (u->cache)
+		write_cache(u);
+	else
+		write_apply(l);
 	nh_buf_fini(&u->writing);
+}
+
+/* A part of the file was not what was announced: it is asked for again. What came behind it is of no use. */
+static void refetch(struct nh_link *l)
+{
+	struct link_update *u = l->update;
+	struct nh_err err = u->err;
+	u->phase = UPDATE_RUNNING;
+	u->complete = false;
+	nh_buf_clear(&u->queue);
+	u->received = cache_size(u->cache);
+	download_lost(l, err.msg);
 }
 
 static void on_written(struct nh_link *l)
@@ -205,32 +289,136 @@ static void on_written(struct nh_link *l)
 	struct link_update *u = l->update;
 	if (u->phase == UPDATE_ABORTING) {
 		abort_step(l);
-		return;
-	}
-	if (u->rc != NH_OK) {
+	} else if (u->rc == NH_ECONFLICT && u->cache) {
+		refetch(l);
+	} else if (u->rc != NH_OK) {
 		updater_fail(l, u->apply_failed ? "Update failed" : "Download failed", u->err.msg);
+	} else {
+		if (u->cache)
+			tell_progress(l, downloading, u->total ? (unsigned)(cache_size(u->cache) * 100 / u->total) : 0);
+		else
+			tell_progress(l, updating, u->percent_known ? u->percent < 99 ? u->percent : 99 : u->total ? (unsigned)(u->applied * 99 / u->total) : 0);
+		if (!l->closing)
+			download_pump(l);
+	}
+}
+
+void updater_downloaded(struct nh_link *l)
+{
+	struct link_update *u = l->update;
+	if (u->cache) {
+		seal(l);
 		return;
 	}
-	if (!u->percent_known && u->total)
-		u->percent = (unsigned)(u->applied * 100 / u->total);
-	tell_progress(l, u->percent < 99 ? u->percent : 99);
-	if (!l->closing)
-		download_pump(l);
+	u->phase = UPDATE_FINISHING;
+	download_stop(u);
+	link_job_submit(l, &l->finish_job);
 }
+
+/* ---- from the file to the installer */
+
+static void run_seal(struct nh_link *l)
+{
+	struct link_update *u = l->update;
+	u->apply_failed = false;
+	u->rc = cache_seal(u->cache, &u->err);
+	if (u->rc == NH_OK)
+		u->rc = open_apply(l);
+}
+
+static void on_sealed(struct nh_link *l)
+{
+	struct link_update *u = l->update;
+	if (u->phase == UPDATE_ABORTING) {
+		abort_step(l);
+	} else if (u->rc == NH_ECONFLICT && !u->apply_failed) {
+		refetch(l);
+	} else if (u->rc != NH_OK) {
+		updater_fail(l, u->apply_failed ? "Update failed" : "Download failed", u->err.msg);
+	} else {
+		download_stop(u);
+		tell_progress(l, downloading, 100);
+		u->phase = UPDATE_INSTALLING;
+		u->percent = 0;
+		u->percent_known = false;
+		u->by_file = l->config.platform->apply_file != NULL;
+		if (!l->closing)
+			link_job_submit(l, &l->install_job);
+	}
+}
+
+static nh_rc feed(struct nh_link *l)
+{
+	struct link_update *u = l->update;
+	NH_AUTO_BUF struct nh_buf bytes = NH_BUF_INIT;
+	unsigned percent = UINT32_MAX;
+	u->apply_failed = false;
+	NH_TRY(cache_read(u->cache, u->fed, INSTALL_BYTES, &bytes, &u->err));
+	u->fed += bytes.len;
+	u->all_fed = u->fed >= cache_size(u->cache);
+	if (bytes.len == 0)
+		return NH_OK;
+	nh_digest_stream_update(u->digest, nh_buf_slice(&bytes));
+	u->apply_failed = true;
+	NH_TRY(l->config.platform->apply_write(u->apply, nh_buf_slice(&bytes), &percent, &u->err));
+	u->percent_known = u->percent_known || percent <= 100;
+	u->percent = percent <= 100 ? percent : u->percent_known ? u->percent : (unsigned)(u->fed * 99 / cache_size(u->cache));
+	return NH_OK;
+}
+
+static void run_install(struct nh_link *l)
+{
+	struct link_update *u = l->update;
+	if (u->by_file) {
+		unsigned percent = u->percent;
+		u->apply_failed = true;
+		u->rc = l->config.platform->apply_file(u->apply, cache_path(u->cache), &percent, &u->err);
+		u->by_file = u->rc != NH_EUNSUPPORTED;
+		u->all_fed = u->rc == NH_OK;
+		u->percent = percent;
+		if (u->rc == NH_EAGAIN)
+			u->rc = NH_OK;
+	}
+	if (!u->by_file)
+		u->rc = feed(l);
+}
+
+static void on_install_step(struct nh_link *l)
+{
+	struct link_update *u = l->update;
+	if (u->phase == UPDATE_ABORTING) {
+		abort_step(l);
+	} else if (u->rc != NH_OK) {
+		updater_fail(l, "Update failed", u->err.msg);
+	} else {
+		tell_progress(l, updating, u->percent < 99 ? u->percent : 99);
+		if (l->closing)
+			return;
+		u->phase = u->all_fed ? UPDATE_FINISHING : u->phase;
+		link_job_submit(l, u->all_fed ? &l->finish_job : &l->install_job);
+	}
+}
+
+/* ---- outcome */
 
 static void run_finish(struct nh_link *l)
 {
 	struct link_update *u = l->update;
 	uint8_t digest[NH_SHA256_LEN], wanted[NH_SHA256_LEN];
-	nh_digest_stream_final(u->digest, digest);
 	u->apply_failed = false;
-	if (nh_hex_decode_fixed(u->offer.sha256_hex, wanted, sizeof wanted) == NH_OK && !nh_slice_eq(nh_slice_of(digest, sizeof digest), nh_slice_of(wanted, sizeof wanted))) {
+	nh_digest_stream_final(u->digest, digest);
+	if (!u->by_file && nh_hex_decode_fixed(u->offer.sha256_hex, wanted, sizeof wanted) == NH_OK &&
+	    !nh_slice_eq(nh_slice_of(digest, sizeof digest), nh_slice_of(wanted, sizeof wanted))) {
 		u->rc = NH_FAIL(&u->err, NH_EFORMAT, "the file does not have the checksum that was announced");
 		return;
 	}
 	u->rc = l->config.platform->apply_finish(u->apply, &u->err);
 	u->apply = NULL;
 	u->apply_failed = u->rc != NH_OK;
+	if (u->rc == NH_OK) { /* from here on the next boot runs it */
+		cache_close(u->cache, CACHE_DROP);
+		u->cache = NULL;
+	}
 }
 
 static void on_finished(struct nh_link *l)
@@ -240,10 +428,10 @@ static void on_finished(struct nh_link *l)
 		updater_fail(l, u->apply_failed ? "Update failed" : "Download failed", u->err.msg);
 		return;
 	}
-	tell_progress(l, 100);
+	tell_progress(l, updating, 100);
 	if (l->closing)
 		return;
-	tell_status(l, "completed", NULL, 0);
+	update_status(l, "completed", NULL, 0);
 	link_event(l, &(struct nh_link_event){.kind = NH_LINK_UPDATE_INSTALLED, .uuid = u->offer.uuid, .version = u->offer.version});
 	if (!l->closing)
 		link_reboot(l, "update"); /* the update stays: nothing else may begin before the reboot */
@@ -251,19 +439,15 @@ static void on_finished(struct nh_link *l)
 
 static void run_abort(struct nh_link *l)
 {
-	l->config.platform->apply_abort(l->update->apply);
-	l->update->apply = NULL;
+	struct link_update *u = l->update;
+	if (u->apply)
+		l->config.platform->apply_abort(u->apply);
+	u->apply = NULL;
+	cache_close(u->cache, u->fate);
+	u->cache = NULL;
 }
 
 static void on_aborted(struct nh_link *l) { update_free(l); }
-
-void updater_init_jobs(struct nh_link *l)
-{
-	l->open_job = (struct link_job){.run = run_open, .done = on_opened};
-	l->write_job = (struct link_job){.run = run_write, .done = on_written};
-	l->finish_job = (struct link_job){.run = run_finish, .done = on_finished};
-	l->abort_job = (struct link_job){.run = run_abort, .done = on_aborted};
-}
 
 /* ---- offer */
 
@@ -284,6 +468,10 @@ static bool read_offer(struct nh_link *l, const json_t *payload, struct nh_arena
 	if (json_is_false(json_object_get(payload, "update_available")) || url.len == 0 || url.len > LINK_URL_MAX || uuid.len == 0 || uuid.len >= LINK_UUID_MAX)
 		return false;
 	int64_t size = nh_json_int(payload, "size", 0);
+	const json_t *parts = json_object_get(payload, "partials_checksums");
+	nh_slice *hex = NH_NEW_ARRAY(arena, json_array_size(parts) + 1, nh_slice);
+	for (size_t i = 0; i < json_array_size(parts); i++)
+		hex[i] = nh_arena_copy(arena, nh_slice_str(json_string_value(json_array_get(parts, i))));
 	*o = (struct nh_link_offer){
 		.url = nh_arena_copy(arena, url),
 		.uuid = lower(arena, uuid),
@@ -293,77 +481,142 @@ static bool read_offer(struct nh_link *l, const json_t *payload, struct nh_arena
 		.architecture = nh_arena_copy(arena, nh_json_text(meta, "architecture")),
 		.sha256_hex = nh_arena_copy(arena, nh_json_text(payload, "checksum")),
 		.size_bytes = size > 0 ? (uint64_t)size : 0,
+		.parts_sha256_hex = hex,
+		.part_count = json_array_size(parts),
 		.public_keys = (const char *const *)l->keys,
 		.key_count = l->key_count,
 	};
 	return true;
 }
 
-static void ignore(struct nh_link *l, const struct nh_link_offer *o, const char *reason)
-{
-	tell_status(l, "ignored", reason, 0);
-	link_event(l, &(struct nh_link_event){.kind = NH_LINK_UPDATE_IGNORED, .text = nh_slice_str(reason), .uuid = o->uuid, .version = o->version});
-}
-
-/* True: go ahead. */
-static bool decide(struct nh_link *l, const struct nh_link_offer *o)
-{
-	const struct nh_link_platform *p = l->config.platform;
-	char reason[256] = "";
-	uint64_t delay_ms = 0;
-	if (nh_slice_eq_str(o->uuid, l->running_uuid)) {
-		ignore(l, o, "already running");
-		return false;
-	}
-	nh_link_decision d = p->decide ? p->decide(l->config.platform_ctx, o, &delay_ms, reason, sizeof reason) : NH_LINK_APPLY;
-	if (d == NH_LINK_IGNORE)
-		ignore(l, o, reason);
-	if (d == NH_LINK_RESCHEDULE) {
-		if (delay_ms < RESCHEDULE_MIN_MS)
-			delay_ms = RESCHEDULE_MIN_MS; /* also tells milliseconds from minutes. source: reference/device-protocol "9.2" */
-		tell_status(l, "rescheduled", reason[0] ? reason : NULL, delay_ms);
-		link_event(l, &(struct nh_link_event){.kind = NH_LINK_UPDATE_RESCHEDULED, .text = nh_slice_str(reason), .uuid = o->uuid, .version = o->version, .delay_ms = delay_ms});
-	}
-	return d == NH_LINK_APPLY;
-}
-
 static void refuse(struct nh_link *l, const struct nh_link_offer *o, const char *reason)
 {
-	tell_status(l, "failed", reason, 0);
+	update_status(l, "failed", reason, 0);
 	link_event(l, &(struct nh_link_event){.kind = NH_LINK_UPDATE_FAILED, .text = nh_slice_str(reason), .uuid = o->uuid, .version = o->version});
+}
+
+/* Why this device cannot take any offer, or not this one; NULL where it can. */
+static const char *obstacle(const struct nh_link *l, const struct nh_link_offer *o)
+{
+	const struct nh_link_platform *p = l->config.platform;
+	struct nh_uuid uuid;
+	if (l->key_count == 0 && !l->config.installer_verifies)
+		return "Refusing unverified firmware : no public keys available";
+	if (!p->apply_open || !p->apply_write || !p->apply_finish || !p->apply_abort)
+		return "Update failed : this device has no installer";
+	/* With a cache files are named by it. */
+	if (l->config.fetch != NH_LINK_STREAMING && nh_uuid_parse(o->uuid, &uuid) != NH_OK)
+		return "Update failed : the firmware's uuid is none";
+	return NULL;
+}
+
+static struct link_update *update_new(struct nh_arena take_arena, const struct nh_link_offer *o)
+{
+	struct link_update *u = nh_xcalloc(1, sizeof *u);
+	u->arena = take_arena;
+	u->offer = *o;
+	return u;
 }
 
 void updater_offer(struct nh_link *l, const json_t *payload)
 {
-	const struct nh_link_platform *p = l->config.platform;
 	struct nh_arena arena = NH_ARENA_INIT;
 	struct nh_link_offer o;
-	if (l->update)
+	if (l->update || link_job_busy(l, &l->restore_job))
 		return; /* busy: silently ignored. source: reference/device-protocol "14.3" */
 	if (!read_offer(l, payload, &arena, &o)) {
 		nh_arena_fini(&arena);
 		return;
 	}
 	link_event(l, &(struct nh_link_event){.kind = NH_LINK_UPDATE_OFFERED, .uuid = o.uuid, .version = o.version});
-	bool go = false;
-	if (l->closing)
-		go = false;
-	else if (l->key_count == 0)
-		refuse(l, &o, "Refusing unverified firmware : no public keys available");
-	else if (!p->apply_open || !p->apply_write || !p->apply_finish || !p->apply_abort)
-		refuse(l, &o, "Update failed : this device has no installer");
-	else {
-		tell_status(l, "received", NULL, 0);
-		go = decide(l, &o) && !l->closing;
-	}
-	if (!go) {
+	const char *reason = l->closing ? NULL : obstacle(l, &o);
+	if (reason)
+		refuse(l, &o, reason);
+	if (reason || l->closing) {
 		nh_arena_fini(&arena);
 		return;
 	}
-	struct link_update *u = nh_xcalloc(1, sizeof *u);
-	u->arena = arena;
-	u->offer = o;
-	u->total = 0;
-	l->update = u;
+	decision_drop(l); /* an older one that waits */
+	l->update = update_new(arena, &o);
+	decision_begin(l);
+}
+
+void update_begin(struct nh_link *l)
+{
+	l->update->phase = UPDATE_OPENING;
 	link_job_submit(l, &l->open_job);
+}
+
+void updater_outdated(struct nh_link *l)
+{
+	struct link_update *u = l->update;
+	u->fate = CACHE_FORGET;
+	u->phase = UPDATE_ABORTING;
+	download_stop(u);
+	update_status(l, "rescheduled", "the offer has run out", OUTDATED_MS);
+	link_event(l, &(struct nh_link_event){.kind = NH_LINK_UPDATE_RESCHEDULED, .text = NH_LIT("the offer has run out"), .uuid = u->offer.uuid, .version = u->offer.version, .delay_ms = OUTDATED_MS});
+	if (!l->closing)
+		abort_step(l);
+}
+
+/* ---- after a restart */
+
+static void run_restore(struct nh_link *l)
+{
+	NH_AUTO_ARENA struct nh_arena scratch = NH_ARENA_INIT;
+	struct nh_arena arena = NH_ARENA_INIT;
+	struct nh_link_state state = {0};
+	struct nh_link_offer o;
+	l->job_err = NH_ERR_INIT;
+	l->job_rc = cache_restore(l->config.cache_dir, &arena, &o, &l->job_err);
+	if (l->job_rc == NH_OK)
+		l->job_rc = l->config.platform->read_state(l->config.platform_ctx, &scratch, &state, &l->job_err);
+	if (l->job_rc == NH_OK && nh_slice_eq(nh_link_state_get(&state, "nerves_fw_uuid"), o.uuid)) {
+		/* The power went between the last write of the install and the end of its files. */
+		cache_forget(l->config.cache_dir, o.uuid);
+		l->job_rc = NH_ENOTFOUND;
+	}
+	if (l->job_rc == NH_OK)
+		l->restored = update_new(arena, &o);
+	else
+		nh_arena_fini(&arena);
+}
+
+static void on_restored(struct nh_link *l)
+{
+	struct link_update *u = l->restored;
+	if (l->job_rc != NH_OK)
+		return;
+	l->restored = NULL;
+	l->update = u; /* offers were not taken meanwhile */
+	u->old = true;
+	u->offer.public_keys = (const char *const *)l->keys;
+	u->offer.key_count = l->key_count;
+	if (obstacle(l, &u->offer)) {
+		update_free(l); /* the server's keys, say, are not known yet: its next offer takes the bytes up */
+		return;
+	}
+	link_event(l, &(struct nh_link_event){.kind = NH_LINK_UPDATE_OFFERED, .text = NH_LIT("goes on"), .uuid = u->offer.uuid, .version = u->offer.version});
+	if (!l->closing)
+		decision_begin(l);
+}
+
+/* ---- life */
+
+void updater_init_jobs(struct nh_link *l)
+{
+	l->consider_job = (struct link_job){.run = decision_run, .done = decision_done};
+	l->open_job = (struct link_job){.run = run_open, .done = on_opened};
+	l->write_job = (struct link_job){.run = run_write, .done = on_written};
+	l->seal_job = (struct link_job){.run = run_seal, .done = on_sealed};
+	l->install_job = (struct link_job){.run = run_install, .done = on_install_step};
+	l->finish_job = (struct link_job){.run = run_finish, .done = on_finished};
+	l->abort_job = (struct link_job){.run = run_abort, .done = on_aborted};
+	l->restore_job = (struct link_job){.run = run_restore, .done = on_restored};
+}
+
+void updater_start(struct nh_link *l)
+{
+	if (l->config.fetch != NH_LINK_STREAMING)
+		link_job_submit(l, &l->restore_job);
 }
