@@ -42,6 +42,9 @@ static const struct nh_option *table(struct settings *s, struct nh_option rows[R
 		{.name = "reboot-command", .kind = NH_OPT_TEXT, .target = &s->reboot_command, .value = "COMMAND", .help = "run to reboot (reboot)"},
 		{.name = "interface", .kind = NH_OPT_TEXT, .target = &s->interface, .value = "NAME", .help = "network interface to report"},
 		{.name = "heartbeat", .kind = NH_OPT_DURATION, .target = &s->heartbeat_ms, .value = "TIME", .help = "between heartbeats (30s)", .min = 1000, .max = 170000},
+		{.name = "connect-timeout", .kind = NH_OPT_DURATION, .target = &s->connect_timeout_ms, .value = "TIME", .help = "until a connection must be open (15s)", .min = 1000, .max = 600000},
+		{.name = "download-timeout", .kind = NH_OPT_DURATION, .target = &s->download_idle_ms, .value = "TIME", .help = "without a byte, until a download is asked for again (60s)", .min = 1000, .max = 3600000},
+		{.name = "download-retry", .kind = NH_OPT_DURATION, .target = &s->download_retry_ms, .value = "TIME", .help = "between two attempts at a download (15s)", .min = 100, .max = 3600000},
 		{.name = "log-level", .kind = NH_OPT_TEXT, .target = &s->log_level, .value = "LEVEL", .help = "debug, info, warn or error (info)"},
 		{.name = "check", .kind = NH_OPT_FLAG, .target = &s->check, .help = "check options and files, then end"},
 		{.name = "help", .letter = 'h', .kind = NH_OPT_FLAG, .target = &s->help, .help = "this text"},
@@ -273,5 +276,8 @@ void settings_link(const struct settings *s, struct nh_link_config *out)
 		.request_keys = s->request_keys,
 		.network_interface = s->interface,
 		.heartbeat_ms = s->heartbeat_ms,
+		.connect_timeout_ms = s->connect_timeout_ms,
+		.download_idle_ms = s->download_idle_ms,
+		.download_retry_ms = s->download_retry_ms,
 	};
 }

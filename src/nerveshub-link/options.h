@@ -22,7 +22,7 @@ struct settings {
 	const char *validate_command, *reboot_command;
 	uint64_t validate_timeout_ms;
 	const char *interface, *log_level;
-	uint64_t heartbeat_ms;
+	uint64_t heartbeat_ms, connect_timeout_ms, download_idle_ms, download_retry_ms;
 	bool check, help, version;
 
 	/* loaded */
