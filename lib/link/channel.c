@@ -44,11 +44,16 @@ static json_t *join_payload(const struct nh_link *l)
 	return p;
 }
 
+void channel_remember(struct nh_link *l)
+{
+	l->validated = l->state.validated;
+	snprintf(l->running_uuid, sizeof l->running_uuid, "%.*s", NH_ARG(nh_link_state_get(&l->state, "nerves_fw_uuid")));
+}
+
 static void send_join(struct nh_link *l)
 {
 	NH_AUTO_JSON json_t *payload = join_payload(l);
-	l->validated = l->state.validated;
-	snprintf(l->running_uuid, sizeof l->running_uuid, "%.*s", NH_ARG(nh_link_state_get(&l->state, "nerves_fw_uuid")));
+	channel_remember(l);
 	topic_join(l, LINK_DEVICE, payload);
 	nh_arena_fini(&l->state_arena);
 	l->state = (struct nh_link_state){0};

@@ -23,18 +23,47 @@ static int64_t signing_time_s(const struct nh_link *l)
 	return now / NH_US_PER_S;
 }
 
-void connection_run_sign(struct nh_link *l)
+struct nh_tls_client_config connection_trust(const struct nh_link *l)
 {
+	return (struct nh_tls_client_config){
+		.ca_pem = l->config.ca_pem, .ca_paths = l->config.ca_paths, .ca_path_count = l->config.ca_path_count, .ca_system = l->config.ca_system};
+}
+
+static nh_rc prepare(struct nh_link *l, struct nh_err *err)
+{
+	struct nh_tls_client_config trust = connection_trust(l);
 	nh_buf_wipe(&l->signature.token);
+	if (element_has(l) && !l->tls)
+		NH_TRY(element_load(l, err));
+	if (l->tls && !l->trusts) {
+		NH_TRY(nh_tls_trust(l->tls, &trust, err));
+		l->trusts = true;
+	}
+	if (!l->config.secret)
+		return NH_OK;
+	return nh_link_sign(nh_slice_str(l->config.secret_key), nh_slice_str(l->config.secret), nh_slice_str(l->config.identifier), signing_time_s(l), &l->signature, err);
+}
+
+void connection_run_prepare(struct nh_link *l)
+{
 	l->job_err = NH_ERR_INIT;
-	l->job_rc = nh_link_sign(nh_slice_str(l->config.secret_key), nh_slice_str(l->config.secret), nh_slice_str(l->config.identifier), signing_time_s(l), &l->signature, &l->job_err);
+	l->job_rc = prepare(l, &l->job_err);
+}
+
+/* An idle link keeps no list of roots. One that a worker still looks at is kept until the next time. */
+void connection_shaken(struct nh_link *l)
+{
+	if (!l->tls || !l->trusts || link_job_busy(l, &l->handshake_job))
+		return;
+	nh_tls_distrust(l->tls);
+	l->trusts = false;
 }
 
 /* ---- a handshake that a chip signs */
 
-static void on_handshake(void *ctx, struct nh_handshake *h)
+void connection_hand_over(void *link, struct nh_handshake *h)
 {
-	struct nh_link *l = ctx;
+	struct nh_link *l = link;
 	l->handshake = h;
 	link_job_submit(l, &l->handshake_job);
 }
@@ -67,7 +96,8 @@ static void dial(struct nh_link *l)
 		.header_count = l->config.secret ? NH_ARRAY_LEN(headers) : 0,
 		.max_message_bytes = LINK_MESSAGE_MAX,
 		.connect_timeout_ms = l->config.connect_timeout_ms,
-		.handshake = on_handshake,
+		.proxy = l->proxy,
+		.handshake = connection_hand_over,
 	};
 	struct nh_ws_client_events events = ws_events;
 	events.ctx = l;
@@ -79,31 +109,40 @@ static void dial(struct nh_link *l)
 		connection_close(l, err.msg);
 }
 
-void connection_on_signed(struct nh_link *l)
+static void attempt(struct nh_link *l)
 {
-	if (l->phase != LINK_SIGNING)
+	if (poll_is_chosen(l))
+		poll_start(l);
+	else
+		dial(l);
+}
+
+void connection_on_prepared(struct nh_link *l)
+{
+	struct nh_err err = l->job_err;
+	if (l->phase != LINK_SIGNING && !(l->phase == LINK_JOINED && poll_is_chosen(l)))
 		return;
 	if (l->job_rc == NH_OK)
-		dial(l);
+		attempt(l);
 	else
-		connection_close(l, l->job_err.msg);
+		connection_close(l, err.msg);
 }
 
 void connection_start(struct nh_link *l)
 {
-	bool first = element_has(l) && !l->tls;
+	bool secure = link_config_secure(nh_slice_str(l->url));
 	if (link_job_busy(l, &l->handshake_job)) {
 		connection_close(l, "the secure element is still busy with the last attempt");
 		return;
 	}
-	if (!l->config.secret && !first) {
-		dial(l);
+	if (!l->config.secret && (!secure || (l->tls && l->trusts))) {
+		attempt(l);
 		return;
 	}
-	l->phase = LINK_SIGNING;
-	struct link_job *job = first ? &l->element_job : &l->sign_job;
-	if (!link_job_busy(l, job))
-		link_job_submit(l, job);
+	if (l->phase != LINK_JOINED)
+		l->phase = LINK_SIGNING;
+	if (!link_job_busy(l, &l->prepare_job))
+		link_job_submit(l, &l->prepare_job);
 }
 
 void connection_on_timer(void *arg)
@@ -111,15 +150,18 @@ void connection_on_timer(void *arg)
 	struct nh_link *l = arg;
 	if (l->phase == LINK_WAITING)
 		connection_start(l);
+	else if (l->phase == LINK_JOINED && poll_is_chosen(l))
+		poll_due(l);
 }
 
-/* end: what the server said about it, or NULL. */
-static void close_because(struct nh_link *l, const char *why, const struct nh_ws_client_closed *end)
+void connection_lost(struct nh_link *l, const char *why, const struct nh_ws_client_closed *end)
 {
 	struct nh_link_event event = {.kind = NH_LINK_DISCONNECTED, .text = nh_slice_str(why), .status = end ? end->status : 0, .code = end ? end->code : 0};
 	uint64_t retry_after_s = end ? end->retry_after_s : 0;
 	nh_ws_client_close(l->ws);
 	l->ws = NULL;
+	poll_stop(l);
+	connection_shaken(l);
 	nh_timer_stop(l->heartbeat);
 	topics_closed(l);
 	nh_buf_wipe(&l->signature.token);
@@ -131,7 +173,7 @@ static void close_because(struct nh_link *l, const char *why, const struct nh_ws
 	link_event(l, &event);
 }
 
-void connection_close(struct nh_link *l, const char *why) { close_because(l, why, NULL); }
+void connection_close(struct nh_link *l, const char *why) { connection_lost(l, why, NULL); }
 
 /* ---- heartbeat */
 
@@ -166,6 +208,8 @@ static void on_open(void *ctx, const struct nh_http_response_head *head)
 	l->phase = LINK_OPEN;
 	l->heartbeat_ref = 0;
 	l->server_date_us = 0;
+	connection_shaken(l);
+	clock_connected(l);
 	nh_buf_wipe(&l->signature.token);
 	nh_timer_start(l->heartbeat, l->config.heartbeat_ms, l->config.heartbeat_ms);
 	link_event_text(l, NH_LINK_CONNECTED, l->url);
@@ -213,7 +257,7 @@ static void on_close(void *ctx, const struct nh_ws_client_closed *closed)
 		nh_tls_unref(l->tls);
 		l->tls = NULL;
 	}
-	close_because(l, why, closed);
+	connection_lost(l, why, closed);
 }
 
 static const struct nh_ws_client_events ws_events = {.on_open = on_open, .on_message = on_message, .on_close = on_close};
@@ -222,6 +266,6 @@ void nh_link_drop(struct nh_link *l, bool download)
 {
 	if (download && l->update && l->update->get)
 		download_lost(l, "dropped");
-	if (l->ws)
+	if (l->ws || l->poll)
 		connection_close(l, "dropped");
 }

@@ -218,6 +218,7 @@ static void attempt(struct nh_link *l)
 		.if_range = nh_slice_str(u->etag),
 		.connect_timeout_ms = l->config.connect_timeout_ms,
 		.idle_timeout_ms = l->config.download_idle_ms,
+		.proxy = l->proxy,
 	};
 	struct nh_http_get_events events = {on_head, on_body, on_done, l};
 	u->retry_due = false;

@@ -16,7 +16,7 @@ static nh_rc sign(void *ctx, const uint8_t digest[32], uint8_t signature[64], st
 /* The TLS library talks to the token itself, and finds its module through p11-kit. */
 static nh_rc load_token(struct nh_link *l, struct nh_err *err)
 {
-	struct nh_tls_client_config tls = {.ca_pem = l->config.ca_pem, .cert_pem = l->config.cert_pem, .key_url = l->config.pkcs11};
+	struct nh_tls_client_config tls = {.ca_later = true, .cert_pem = l->config.cert_pem, .key_url = l->config.pkcs11};
 	return nh_tls_client_new(&tls, &l->tls, err);
 }
 
@@ -30,14 +30,10 @@ static nh_rc load_nerveskey(struct nh_link *l, struct nh_err *err)
 	NH_TRY(nh_nerveskey_signer_certificate(l->element, pair, &signer, err));
 	nh_pem_put(&chain, "CERTIFICATE", nh_buf_slice(&device));
 	nh_pem_put(&chain, "CERTIFICATE", nh_buf_slice(&signer));
-	struct nh_tls_client_config tls = {.ca_pem = l->config.ca_pem, .cert_pem = nh_buf_slice(&chain), .sign = sign, .sign_ctx = l};
+	struct nh_tls_client_config tls = {.ca_later = true, .cert_pem = nh_buf_slice(&chain), .sign = sign, .sign_ctx = l};
 	return nh_tls_client_new(&tls, &l->tls, err);
 }
 
 bool element_has(const struct nh_link *l) { return l->config.nerveskey || l->config.pkcs11; }
 
-void element_run(struct nh_link *l)
-{
-	l->job_err = NH_ERR_INIT;
-	l->job_rc = l->config.pkcs11 ? load_token(l, &l->job_err) : load_nerveskey(l, &l->job_err);
-}
+nh_rc element_load(struct nh_link *l, struct nh_err *err) { return l->config.pkcs11 ? load_token(l, err) : load_nerveskey(l, err); }

@@ -102,6 +102,15 @@ void link_set_text(char **heap, nh_slice text)
 
 static const char *keep(struct nh_link *l, const char *s) { return s ? nh_arena_str(&l->arena, nh_slice_str(s)) : NULL; }
 
+static void keep_ca(struct nh_link *l, const struct nh_link_config *c)
+{
+	const char **paths = nh_arena_array(&l->arena, c->ca_path_count + 1, sizeof *paths);
+	for (size_t i = 0; i < c->ca_path_count; i++)
+		paths[i] = keep(l, c->ca_paths[i]);
+	l->config.ca_paths = paths;
+	l->config.ca_pem = nh_arena_copy(&l->arena, c->ca_pem);
+}
+
 static void copy_config(struct nh_link *l, const struct nh_link_config *c)
 {
 	l->config = *c;
@@ -117,7 +126,9 @@ static void copy_config(struct nh_link *l, const struct nh_link_config *c)
 	k->fwup_version = keep(l, c->fwup_version);
 	k->network_interface = keep(l, c->network_interface);
 	k->cache_dir = keep(l, c->cache_dir);
-	k->ca_pem = nh_arena_copy(&l->arena, c->ca_pem);
+	k->clock_file = keep(l, c->clock_file);
+	k->proxy = k->proxy_bypass = NULL; /* lives on in l->proxy, as it may hold a password */
+	keep_ca(l, c);
 	k->cert_pem = k->pkcs11 ? nh_arena_copy(&l->arena, c->cert_pem) : NH_SLICE_EMPTY; /* lives on in l->tls only, as the key does */
 	k->key_pem = NH_SLICE_EMPTY;
 	k->public_keys = NULL;
@@ -138,7 +149,7 @@ static void copy_config(struct nh_link *l, const struct nh_link_config *c)
 		{offsetof(struct nh_link_config, heartbeat_ms), 30000},          {offsetof(struct nh_link_config, rejoin_ms), 5000},
 		{offsetof(struct nh_link_config, validate_interval_ms), 10000},  {offsetof(struct nh_link_config, connect_timeout_ms), 15000},
 		{offsetof(struct nh_link_config, download_idle_ms), 60000},      {offsetof(struct nh_link_config, download_retry_ms), 15000},
-		{offsetof(struct nh_link_config, progress_interval_ms), 500},
+		{offsetof(struct nh_link_config, progress_interval_ms), 500},    {offsetof(struct nh_link_config, poll_interval_ms), 900000},
 	};
 	for (size_t i = 0; i < NH_ARRAY_LEN(defaults); i++) {
 		uint64_t *field = (uint64_t *)((char *)k + defaults[i].offset);
@@ -159,6 +170,7 @@ static void link_free(struct nh_link *l)
 	free(l->url);
 	free(l->pending_status);
 	nh_tls_unref(l->tls);
+	nh_proxy_free(l->proxy);
 	nh_nerveskey_close(l->element);
 	nh_buf_wipe(&l->signature.token);
 	nh_arena_fini(&l->state_arena);
@@ -179,23 +191,29 @@ nh_rc nh_link_open(struct nh_loop *loop, struct nh_pool *pool, const struct nh_l
 	nh_rc rc = link_config_url(&l->config, &l->arena, &l->configured_url, err);
 	link_set_text(&l->url, l->configured_url);
 	l->codec = link_config_codec(l->configured_url);
-	struct nh_tls_client_config tls = {.ca_pem = config->ca_pem, .cert_pem = config->cert_pem, .key_pem = config->key_pem};
-	if (rc == NH_OK && !element_has(l) && nh_slice_starts(l->configured_url, NH_LIT("wss:")))
+	struct nh_tls_client_config tls = connection_trust(l);
+	tls.cert_pem = config->cert_pem;
+	tls.key_pem = config->key_pem;
+	if (rc == NH_OK && !element_has(l) && link_config_secure(l->configured_url))
 		rc = nh_tls_client_new(&tls, &l->tls, err);
+	l->trusts = l->tls != NULL;
+	if (rc == NH_OK && config->proxy)
+		rc = nh_proxy_new(nh_slice_str(config->proxy), nh_slice_str(config->proxy_bypass), &l->proxy, err);
 	if (rc != NH_OK) {
 		link_free(l);
 		return rc;
 	}
-	l->sign_job = (struct link_job){.run = connection_run_sign, .done = connection_on_signed};
-	l->element_job = (struct link_job){.run = element_run, .done = connection_on_signed};
+	l->prepare_job = (struct link_job){.run = connection_run_prepare, .done = connection_on_prepared};
+	l->clock_job = (struct link_job){.run = clock_run, .done = clock_done};
 	l->handshake_job = (struct link_job){.run = connection_run_handshake, .done = connection_on_handshake};
-	l->state_job = (struct link_job){.run = channel_run_state, .done = channel_on_state};
+	l->state_job = (struct link_job){.run = channel_run_state, .done = poll_is_chosen(l) ? poll_on_state : channel_on_state};
 	l->validate_job = (struct link_job){.run = channel_run_validate, .done = channel_on_validate};
 	updater_init_jobs(l);
 	l->timer = nh_timer_new(loop, connection_on_timer, l);
 	topics_init(l);
 	l->heartbeat = nh_timer_new(loop, connection_on_heartbeat, l);
 	l->validate_timer = nh_timer_new(loop, channel_on_validate_timer, l);
+	clock_open(l);
 	validation_start(l);
 	updater_start(l);
 	nh_timer_start(l->timer, 0, 0); /* events must not come before the caller has its pointer */
@@ -241,6 +259,7 @@ void nh_link_close(struct nh_link *l, void (*cb)(void *ctx), void *ctx)
 		nh_ws_client_close(l->ws);
 		l->ws = NULL;
 	}
+	poll_stop(l);
 	topics_close(l);
 	updater_close(l);
 	validation_close(l);

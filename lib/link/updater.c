@@ -156,9 +156,10 @@ static nh_rc open_apply(struct nh_link *l)
 static void run_open(struct nh_link *l)
 {
 	struct link_update *u = l->update;
+	struct nh_tls_client_config trust = connection_trust(l);
 	u->rc = NH_OK;
 	if (nh_slice_starts(u->offer.url, NH_LIT("https:")))
-		u->rc = nh_tls_client_new(&(struct nh_tls_client_config){.ca_pem = l->config.ca_pem}, &u->tls, &u->err);
+		u->rc = nh_tls_client_new(&trust, &u->tls, &u->err);
 	if (u->rc != NH_OK)
 		return;
 	if (l->config.fetch == NH_LINK_STREAMING)

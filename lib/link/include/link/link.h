@@ -137,6 +137,12 @@ typedef enum nh_link_fetch {
 	NH_LINK_PARTS,     /* as cached, and each MiB is compared with the announced checksum before the next; a bad one is fetched again */
 } nh_link_fetch;
 
+/* How the device hears of updates. source: reference/device-protocol "1", "15" */
+typedef enum nh_link_transport {
+	NH_LINK_CHANNEL, /* one WebSocket that stays open */
+	NH_LINK_POLL,    /* a request from time to time, with a certificate; no progress, no orders, no extensions */
+} nh_link_transport;
+
 struct nh_link_backoff {
 	/*
 	 * The list starts anew once a heartbeat of a joined connection was answered. A refusal with Retry-After (503) waits at least so long, at most 15 minutes, and
@@ -151,8 +157,17 @@ struct nh_link_backoff {
 struct nh_link_config {
 	/* Server: "host", "host:port" or a ws/wss URL. A bare path is completed with /socket/websocket (certificate) or /device-socket/websocket (secret). */
 	const char *host;
-	nh_slice ca_pem;           /* roots that vouch for the server and for https downloads; empty = the system's */
+	/* Who vouches for the server and for https downloads, all together: PEM text, PEM files or directories of such, the system's list. None of them: the system's. Read for each handshake, forgotten after it. */
+	nh_slice ca_pem;
+	const char *const *ca_paths;
+	size_t ca_path_count;
+	bool ca_system;
 	const char *server_name;   /* NULL = the host */
+	const char *proxy;         /* for everything: an address or "environment", see nh_proxy_new; NULL = none */
+	const char *proxy_bypass;  /* servers that are reached without it; NULL = none */
+	nh_link_transport transport;
+	uint64_t poll_interval_ms; /* 900 000, with the backoff's jitter: between two questions */
+	const char *clock_file;    /* where the newest time that is known for certain is kept, for machines without a battery; NULL = nowhere */
 	bool msgpack;              /* MessagePack instead of JSON, which needs a server of 2026 or later; a vsn in host's URL decides over it */
 
 	/* Who we are: a certificate with its key, a secure element or token that has the key, or a shared secret. Exactly one of them. */
