@@ -12,6 +12,7 @@
 #include "hub/certificates.h"
 #include "hub/deployments.h"
 #include "hub/devices.h"
+#include "hub/extensions.h"
 #include "hub/firmware.h"
 #include "hub/keys.h"
 #include "hub/products.h"
@@ -95,6 +96,11 @@ json_t *render_ca(const struct nh_ca_certificate *ca);
 json_t *render_certificate(const struct nh_device_certificate *cert);
 json_t *render_firmware(const struct nh_firmware *firmware);
 json_t *render_device(const struct nh_device *device);
+json_t *render_moment(int64_t at_us); /* to the microsecond; null for 0 */
+json_t *render_health(const struct nh_health *health);
+json_t *render_log_line(const struct nh_log_line *line);
+json_t *render_network_identity(const struct nh_network_identity *identity);
+json_t *render_past_connection(const struct nh_past_connection *connection);
 
 /* ---- limiter.c: events per key and minute, bounded memory --------------------------------------------------------------- */
 struct limiter *limiter_new(unsigned per_minute);
@@ -115,6 +121,7 @@ extern const struct endpoint
 	ep_device_reboot, ep_device_reconnect, ep_device_identify, ep_device_upgrade, ep_device_penalty, ep_device_move, ep_device_scripts,
 	ep_short_device, ep_short_reboot, ep_short_reconnect, ep_short_upgrade, ep_short_penalty, ep_short_move, ep_short_scripts,
 	ep_certs, ep_cert, ep_cert_add, ep_cert_delete,
+	ep_health, ep_health_history, ep_metrics, ep_logs, ep_network_identities, ep_connections, ep_flapping,
 	ep_groups, ep_group, ep_group_create, ep_group_update, ep_group_delete,
 	ep_cli_create, ep_cli_poll, ep_login, ep_register, ep_open;
 

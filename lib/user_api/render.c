@@ -22,6 +22,15 @@ static json_t *stamp(int64_t at_us, bool zone)
 	return nh_json_new_text(nh_buf_slice(&text));
 }
 
+json_t *render_moment(int64_t at_us)
+{
+	NH_AUTO_BUF struct nh_buf text = NH_BUF_INIT;
+	if (at_us == 0)
+		return json_null();
+	nh_time_put_iso_us(&text, at_us);
+	return nh_json_new_text(nh_buf_slice(&text));
+}
+
 /* A stored JSON text; null where there is none. */
 static json_t *stored(nh_slice text)
 {
@@ -29,6 +38,16 @@ static json_t *stored(nh_slice text)
 	if (text.len == 0 || nh_json_parse(text, (size_t)1 << 20, &value, NULL) != NH_OK)
 		return json_null();
 	return value;
+}
+
+/* Every extension, switched as stored, or else as it is without a word. */
+static json_t *render_extensions(nh_slice text, bool otherwise)
+{
+	NH_AUTO_JSON json_t *set = stored(text);
+	json_t *out = json_object();
+	for (unsigned i = 0; i < NH_EXTENSIONS; i++)
+		json_object_set_new(out, nh_extension_name(i), json_boolean(nh_json_bool(set, nh_extension_name(i), otherwise)));
+	return out;
 }
 
 json_t *render_org(const struct nh_org *org)
@@ -50,9 +69,9 @@ json_t *render_member(const struct nh_member *member)
 
 json_t *render_product(const struct nh_product *p)
 {
-	return json_pack("{s:o, s:b, s:o, s:b}", "name", nh_json_new_text(p->name), "require_unique_firmware_version",
+	return json_pack("{s:o, s:b, s:o, s:b, s:o}", "name", nh_json_new_text(p->name), "require_unique_firmware_version",
 	                 p->require_unique_firmware_version, "allowed_update_tools", stored(p->allowed_update_tools), "allow_unsigned_esp_idf_firmware",
-	                 p->allow_unsigned_esp_idf_firmware);
+	                 p->allow_unsigned_esp_idf_firmware, "extensions", render_extensions(p->extensions, false));
 }
 
 json_t *render_key(const struct nh_org_key *key)
@@ -155,8 +174,39 @@ json_t *render_device(const struct nh_device *d)
 		/* ours: why the latest update did not succeed */
 		{"last_failure", text_or_null(d->last_failure)},
 		{"last_failure_at", stamp(d->last_failure_at_us, true)},
+		/* ours: what its owner has not switched off; the product decides first */
+		{"extensions", render_extensions(d->extensions, true)},
 	};
 	for (size_t i = 0; i < NH_ARRAY_LEN(members); i++)
 		json_object_set_new(out, members[i].key, members[i].value);
 	return out;
+}
+
+/* ---- telemetry ----------------------------------------------------------------------------------------------------------- */
+
+json_t *render_health(const struct nh_health *h)
+{
+	NH_AUTO_JSON json_t *report = stored(h->data);
+	json_t *alarms = stored(h->alarms), *metrics = json_object_get(report, "metrics");
+	return json_pack("{s:o, s:o, s:o, s:o, s:O, s:O}", "at", render_moment(h->at_us), "status", nh_json_new_text(h->status), "status_reasons", stored(h->reasons), "alarms",
+	                 json_is_object(alarms) ? alarms : json_object(), "metrics", metrics ? metrics : json_null(), "report", report);
+}
+
+json_t *render_log_line(const struct nh_log_line *line)
+{
+	return json_pack("{s:o, s:o, s:o, s:o}", "at", render_moment(line->at_us), "level", nh_json_new_text(line->level), "message", nh_json_new_text(line->message), "meta",
+	                 stored(line->meta));
+}
+
+json_t *render_network_identity(const struct nh_network_identity *i)
+{
+	return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "identifier", nh_json_new_text(i->identifier), "service", nh_json_new_text(i->service), "instance",
+	                 nh_json_new_text(i->instance), "source", nh_json_new_text(i->source), "details", stored(i->details), "last_reported_at",
+	                 stamp(i->last_reported_us, true), "inserted_at", stamp(i->inserted_at_us, false), "updated_at", stamp(i->updated_at_us, false));
+}
+
+json_t *render_past_connection(const struct nh_past_connection *c)
+{
+	return json_pack("{s:o, s:o, s:o, s:o, s:o}", "id", nh_json_new_text(c->id), "established_at", render_moment(c->established_at_us), "disconnected_at",
+	                 render_moment(c->disconnected_at_us), "disconnected_reason", text_or_null(c->reason), "network_interface", text_or_null(c->network_interface));
 }
