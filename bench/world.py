@@ -71,6 +71,16 @@ def cpu_us(pid):
     return sums
 
 
+def softirq_us():
+    """CPU time of the kernel's softirq threads of all cores so far."""
+    us = 0
+    for comm in Path("/proc").glob("[0-9]*/comm"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            if comm.read_text().startswith("ksoftirqd/"):
+                us += int((comm.parent / "schedstat").read_text().split()[0]) / 1000
+    return us
+
+
 class Spent:
     """CPU time of a process between two moments: `loop` is what connections cost, `database` what workers and the writer did, `all` everything."""
 
