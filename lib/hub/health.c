@@ -15,6 +15,7 @@
 #define METRICS_MAX 200
 #define METRIC_KEY_MAX 255
 #define NUMBER_TEXT_MAX 64
+#define ERLANG_PREFIX "Elixir." /* of module names; says nothing to people */
 
 /* ---- numbers ----------------------------------------------------------------------------------------------------------- */
 
@@ -116,14 +117,13 @@ static const char *judge(const json_t *metrics, json_t **reasons)
 	return status_names[worst];
 }
 
-/* Name to description; NULL where there is none. Erlang's prefix of module names says nothing to people. */
+/* Name to description; NULL where there is none. */
 static json_t *read_alarms(struct nh_arena *arena, const json_t *report)
 {
-	static const char prefix[] = "Elixir.";
 	json_t *alarms = json_object(), *value;
 	const char *name;
 	json_object_foreach(json_object_get(report, "alarms"), name, value) {
-		const char *shown = nh_slice_starts(nh_slice_str(name), NH_LIT(prefix)) ? name + sizeof prefix - 1 : name;
+		const char *shown = nh_slice_starts(nh_slice_str(name), NH_LIT(ERLANG_PREFIX)) ? name + sizeof ERLANG_PREFIX - 1 : name;
 		json_object_set_new(alarms, shown, json_is_string(value) ? json_incref(value) : nh_json_new_text(nh_json_arena(arena, value)));
 	}
 	if (json_object_size(alarms) > 0)
