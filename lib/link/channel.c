@@ -2,7 +2,7 @@
  * The device channel: join with fresh facts, dispatch what the server says, push what the device says, validate a new firmware after the first accepted
  * join. source: reference/device-protocol "7", "8", "9", "14.6"
  */
-#include "link_int.h"
+#include "extras_int.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -87,6 +87,7 @@ void channel_left(struct nh_link *l)
 		l->phase = LINK_OPEN;
 	if (!l->closing)
 		nh_timer_stop(l->validate_timer);
+	route_left(l);
 }
 
 void channel_joined(struct nh_link *l, const json_t *response)
@@ -96,8 +97,8 @@ void channel_joined(struct nh_link *l, const json_t *response)
 	link_event_text(l, NH_LINK_JOINED, "");
 	if (l->closing || l->phase != LINK_JOINED)
 		return;
-	if (l->config.network_interface)
-		channel_push_json(l, "report_network_interface", json_pack("{s:s}", "interface", l->config.network_interface));
+	extras_joined(l);
+	route_report(l);
 	if (l->pending_status && channel_push(l, "status_update", l->pending_status))
 		link_set_text(&l->pending_status, NH_SLICE_EMPTY);
 	validation_joined(l);
@@ -200,6 +201,8 @@ static const struct {
 	{"reboot", on_reboot},
 	{"identify", on_identify},
 	{"fwup_public_keys", on_keys},
+	{"extensions:get", extras_get},
+	{"scripts/run", scripts_event},
 };
 
 void channel_event(struct nh_link *l, nh_slice event, const json_t *payload)

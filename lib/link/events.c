@@ -18,6 +18,11 @@ static const char *const names[NH_LINK_EVENT_KINDS] = {
 	[NH_LINK_REBOOT] = "reboot",
 	[NH_LINK_IDENTIFY] = "identify",
 	[NH_LINK_KEYS] = "keys",
+	[NH_LINK_EXTENSION] = "extension",
+	[NH_LINK_CONSOLE] = "console",
+	[NH_LINK_SCRIPT] = "script",
+	[NH_LINK_FILE] = "file",
+	[NH_LINK_ARCHIVE] = "archive",
 	[NH_LINK_ERROR] = "error",
 	[NH_LINK_REVERTED] = "reverted",
 };

@@ -2,7 +2,7 @@
  * Life of a link: open, the queue of worker jobs, reboot, close. At most one job of a link is with the pool, so that a machine is never asked two things
  * at once and thousands of links cannot fill the pool's queue with more than one entry each.
  */
-#include "link_int.h"
+#include "extras_int.h"
 
 #include <stdlib.h>
 
@@ -14,7 +14,6 @@
 /* ---- jobs */
 
 static void job_start(struct nh_link *l);
-static void close_step(struct nh_link *l);
 
 static void job_run(void *worker, struct nh_work *work)
 {
@@ -28,11 +27,11 @@ static void job_done(struct nh_work *work)
 	struct nh_link *l = job->link;
 	l->running = NULL;
 	if (l->closing) {
-		close_step(l);
+		link_close_step(l);
 		return;
 	}
 	job->done(l);
-	/* done may have closed the link; then close_step took over. */
+	/* done may have closed the link; then link_close_step took over. */
 	if (!l->closing)
 		job_start(l);
 }
@@ -199,6 +198,8 @@ nh_rc nh_link_open(struct nh_loop *loop, struct nh_pool *pool, const struct nh_l
 	l->trusts = l->tls != NULL;
 	if (rc == NH_OK && config->proxy)
 		rc = nh_proxy_new(nh_slice_str(config->proxy), nh_slice_str(config->proxy_bypass), &l->proxy, err);
+	if (rc == NH_OK)
+		rc = extras_open(l, config->extensions, err);
 	if (rc != NH_OK) {
 		link_free(l);
 		return rc;
@@ -229,6 +230,7 @@ static void close_end(void *arg)
 	void (*cb)(void *ctx) = l->close_cb;
 	void *ctx = l->close_ctx;
 	updater_free(l);
+	extras_free(l);
 	validation_free(l);
 	link_free(l);
 	if (cb)
@@ -236,9 +238,9 @@ static void close_end(void *arg)
 }
 
 /* Nothing is with the pool: abort an install in progress, then go. */
-static void close_step(struct nh_link *l)
+void link_close_step(struct nh_link *l)
 {
-	if (l->running)
+	if (l->running || extras_busy(l))
 		return;
 	l->queue = NULL;
 	if (l->handshake)
@@ -261,13 +263,15 @@ void nh_link_close(struct nh_link *l, void (*cb)(void *ctx), void *ctx)
 	}
 	poll_stop(l);
 	topics_close(l);
+	extras_close(l);
+	route_close(l);
 	updater_close(l);
 	validation_close(l);
 	nh_timer_close(l->timer);
 	nh_timer_close(l->heartbeat);
 	nh_timer_close(l->validate_timer);
 	nh_timer_close(l->reboot_timer);
-	close_step(l);
+	link_close_step(l);
 }
 
 bool nh_link_updating(const struct nh_link *l) { return l->update != NULL; }

@@ -7,6 +7,8 @@
  *   clock.c       a time that is certainly over, kept between starts
  *   element.c     identity in a secure element or token: its certificates, its signatures
  *   topic.c       channels: which are joined, whose message this is, when to join again
+ *   route.c       the network interface that is reported
+ *   extras_int.h  everything beside updates
  *   channel.c     device channel: join, events in, pushes out, validation
  *   updater.c     one update: offer, apply jobs, outcome
  *   decision.c    whether and when: asks the machine, keeps a postponed offer until it is due
@@ -136,6 +138,10 @@ struct nh_link {
 	bool revert_told;
 	char *pending_status;         /* outcome of an update that could not be told yet: JSON payload */
 
+	struct nh_timer *route_timer; /* until the interface is looked for again */
+	bool route_told, route_muted; /* told in this channel; a server broke one over it */
+	struct link_extras *extras;   /* extras_int.h; NULL = nothing is switched on */
+
 	/* end */
 	bool closing;
 	void (*close_cb)(void *ctx);
@@ -145,6 +151,7 @@ struct nh_link {
 /* link.c */
 void link_job_submit(struct nh_link *l, struct link_job *job); /* a job already queued or running is asserted against */
 bool link_job_busy(const struct nh_link *l, const struct link_job *job);
+void link_close_step(struct nh_link *l); /* something that closing waits for has ended */
 void link_reboot(struct nh_link *l, const char *why); /* when what was sent is out, or soon */
 void link_set_text(char **heap, nh_slice text);
 /* events.c */
@@ -188,6 +195,10 @@ void clock_open(struct nh_link *l);
 void clock_connected(struct nh_link *l); /* a server was accepted */
 void clock_run(struct nh_link *l);
 void clock_done(struct nh_link *l);
+/* route.c */
+void route_report(struct nh_link *l);
+void route_left(struct nh_link *l); /* the device channel is gone */
+void route_close(struct nh_link *l);
 /* topic.c */
 void topics_init(struct nh_link *l);
 void topics_close(struct nh_link *l);   /* the link is closing */

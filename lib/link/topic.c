@@ -5,7 +5,7 @@
  * Invariant: a message reaches its row only while that topic is joined and the message belongs to this join. source: reference/device-protocol "3.5", "3.7", "18.2"
  */
 #include "base/encode.h"
-#include "link_int.h"
+#include "extras_int.h"
 
 #include <stdio.h>
 
@@ -21,8 +21,8 @@ static const struct {
 	void (*reply)(struct nh_link *l, uint64_t ref, bool ok, const json_t *response); /* to a push; NULL = of no interest */
 } rows[LINK_TOPICS] = {
 	[LINK_DEVICE] = {"device", channel_rejoin, channel_joined, channel_left, channel_event, NULL},
-	[LINK_CONSOLE] = {"console"},
-	[LINK_EXTENSIONS] = {"extensions"},
+	[LINK_CONSOLE] = {"console", console_begin, console_joined, console_left, console_event, NULL},
+	[LINK_EXTENSIONS] = {"extensions", extensions_begin, extensions_joined, extensions_left, extensions_event, extensions_reply},
 };
 
 static nh_slice ref_text(char out[24], uint64_t ref)

@@ -112,6 +112,11 @@ typedef enum nh_link_event_kind {
 	NH_LINK_REBOOT,            /* the server asked; platform reboot("server") follows */
 	NH_LINK_IDENTIFY,
 	NH_LINK_KEYS,              /* the server sent signing keys; percent = how many are now known */
+	NH_LINK_EXTENSION,         /* text: "health attached" */
+	NH_LINK_CONSOLE,           /* text: a shell was started or ended for somebody */
+	NH_LINK_SCRIPT,            /* text: a script's ref and how it ended */
+	NH_LINK_FILE,              /* text: a file that came through the console */
+	NH_LINK_ARCHIVE,           /* text: an archive that was taken, or why not */
 	NH_LINK_ERROR,             /* text: something failed that the link goes on without */
 	NH_LINK_REVERTED,          /* text: why the firmware before this boot was given up */
 	NH_LINK_EVENT_KINDS,
@@ -195,10 +200,12 @@ struct nh_link_config {
 	void (*on_event)(void *ctx, struct nh_link *link, const struct nh_link_event *event); /* may be NULL; may call nh_link_close */
 	void *event_ctx;
 
+	const struct nh_link_extensions *extensions; /* link/extensions.h; NULL = none */
+
 	/* The rest has defaults: zero. */
 	const char *device_api_version; /* "2.3.0" */
 	const char *fwup_version;       /* sent at join where not NULL */
-	const char *network_interface;  /* "eth0": reported after join where not NULL */
+	const char *network_interface;  /* "eth0": reported after join where not NULL; "auto": the one that the connection goes through */
 	struct nh_link_backoff backoff;
 	uint64_t heartbeat_ms;          /* 30 000 */
 	uint64_t rejoin_ms;             /* 5 000: after phx_error or a refused join */
