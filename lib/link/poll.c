@@ -1,7 +1,7 @@
 /*
  * The other transport: instead of holding a connection the device asks from time to time whether there is an update for it, and says what it runs while it asks. One
  * request at a time; none while an update is being installed. What the server answers goes the same way into the updater as an offer on the device channel, and
- * the first good answer counts as the join: events, backoff and validation are the same. What only a channel can carry (progress, status, orders) is not told.
+ * the first good answer counts as the join, every one as a connection: events, backoff and validation are the same. What only a channel can carry (progress, status, orders) is not told.
  *
  * source: reference/device-protocol "15"
  */
@@ -60,7 +60,8 @@ static void answered(struct nh_link *l)
 	link_backoff_reset(l);
 	clock_connected(l);
 	nh_timer_start(l->timer, link_jitter(l, l->config.poll_interval_ms), 0);
-	if (l->phase != LINK_JOINED)
+	link_event_text(l, NH_LINK_CONNECTED, l->url);
+	if (!l->closing && l->phase != LINK_JOINED)
 		channel_joined(l, NULL);
 	if (!l->closing && l->phase == LINK_JOINED && json_is_true(json_object_get(answer_data(body), "update_available")))
 		updater_offer(l, answer_data(body));

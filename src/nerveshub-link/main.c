@@ -3,6 +3,7 @@
  *
  * Exit status: 0 after a signal or when a reboot was started, 1 where options or files are not right.
  */
+#include <malloc.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
@@ -11,6 +12,7 @@
 #include "base/log.h"
 #include "link/link.h"
 #include "loop/pool.h"
+#include "notify.h"
 #include "options.h"
 
 extern char **environ;
@@ -23,6 +25,7 @@ struct agent {
 	struct nh_pool *pool;
 	struct nh_link *link;
 	struct nh_signal *signals[2];
+	struct notifier notifier;
 	bool closing;
 };
 
@@ -58,6 +61,10 @@ static void on_event(void *ctx, struct nh_link *link, const struct nh_link_event
 	fields[n] = (struct nh_log_field){0};
 	if (nh_log_enabled(levels[e->kind]))
 		nh_log_write(levels[e->kind], nh_link_event_name(e->kind), fields);
+	notify_event(&((struct agent *)ctx)->notifier, e);
+	/* The handshake's list of roots was megabytes: give them back, now that the agent will be idle for long. */
+	if (e->kind == NH_LINK_CONNECTED)
+		malloc_trim(0);
 }
 
 /* ---- end */
@@ -70,6 +77,7 @@ static void begin_close(void *arg)
 	if (a->closing)
 		return;
 	a->closing = true;
+	notify_stopping(&a->notifier);
 	for (size_t i = 0; i < NH_ARRAY_LEN(a->signals); i++)
 		nh_signal_close(a->signals[i]);
 	nh_link_close(a->link, on_closed, a);
@@ -91,6 +99,7 @@ static nh_rc start(struct agent *a, struct nh_err *err)
 {
 	struct nh_link_config config;
 	static const int numbers[] = {SIGTERM, SIGINT};
+	NH_TRY(notify_open(&a->notifier, err));
 	NH_TRY(settings_load(&a->settings, err));
 	NH_TRY(settings_machine(&a->settings, &a->machine_config, err));
 	a->machine_config.reboot = on_reboot;
@@ -110,11 +119,14 @@ static nh_rc start(struct agent *a, struct nh_err *err)
 		NH_LOG(NH_LOG_WARN, "no.public.key", NH_STR("text", "updates will be refused: give --public-key"));
 	for (size_t i = 0; i < NH_ARRAY_LEN(numbers); i++)
 		NH_TRY(nh_signal_open(a->loop, numbers[i], begin_close, a, &a->signals[i], err));
+	if (!a->settings.check)
+		notify_ready(&a->notifier, a->loop);
 	return NH_OK;
 }
 
 static void clean_up(struct agent *a)
 {
+	notify_close(&a->notifier);
 	nh_pool_free(a->pool);
 	nh_loop_free(a->loop);
 	nh_machine_free(a->machine);

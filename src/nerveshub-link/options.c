@@ -13,13 +13,21 @@
 #define FILE_MAX ((size_t)256 << 10)
 #define ROWS_MAX 128
 
+#define POLL "poll"
+
 static const struct nh_option *table(struct settings *s, struct nh_option rows[ROWS_MAX])
 {
 	const struct nh_option all[] = {
 		{.name = "config", .letter = 'c', .kind = NH_OPT_TEXT, .target = &s->config_file, .value = "FILE", .help = "read options from FILE, one 'name = value' a line", .env = "NERVESHUB_LINK_CONFIG"},
 		{.name = "server", .letter = 's', .kind = NH_OPT_TEXT, .target = &s->server, .value = "HOST[:PORT]", .help = "server, or a wss:// or ws:// URL (needed)"},
 		{.name = "server-name", .kind = NH_OPT_TEXT, .target = &s->server_name, .value = "NAME", .help = "name the server's certificate must carry, if not HOST"},
-		{.name = "ca", .kind = NH_OPT_TEXT, .target = &s->ca_file, .value = "FILE", .help = "certificates that vouch for the server (PEM; the system's if absent)"},
+		{.name = "ca", .kind = NH_OPT_LIST, .target = &s->cas, .value = "PATH", .help = "certificates that vouch for the server: a PEM file, or a directory of them; several may be given (the system's)"},
+		{.name = "ca-system", .kind = NH_OPT_FLAG, .target = &s->ca_system, .help = "with a --ca: the system's certificates vouch for it, too"},
+		{.name = "proxy", .kind = NH_OPT_TEXT, .target = &s->proxy, .value = "ADDRESS", .help = "reach servers through http://[USER:PASSWORD@]HOST:PORT, or 'environment': what https_proxy and no_proxy say"},
+		{.name = "no-proxy", .kind = NH_OPT_TEXT, .target = &s->no_proxy, .value = "NAMES", .help = "servers to reach without it: a comma list of names and domains"},
+		{.name = "transport", .kind = NH_OPT_TEXT, .target = &s->transport, .value = "WHICH", .help = "channel: a connection that stays open; poll: ask from time to time, with a certificate (channel)"},
+		{.name = "poll-interval", .kind = NH_OPT_DURATION, .target = &s->poll_interval_ms, .value = "TIME", .help = "between two questions, half of it more or less (15m)", .min = 100, .max = UINT64_C(7) * 86400000},
+		{.name = "state-dir", .kind = NH_OPT_TEXT, .target = &s->state_dir, .value = "DIR", .help = "where the agent remembers things between starts; nowhere without it", .env = "STATE_DIRECTORY"},
 		{.name = "cert", .kind = NH_OPT_TEXT, .target = &s->cert_file, .value = "FILE", .help = "device certificate, then its signer (PEM)"},
 		{.name = "key", .kind = NH_OPT_TEXT, .target = &s->key_file, .value = "FILE", .help = "private key of the device certificate (PEM)"},
 		{.name = "identity", .kind = NH_OPT_TEXT, .target = &s->identity, .value = "URI", .help = "secure element with key and certificates (nerveskey://i2c-1, nerveskey+sim:///path), or token with the key (pkcs11:...)"},
@@ -129,6 +137,14 @@ static nh_rc parse_with_config(struct settings *s, int argc, char **argv, struct
 	return nh_option_parse(rows, (int)count, all, &rest, err);
 }
 
+static void free_lists(struct settings *s)
+{
+	struct nh_option rows[ROWS_MAX];
+	for (const struct nh_option *o = table(s, rows); o->name; o++)
+		if (o->kind == NH_OPT_LIST)
+			free(((struct nh_option_list *)o->target)->items);
+}
+
 nh_rc settings_parse(struct settings *s, int argc, char **argv, struct nh_err *err)
 {
 	struct nh_option rows[ROWS_MAX];
@@ -143,8 +159,7 @@ nh_rc settings_parse(struct settings *s, int argc, char **argv, struct nh_err *e
 		return NH_FAIL(err, NH_EINVAL, "unexpected argument '%s'; see --help", argv[1]);
 	if (!s->config_file)
 		return NH_OK;
-	free(s->public_keys.items);
-	free(s->fwup_args.items);
+	free_lists(s);
 	struct nh_arena arena = s->arena;
 	const char *file = s->config_file;
 	*s = (struct settings){.arena = arena, .config_file = file};
@@ -197,10 +212,24 @@ static nh_rc check_identity(const struct settings *s, struct nh_err *err)
 	return NH_OK;
 }
 
+static nh_rc check_transport(struct settings *s, struct nh_err *err)
+{
+	nh_slice which = nh_slice_str(s->transport ? s->transport : "channel");
+	if (!nh_slice_eq_str(which, "channel") && !nh_slice_eq_str(which, POLL))
+		return NH_FAIL(err, NH_EINVAL, "--transport is channel or poll, not '%s'", s->transport);
+	if (s->no_proxy && !s->proxy)
+		return NH_FAIL(err, NH_EINVAL, "--no-proxy needs a --proxy");
+	if (!s->state_dir)
+		return NH_OK;
+	NH_TRY_CTX(nh_dir_make(s->state_dir, 0700, err), err, "--state-dir");
+	s->clock_file = nh_arena_printf(&s->arena, "%s/clock", s->state_dir);
+	return NH_OK;
+}
+
 nh_rc settings_load(struct settings *s, struct nh_err *err)
 {
 	NH_TRY(check_identity(s, err));
-	NH_TRY(load_file("--ca", s->ca_file, &s->ca_pem, err));
+	NH_TRY(check_transport(s, err));
 	NH_TRY(load_file("--cert", s->cert_file, &s->cert_pem, err));
 	NH_TRY(load_file("--key", s->key_file, &s->key_pem, err));
 	NH_TRY(load_file("--secret-file", s->secret_file, &s->secret, err));
@@ -219,12 +248,10 @@ nh_rc settings_load(struct settings *s, struct nh_err *err)
 
 void settings_fini(struct settings *s)
 {
-	nh_buf_fini(&s->ca_pem);
 	nh_buf_fini(&s->cert_pem);
 	nh_buf_wipe(&s->key_pem);
 	nh_buf_wipe(&s->secret);
-	free(s->public_keys.items);
-	free(s->fwup_args.items);
+	free_lists(s);
 	nh_arena_fini(&s->arena);
 }
 
@@ -262,7 +289,14 @@ void settings_link(const struct settings *s, struct nh_link_config *out)
 	*out = (struct nh_link_config){
 		.host = s->server,
 		.server_name = s->server_name,
-		.ca_pem = nh_buf_slice(&s->ca_pem),
+		.ca_paths = s->cas.items,
+		.ca_path_count = s->cas.count,
+		.ca_system = s->ca_system,
+		.proxy = s->proxy,
+		.proxy_bypass = s->no_proxy,
+		.transport = s->transport && strcmp(s->transport, POLL) == 0 ? NH_LINK_POLL : NH_LINK_CHANNEL,
+		.poll_interval_ms = s->poll_interval_ms,
+		.clock_file = s->clock_file,
 		.cert_pem = nh_buf_slice(&s->cert_pem),
 		.key_pem = nh_buf_slice(&s->key_pem),
 		.nerveskey = is_token(s) ? NULL : s->identity,

@@ -10,7 +10,10 @@
 
 struct settings {
 	const char *config_file;
-	const char *server, *server_name, *ca_file;
+	const char *server, *server_name, *proxy, *no_proxy, *transport, *state_dir;
+	struct nh_option_list cas; /* files and directories */
+	bool ca_system;
+	uint64_t poll_interval_ms;
 	const char *cert_file, *key_file;
 	const char *identity, *certificate_pair;
 	const char *secret_key, *secret_file, *identifier;
@@ -26,8 +29,9 @@ struct settings {
 	bool check, help, version;
 
 	/* loaded */
-	struct nh_buf ca_pem, cert_pem, key_pem, secret;
+	struct nh_buf cert_pem, key_pem, secret;
 	struct nh_arena arena;
+	const char *clock_file;
 	const char **keys;
 	size_t key_count;
 	const char **fwup_argv;            /* NULL-terminated */
