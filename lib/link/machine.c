@@ -22,6 +22,8 @@
 
 #define DEFAULT_ENV_SIZE 0x20000
 #define DEFAULT_VALIDATE_MS 60000
+#define REVERT_MS 120000
+#define REASON_MAX ((size_t)4096)
 #define EX_TEMPFAIL_STATUS 75 /* sysexits.h: ask again later */
 
 extern char **environ;
@@ -145,12 +147,74 @@ static nh_rc judge(const struct nh_machine *m, struct nh_err *err)
 	return status == 0 ? NH_OK : NH_FAIL(err, NH_EPERM, "validation command '%s' ended with status %d: %.*s", p.argv[0], status, NH_ARG(nh_slice_sub(text, 0, 300)));
 }
 
+/* ---- platform: going back */
+
+static char *reason_path(const struct nh_machine *m, struct nh_arena *arena) { return m->config.state_dir ? nh_arena_printf(arena, "%s/reverted", m->config.state_dir) : NULL; }
+
+/* Two lines: the uuid of the firmware that is given up, and why. */
+static nh_rc remember(const struct nh_machine *m, const char *why, struct nh_err *err)
+{
+	NH_AUTO_ARENA struct nh_arena arena = NH_ARENA_INIT;
+	NH_AUTO_BUF struct nh_buf text = NH_BUF_INIT;
+	AUTO_ENV struct env e = {.fd = -1};
+	const char *path = reason_path(m, &arena);
+	if (!path)
+		return NH_OK;
+	NH_TRY(env_open(m, O_RDONLY, &e, err));
+	NH_TRY(nh_dir_make(m->config.state_dir, 0700, err));
+	char slot = active_slot(&e);
+	nh_slice uuid = slot_get(&e, slot, "nerves_fw_uuid"), version = slot_get(&e, slot, "nerves_fw_version");
+	nh_buf_printf(&text, "%.*s\nversion %.*s was reverted: %s\n", NH_ARG(uuid), NH_ARG(version), why);
+	return nh_file_write_atomic(path, nh_buf_slice(&text), 0600, err);
+}
+
+static nh_rc revert_machine(void *ctx, const char *why, struct nh_err *err)
+{
+	const struct nh_machine *m = ctx;
+	/* A reason that is lost is no reason to stay. */
+	nh_rc kept = remember(m, why, err);
+	if (!m->config.revert_argv)
+		return kept;
+	NH_AUTO_BUF struct nh_buf out = NH_BUF_INIT, errout = NH_BUF_INIT;
+	struct nh_process p = {.argv = m->config.revert_argv, .timeout_ms = REVERT_MS};
+	int status = 0;
+	NH_TRY_CTX(nh_process_run(&p, &status, &out, &errout, err), err, "revert command");
+	return status == 0 ? kept : NH_FAIL(err, NH_EPERM, "the revert command ended with status %d: %.*s", status, NH_ARG(nh_slice_sub(nh_slice_trim(nh_buf_slice(&errout)), 0, 300)));
+}
+
+/* Only where another firmware runs than the one that was given up: its own agent may start again before the reboot. */
+static nh_slice revert_reason(void *ctx, struct nh_arena *arena, bool told)
+{
+	const struct nh_machine *m = ctx;
+	const char *path = reason_path(m, arena);
+	NH_AUTO_BUF struct nh_buf text = NH_BUF_INIT;
+	AUTO_ENV struct env e = {.fd = -1};
+	nh_slice uuid, why;
+	if (!path || nh_file_read(path, REASON_MAX, &text, NULL) != NH_OK)
+		return NH_SLICE_EMPTY;
+	nh_slice_cut(nh_buf_slice(&text), '\n', &uuid, &why);
+	if (env_open(m, O_RDONLY, &e, NULL) != NH_OK || nh_slice_eq(slot_get(&e, active_slot(&e), "nerves_fw_uuid"), uuid))
+		return NH_SLICE_EMPTY;
+	if (told)
+		unlink(path);
+	return nh_arena_copy(arena, nh_slice_trim(why));
+}
+
+/* ---- */
+
 static nh_rc validate(void *ctx, struct nh_err *err)
 {
 	const struct nh_machine *m = ctx;
 	AUTO_ENV struct env e = {.fd = -1};
-	nh_rc rc = judge(m, err);
-	/* NH_EAGAIN is an answer; every other failure is a verdict about the firmware. */
+	struct nh_err why = NH_ERR_INIT;
+	nh_rc rc = judge(m, &why);
+	if (rc != NH_OK && rc != NH_EAGAIN) {
+		/* A verdict about the firmware. What goes wrong on the way back is said besides. */
+		if (revert_machine(ctx, why.msg, err) != NH_OK)
+			return nh_err_prefix(err, rc, "%.300s; going back", why.msg);
+		if (err)
+			*err = why;
+	}
 	if (rc != NH_OK)
 		return rc;
 	/* From here on a failure is the disk's: ask again rather than throw a good firmware away. */
@@ -195,6 +259,10 @@ const struct nh_link_platform nh_machine_platform = {
 	.validate = validate,
 	.reboot = reboot_machine,
 	.identify = identify,
+	.consider = machine_consider,
+	.apply_file = machine_apply_file,
+	.revert = revert_machine,
+	.revert_reason = revert_reason,
 };
 
 /* ---- boot */

@@ -10,12 +10,23 @@
 #include "base/arena.h"
 #include "base/err.h"
 #include "link/link.h"
+#include "link/schedule.h"
 
 typedef enum nh_machine_installer {
 	NH_MACHINE_AUTO,    /* fwup where it is found in PATH, else built in */
 	NH_MACHINE_FWUP,
 	NH_MACHINE_BUILTIN,
 } nh_machine_installer;
+
+/*
+ * An installer for archives of another format, recognised by how they begin: RAUC bundles, SWUpdate images. It verifies signatures by keys and settings of its own, so it
+ * works only where the machine's owner switched it on. It needs the archive in a file: nh_link_config.fetch cached or parts.
+ */
+struct nh_machine_tool {
+	bool on;
+	const char *program;      /* name or path; NULL = rauc, swupdate */
+	const char *const *args;  /* in front of "install FILE" and "-i FILE", NULL-terminated; NULL = none. swupdate needs its key here: "-k", "cert.pem" */
+};
 
 /* Borrowed by the machine until it is freed. */
 struct nh_machine_config {
@@ -27,8 +38,17 @@ struct nh_machine_config {
 	nh_machine_installer installer;
 	const char *fwup;           /* program name or path; NULL = "fwup" */
 	const char *const *fwup_args; /* extra arguments, NULL-terminated; NULL = none */
+	struct nh_machine_tool rauc, swupdate;
 	const char *const *validate_argv; /* command that judges a new firmware: status 0 good, 75 (EX_TEMPFAIL) ask again, else bad; NULL = good at once */
 	uint64_t validate_timeout_ms;     /* 0 = 60 000; expiry = bad */
+	/* Whether and when an offer is taken: a program (link/machine_decide.c says how it answers), or else a policy. All zero = at once. */
+	const char *const *consider_argv;
+	uint64_t consider_timeout_ms;     /* 0 = 60 000; expiry = postponed by an hour */
+	struct nh_policy policy;
+	/* Where the reason of a revert is kept over the reboot; made where missing. NULL = it is not. */
+	const char *state_dir;
+	/* Run before the reboot that gives a firmware up, for machines whose boot loader does not go back by itself; NULL = none. */
+	const char *const *revert_argv;
 	/* Instead of validate_argv where set. [worker] Return as nh_link_platform.validate. */
 	nh_rc (*validate)(void *ctx, struct nh_err *err);
 	const char *const *reboot_argv;   /* NULL = no command */
@@ -45,6 +65,9 @@ void nh_machine_free(struct nh_machine *m);
 extern const struct nh_link_platform nh_machine_platform;
 /* "1.10.1" of the fwup that would be used, or of the built-in installer; NULL when unknown. Blocks the first time. */
 const char *nh_machine_fwup_version(struct nh_machine *m);
+
+/* For nh_link_config.installer_verifies: is an installer switched on that verifies by keys of its own? */
+bool nh_machine_verifies(const struct nh_machine *m);
 
 /*
  * What a boot script does with an A/B environment that knows validation, for machines that are simulated and as the reference for real boot scripts. [worker]
