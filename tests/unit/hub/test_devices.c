@@ -3,6 +3,8 @@
  */
 #include "hub_world.h"
 
+#include "hub/audit.h"
+#include "hub/conversations.h"
 #include "hub/devices.h"
 
 static nh_rc make(struct world *w, const char *identifier, const char *json, struct nh_device *out)
@@ -154,6 +156,62 @@ static nh_rc anywhere_and_move(struct world *w, struct nh_err *err)
 }
 static void test_anywhere_and_move(void **state) { on_each_engine(anywhere_and_move, NULL); }
 
+/* ---- conversations ------------------------------------------------------------------------------------------------------ */
+
+static bool newest_entry_is(struct world *w, const struct nh_conversation *c, const char *text)
+{
+	struct nh_audit_entry *entries = NULL;
+	size_t count = 0;
+	return nh_audit_list(&w->ctx, c->org_id, NH_AUDIT_DEVICE, c->device_id, 0, 1, &entries, &count, E(w)) == NH_OK && count == 1 &&
+	       nh_slice_eq_str(entries[0].description, text);
+}
+
+static nh_rc conversations(struct world *w, struct nh_err *err)
+{
+	static const struct {
+		nh_conversation_kind kind;
+		const char *opened, *closed; /* NULL: a viewer may, and nobody writes it down */
+	} rows[] = {
+		{NH_CONVERSATION_CONSOLE, "Ada Lovelace opened the console of device d1", "Ada Lovelace closed the console of device d1"},
+		{NH_CONVERSATION_SHELL, "Ada Lovelace opened the local shell of device d1", "Ada Lovelace closed the local shell of device d1"},
+		{NH_CONVERSATION_EVENTS, NULL, NULL},
+	};
+	struct nh_device d, moved;
+	struct nh_member member;
+	struct nh_conversation c;
+	OK(make(w, "d1", "{}", &d));
+	OK(nh_member_add(&w->ctx, &w->as_ada, w->acme.id, NH_LIT("eve@example.com"), NH_LIT("view"), &member, NULL, E(w)));
+	for (size_t i = 0; i < NH_ARRAY_LEN(rows); i++) {
+		bool audited = rows[i].opened != NULL;
+		CHECK(nh_conversation_audited(rows[i].kind) == audited);
+		CHECK_RC(NH_ENOTFOUND, nh_conversation_open(&w->ctx, &w->as_ada, rows[i].kind, NH_LIT("d2"), &c, E(w)));
+		CHECK_RC(audited ? NH_EPERM : NH_OK, nh_conversation_open(&w->ctx, &w->as_eve, rows[i].kind, NH_LIT("d1"), &c, E(w)));
+		OK(nh_conversation_open(&w->ctx, &w->as_ada, rows[i].kind, NH_LIT("d1"), &c, E(w)));
+		CHECK(c.device_id == d.id && c.org_id == w->acme.id);
+		CHECK(!audited || newest_entry_is(w, &c, rows[i].opened));
+		OK(nh_conversation_check(&w->ctx, &w->as_ada, &c, E(w)));
+		CHECK_RC(audited ? NH_EPERM : NH_OK, nh_conversation_check(&w->ctx, &w->as_eve, &c, E(w)));
+		OK(nh_conversation_close(&w->ctx, &w->as_ada, &c, E(w)));
+		CHECK(!audited || newest_entry_is(w, &c, rows[i].closed));
+	}
+	/* who has left sees nothing any more; a device that moved takes its permission along; one that is gone ends it */
+	OK(nh_member_remove(&w->ctx, &w->as_ada, w->acme.id, NH_LIT("eve@example.com"), NULL, E(w)));
+	CHECK_RC(NH_ENOTFOUND, nh_conversation_check(&w->ctx, &w->as_eve, &c, E(w)));
+	struct nh_product p;
+	OK(nh_product_create(&w->ctx, &w->as_eve, w->other.id, NH_LIT("p"), &p, NULL, E(w)));
+	OK(nh_member_add(&w->ctx, &w->as_eve, w->other.id, NH_LIT("ada@example.com"), NH_LIT("manage"), &member, NULL, E(w)));
+	OK(nh_device_move(&w->ctx, &w->as_ada, &d, NH_LIT("other"), NH_LIT("p"), &moved, NULL, E(w)));
+	OK(nh_conversation_check(&w->ctx, &w->as_eve, &c, E(w)));
+	OK(nh_conversation_check(&w->ctx, &w->as_ada, &c, E(w)));
+	OK(make(w, "d1", "{}", &d));
+	CHECK_RC(NH_ECONFLICT, nh_conversation_open(&w->ctx, &w->as_ada, NH_CONVERSATION_CONSOLE, NH_LIT("d1"), &c, E(w)));
+	OK(nh_device_delete(&w->ctx, &w->as_ada, &moved, E(w)));
+	CHECK_RC(NH_ENOTFOUND, nh_conversation_check(&w->ctx, &w->as_ada, &c, E(w)));
+	OK(nh_conversation_close(&w->ctx, &w->as_ada, &(struct nh_conversation){NH_CONVERSATION_CONSOLE, moved.id, w->acme.id}, E(w)));
+	return NH_OK;
+}
+static void test_conversations(void **state) { on_each_engine(conversations, NULL); }
+
 /* ---- lists ------------------------------------------------------------------------------------------------------------- */
 
 static nh_rc list(struct world *w, struct nh_err *err)
@@ -219,7 +277,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_create), cmocka_unit_test(test_provision),         cmocka_unit_test(test_update),
-		cmocka_unit_test(test_anywhere_and_move), cmocka_unit_test(test_list),
+		cmocka_unit_test(test_anywhere_and_move), cmocka_unit_test(test_conversations), cmocka_unit_test(test_list),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
