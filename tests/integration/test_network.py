@@ -1,126 +1,13 @@
 """The network between nerveshubd and its PostgreSQL: a proxy that freezes, resets, refuses and swallows connections, while people write and devices stay.
 Whatever was answered stays, every request gets an answer while the network is still broken, and the server recovers without a restart."""
 
-import asyncio
-import socket
-import struct
 import threading
 import unittest
 from contextlib import contextmanager
 
 from faultcase import Cluster, FaultCase, until
+from faultproxy import FaultProxy
 from nhtest import DEADLINE
-
-
-class Wire:
-    """One connection of the server to PostgreSQL, through the proxy."""
-
-    def __init__(self, near, far):
-        self.ends, self.lost = (near, far), False
-
-    def reset(self):
-        for end in self.ends:
-            if end.get_extra_info("socket").fileno() < 0:
-                continue  # closed by its own pipe
-            # linger of zero: the kernel says RST, not FIN
-            end.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            end.transport.abort()
-
-
-class DatabaseProxy:
-    """TCP to PostgreSQL that can be broken in four ways. Everything happens on the proxy's own loop, so a fault that was asked for is there when the call returns."""
-
-    def __init__(self, target):
-        self.target, self.wires, self.closed = target, [], False
-        self.loop = asyncio.new_event_loop()
-        self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
-        self.thread.start()
-        self.call(self.open())
-
-    def call(self, coroutine):
-        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(DEADLINE)
-
-    async def open(self):
-        self.open_gate = asyncio.Event()
-        self.open_gate.set()
-        self.listener = await asyncio.start_server(self.serve, "127.0.0.1", 0, backlog=256)
-        self.port = self.listener.sockets[0].getsockname()[1]
-
-    async def serve(self, reader, writer):
-        if self.closed:
-            writer.transport.abort()
-            return
-        far_reader, far = await asyncio.open_connection("127.0.0.1", self.target)
-        wire = Wire(writer, far)
-        self.wires.append(wire)
-        await asyncio.gather(self.pipe(wire, reader, far), self.pipe(wire, far_reader, writer))
-        self.wires.remove(wire)
-        for end in wire.ends:
-            end.transport.abort()
-
-    async def pipe(self, wire, reader, writer):
-        try:
-            while data := await reader.read(65536):
-                await self.open_gate.wait()
-                if wire.lost:
-                    continue
-                writer.write(data)
-                await writer.drain()
-        except OSError:
-            pass
-        if not wire.lost:
-            writer.close()
-
-    async def _set(self, frozen=None, closed=None, reset=False, lose=False):
-        if frozen is not None:
-            (self.open_gate.clear if frozen else self.open_gate.set)()
-        if closed is not None:
-            self.closed = closed
-        for wire in list(self.wires):
-            if lose:
-                wire.lost = True
-            if reset:
-                wire.reset()
-        return len(self.wires)
-
-    @contextmanager
-    def frozen(self):
-        """Nothing gets through in either direction, and nothing is lost: it arrives afterwards."""
-        self.call(self._set(frozen=True))
-        try:
-            yield
-        finally:
-            self.call(self._set(frozen=False))
-
-    @contextmanager
-    def refusing(self):
-        """All connections are reset, new ones too."""
-        self.call(self._set(closed=True, reset=True))
-        try:
-            yield
-        finally:
-            self.call(self._set(closed=False))
-
-    def reset(self):
-        """All connections that are open, once."""
-        return self.call(self._set(reset=True))
-
-    def lose(self):
-        """What goes through the connections that are open now is swallowed, also their end, as behind a rebooted firewall; new ones work."""
-        return self.call(self._set(lose=True))
-
-    def close(self):
-        async def end():
-            self.listener.close()
-            self.open_gate.set()
-            for wire in list(self.wires):
-                wire.reset()
-            while self.wires:
-                await asyncio.sleep(0)
-        self.call(end())
-        self.loop.call_soon_threadsafe(self.loop.stop)
-        self.thread.join()
-        self.loop.close()
 
 
 class DatabaseNetwork(FaultCase):
@@ -130,7 +17,7 @@ class DatabaseNetwork(FaultCase):
     @classmethod
     def setUpClass(cls):
         cls.cluster = Cluster()
-        cls.proxy = DatabaseProxy(cls.cluster.port)
+        cls.proxy = FaultProxy(cls.cluster.port)
         cls.server_env = {"DATABASE_URL": cls.cluster.url.replace(f":{cls.cluster.port}/", f":{cls.proxy.port}/")}
         try:
             super().setUpClass()
