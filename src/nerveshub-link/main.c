@@ -8,6 +8,7 @@
 #include <spawn.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "link/link.h"
@@ -42,7 +43,9 @@ static void on_event(void *ctx, struct nh_link *link, const struct nh_link_event
 		[NH_LINK_UPDATE_FAILED] = NH_LOG_ERROR,     [NH_LINK_VALIDATED] = NH_LOG_INFO,
 		[NH_LINK_VALIDATION_FAILED] = NH_LOG_ERROR, [NH_LINK_REBOOT] = NH_LOG_INFO,
 		[NH_LINK_IDENTIFY] = NH_LOG_INFO,           [NH_LINK_KEYS] = NH_LOG_INFO,
-		[NH_LINK_ERROR] = NH_LOG_WARN,
+		[NH_LINK_EXTENSION] = NH_LOG_INFO,          [NH_LINK_CONSOLE] = NH_LOG_INFO,
+		[NH_LINK_SCRIPT] = NH_LOG_INFO,             [NH_LINK_FILE] = NH_LOG_INFO,
+		[NH_LINK_ARCHIVE] = NH_LOG_INFO,            [NH_LINK_ERROR] = NH_LOG_WARN,
 	};
 	struct nh_log_field fields[8];
 	size_t n = 0;
@@ -67,6 +70,28 @@ static void on_event(void *ctx, struct nh_link *link, const struct nh_link_event
 		malloc_trim(0);
 }
 
+/* Own lines go to the server, too. What they begin with, time and level, travels beside the text. */
+static void on_log_line(void *ctx, nh_log_level level, nh_slice line)
+{
+	nh_slice word, rest;
+	ssize_t n = write(STDERR_FILENO, line.ptr, line.len);
+	nh_slice_cut(line, ' ', &word, &rest);
+	nh_slice_cut(rest, ' ', &word, &rest);
+	if (n > 0 || rest.len > 0)
+		nh_link_log(ctx, level, "agent", nh_slice_trim(rest));
+}
+
+/* What people elsewhere may do with this device stands in the log, once. */
+static void tell_extras(struct agent *a)
+{
+	NH_AUTO_BUF struct nh_buf on = NH_BUF_INIT;
+	extras_summary(&a->settings.extras, &on);
+	if (on.len > 0)
+		NH_LOG(NH_LOG_INFO, "switched.on", NH_S("text", nh_buf_slice(&on)));
+	if (a->settings.extras.logging)
+		nh_log_set_sink(on_log_line, a->link);
+}
+
 /* ---- end */
 
 static void on_closed(void *ctx) { nh_loop_stop(((struct agent *)ctx)->loop); }
@@ -78,6 +103,7 @@ static void begin_close(void *arg)
 		return;
 	a->closing = true;
 	notify_stopping(&a->notifier);
+	nh_log_set_sink(NULL, NULL);
 	for (size_t i = 0; i < NH_ARRAY_LEN(a->signals); i++)
 		nh_signal_close(a->signals[i]);
 	nh_link_close(a->link, on_closed, a);
@@ -117,6 +143,8 @@ static nh_rc start(struct agent *a, struct nh_err *err)
 	NH_TRY(nh_link_open(a->loop, a->pool, &config, &a->link, err));
 	if (a->settings.key_count == 0 && !a->settings.request_keys)
 		NH_LOG(NH_LOG_WARN, "no.public.key", NH_STR("text", "updates will be refused: give --public-key"));
+	if (!a->settings.check)
+		tell_extras(a);
 	for (size_t i = 0; i < NH_ARRAY_LEN(numbers); i++)
 		NH_TRY(nh_signal_open(a->loop, numbers[i], begin_close, a, &a->signals[i], err));
 	if (!a->settings.check)

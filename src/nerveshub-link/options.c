@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/arena.h"
+#include "base/encode.h"
 #include "base/file.h"
 #include "options.h"
 
@@ -14,6 +15,8 @@
 #define ROWS_MAX 128
 
 #define POLL "poll"
+#define DELAY_MAX_MS 3600000u
+#define MSGPACK "msgpack"
 
 static const struct nh_option *table(struct settings *s, struct nh_option rows[ROWS_MAX])
 {
@@ -48,8 +51,10 @@ static const struct nh_option *table(struct settings *s, struct nh_option rows[R
 		{.name = "validate-command", .kind = NH_OPT_TEXT, .target = &s->validate_command, .value = "COMMAND", .help = "judges new firmware after its first connection: status 0 good, 75 ask again later, else bad"},
 		{.name = "validate-timeout", .kind = NH_OPT_DURATION, .target = &s->validate_timeout_ms, .value = "TIME", .help = "how long that may take (60s)"},
 		{.name = "reboot-command", .kind = NH_OPT_TEXT, .target = &s->reboot_command, .value = "COMMAND", .help = "run to reboot (reboot)"},
-		{.name = "interface", .kind = NH_OPT_TEXT, .target = &s->interface, .value = "NAME", .help = "network interface to report"},
+		{.name = "interface", .kind = NH_OPT_TEXT, .target = &s->interface, .value = "NAME", .help = "network interface to report; auto: the one that leads to the server"},
+		{.name = "wire-format", .kind = NH_OPT_TEXT, .target = &s->wire_format, .value = "WHICH", .help = "json, or msgpack for servers that speak it (json)"},
 		{.name = "heartbeat", .kind = NH_OPT_DURATION, .target = &s->heartbeat_ms, .value = "TIME", .help = "between heartbeats (30s)", .min = 1000, .max = 170000},
+		{.name = "reconnect-delay", .kind = NH_OPT_LIST, .target = &s->reconnect_delays, .value = "TIME", .help = "before a new attempt to connect, half of it more or less; several may be given: one after the other, the last one repeats (1s, 2s, 4s ... 60s)"},
 		{.name = "connect-timeout", .kind = NH_OPT_DURATION, .target = &s->connect_timeout_ms, .value = "TIME", .help = "until a connection must be open (15s)", .min = 1000, .max = 600000},
 		{.name = "download-timeout", .kind = NH_OPT_DURATION, .target = &s->download_idle_ms, .value = "TIME", .help = "without a byte, until a download is asked for again (60s)", .min = 1000, .max = 3600000},
 		{.name = "download-retry", .kind = NH_OPT_DURATION, .target = &s->download_retry_ms, .value = "TIME", .help = "between two attempts at a download (15s)", .min = 100, .max = 3600000},
@@ -59,9 +64,10 @@ static const struct nh_option *table(struct settings *s, struct nh_option rows[R
 		{.name = "version", .kind = NH_OPT_FLAG, .target = &s->version, .help = "print the version"},
 		{0},
 	};
-	_Static_assert(NH_ARRAY_LEN(all) <= ROWS_MAX, "ROWS_MAX is too small");
+	_Static_assert(NH_ARRAY_LEN(all) + EXTRAS_ROWS_MAX <= ROWS_MAX, "ROWS_MAX is too small");
+	size_t extras = extras_rows(&s->extras, rows);
 	for (size_t i = 0; i < NH_ARRAY_LEN(all); i++)
-		rows[i] = all[i];
+		rows[extras + i] = all[i];
 	return rows;
 }
 
@@ -212,6 +218,18 @@ static nh_rc check_identity(const struct settings *s, struct nh_err *err)
 	return NH_OK;
 }
 
+static nh_rc load_delays(struct settings *s, struct nh_err *err)
+{
+	s->delays_ms = nh_arena_array(&s->arena, s->reconnect_delays.count + 1, sizeof *s->delays_ms);
+	for (size_t i = 0; i < s->reconnect_delays.count; i++) {
+		uint64_t ms = 0;
+		if (nh_parse_duration_ms(nh_slice_str(s->reconnect_delays.items[i]), DELAY_MAX_MS, &ms) != NH_OK || ms == 0)
+			return NH_FAIL(err, NH_EINVAL, "--reconnect-delay is a time up to an hour, such as 500ms or 30s, not '%s'", s->reconnect_delays.items[i]);
+		s->delays_ms[i] = (uint32_t)ms;
+	}
+	return NH_OK;
+}
+
 static nh_rc check_transport(struct settings *s, struct nh_err *err)
 {
 	nh_slice which = nh_slice_str(s->transport ? s->transport : "channel");
@@ -230,6 +248,10 @@ nh_rc settings_load(struct settings *s, struct nh_err *err)
 {
 	NH_TRY(check_identity(s, err));
 	NH_TRY(check_transport(s, err));
+	NH_TRY(load_delays(s, err));
+	if (s->wire_format && strcmp(s->wire_format, "json") != 0 && strcmp(s->wire_format, MSGPACK) != 0)
+		return NH_FAIL(err, NH_EINVAL, "--wire-format is json or msgpack, not '%s'", s->wire_format);
+	NH_TRY(extras_load(&s->extras, &s->arena, err));
 	NH_TRY(load_file("--cert", s->cert_file, &s->cert_pem, err));
 	NH_TRY(load_file("--key", s->key_file, &s->key_pem, err));
 	NH_TRY(load_file("--secret-file", s->secret_file, &s->secret, err));
@@ -286,6 +308,8 @@ nh_rc settings_machine(const struct settings *s, struct nh_machine_config *out, 
 
 void settings_link(const struct settings *s, struct nh_link_config *out)
 {
+	NH_AUTO_BUF struct nh_buf extras = NH_BUF_INIT;
+	extras_summary(&s->extras, &extras);
 	*out = (struct nh_link_config){
 		.host = s->server,
 		.server_name = s->server_name,
@@ -309,7 +333,10 @@ void settings_link(const struct settings *s, struct nh_link_config *out)
 		.public_key_count = s->key_count,
 		.request_keys = s->request_keys,
 		.network_interface = s->interface,
+		.msgpack = s->wire_format && strcmp(s->wire_format, MSGPACK) == 0,
+		.extensions = extras.len > 0 ? &s->extras.loaded : NULL,
 		.heartbeat_ms = s->heartbeat_ms,
+		.backoff = {.delays_ms = s->reconnect_delays.count ? s->delays_ms : NULL, .count = s->reconnect_delays.count},
 		.connect_timeout_ms = s->connect_timeout_ms,
 		.download_idle_ms = s->download_idle_ms,
 		.download_retry_ms = s->download_retry_ms,

@@ -7,11 +7,13 @@
 #include "base/arena.h"
 #include "base/option.h"
 #include "link/machine.h"
+#include "options_extras.h"
 
 struct settings {
 	const char *config_file;
 	const char *server, *server_name, *proxy, *no_proxy, *transport, *state_dir;
 	struct nh_option_list cas; /* files and directories */
+	struct nh_option_list reconnect_delays; /* times */
 	bool ca_system;
 	uint64_t poll_interval_ms;
 	const char *cert_file, *key_file;
@@ -26,12 +28,15 @@ struct settings {
 	uint64_t validate_timeout_ms;
 	const char *interface, *log_level;
 	uint64_t heartbeat_ms, connect_timeout_ms, download_idle_ms, download_retry_ms;
+	const char *wire_format;
+	struct extras_settings extras;
 	bool check, help, version;
 
 	/* loaded */
 	struct nh_buf cert_pem, key_pem, secret;
 	struct nh_arena arena;
 	const char *clock_file;
+	uint32_t *delays_ms;
 	const char **keys;
 	size_t key_count;
 	const char **fwup_argv;            /* NULL-terminated */
