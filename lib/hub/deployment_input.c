@@ -8,6 +8,7 @@
 #include <stdio.h>
 
 #include "base/semver.h"
+#include "hub/archives.h"
 #include "hub/audit.h"
 #include "hub/devices.h"
 #include "input_int.h"
@@ -367,22 +368,52 @@ static nh_rc find_firmware(struct nh_ctx *ctx, int64_t product_id, const json_t 
 	return NH_OK;
 }
 
-static nh_rc add_release(struct nh_ctx *ctx, const struct nh_actor *actor, int64_t group_id, int64_t number, const struct firmware *firmware,
-                         nh_slice description, nh_slice notes, struct nh_err *err)
+struct release_input {
+	struct firmware firmware;
+	int64_t archive_id; /* 0: none */
+	nh_slice description, notes;
+};
+
+/* `archive` is a uuid, `archive_id` a database id; null and absent are none. */
+static nh_rc read_archive(struct nh_ctx *ctx, struct input *in, int64_t product_id, int64_t *archive_id, struct nh_err *err)
+{
+	const json_t *uuid = json_object_get(in->fields, "archive"), *id = json_object_get(in->fields, "archive_id");
+	bool by_uuid = uuid && !json_is_null(uuid), by_id = !by_uuid && id && !json_is_null(id);
+	struct nh_archive archive;
+	nh_rc rc = NH_ENOTFOUND;
+	*archive_id = 0;
+	if (!by_uuid && !by_id)
+		return NH_OK;
+	if (by_uuid && json_string_length(uuid) > 0)
+		rc = nh_archive_find(ctx, product_id, text_of(uuid), 0, &archive, err);
+	else if (by_id && json_is_integer(id))
+		rc = nh_archive_find(ctx, product_id, NH_SLICE_EMPTY, json_integer_value(id), &archive, err);
+	if (rc == NH_ENOTFOUND) {
+		refuse(in->errors, by_uuid ? "archive" : "archive_id", "does not exist");
+		return NH_OK;
+	}
+	NH_TRY(rc);
+	*archive_id = archive.id;
+	return NH_OK;
+}
+
+static nh_rc add_release(struct nh_ctx *ctx, const struct nh_actor *actor, int64_t group_id, int64_t number, const struct release_input *r, struct nh_err *err)
 {
 	int64_t now = nh_ctx_now(ctx), release_id = 0;
 	NH_TRY(nh_query_id(ctx->tx, &nh_q_release_insert,
-	                   NH_PARAMS(nh_p_int(group_id), nh_p_int(number), nh_p_int(firmware->id),
-	                             nh_p_ref(actor->kind == NH_ACTOR_USER ? actor->id : 0), nh_p_text_or_null(description), nh_p_text_or_null(notes),
+	                   NH_PARAMS(nh_p_int(group_id), nh_p_int(number), nh_p_int(r->firmware.id), nh_p_ref(r->archive_id),
+	                             nh_p_ref(actor->kind == NH_ACTOR_USER ? actor->id : 0), nh_p_text_or_null(r->description), nh_p_text_or_null(r->notes),
 	                             nh_p_int(now)),
 	                   &release_id, err));
-	return nh_sql_exec(ctx->tx, &nh_q_group_set_release, NH_PARAMS(nh_p_int(release_id), nh_p_int(now), nh_p_int(group_id)), NULL, err);
+	/* The members are told of an archive by the orchestrator, from the first one on. */
+	return nh_sql_exec(ctx->tx, &nh_q_group_set_release,
+	                   NH_PARAMS(nh_p_int(release_id), r->archive_id ? nh_p_int(0) : nh_p_null(), nh_p_int(now), nh_p_int(group_id)), NULL, err);
 }
 
 static void announce(struct nh_ctx *ctx, const struct nh_group *group)
 {
 	nh_effect_add(ctx, NH_EFFECT_TOPIC, group->id, NH_LIT("deployment"), NH_SLICE_EMPTY);
-	if (group->is_active)
+	if (group->is_active || group->release.archive_id)
 		nh_wake_group(ctx, group->id);
 }
 
@@ -408,26 +439,28 @@ nh_rc nh_group_create(struct nh_ctx *ctx, const struct nh_actor *actor, int64_t 
 	NH_AUTO_JSON json_t *refusals = json_object();
 	struct input in = {ctx->arena, fields, refusals};
 	struct form form = form_default();
-	struct firmware firmware;
+	struct release_input release = {0};
+	const struct firmware *firmware = &release.firmware;
 
 	read_fields(&in, &form);
 	if (!json_object_get(fields, "name"))
 		refuse(refusals, "name", "can't be blank");
-	nh_rc rc = find_firmware(ctx, product_id, fields, &firmware, err);
+	nh_rc rc = find_firmware(ctx, product_id, fields, &release.firmware, err);
 	if (rc == NH_ENOTFOUND) {
 		refuse(refusals, "firmware", "can't be blank");
 	} else {
 		NH_TRY(rc);
-		check_fit(&in, "platform", "doesn't match firmwares platform", firmware.platform);
-		check_fit(&in, "architecture", "doesn't match firmwares platform", firmware.architecture);
+		check_fit(&in, "platform", "doesn't match firmwares platform", firmware->platform);
+		check_fit(&in, "architecture", "doesn't match firmwares platform", firmware->architecture);
 	}
+	NH_TRY(read_archive(ctx, &in, product_id, &release.archive_id, err));
 	if (json_object_size(refusals) > 0)
 		return refused(&in, errors, err);
 
 	int64_t group_id = 0;
 	rc = nh_query_id(ctx->tx, &nh_q_group_insert,
-	                 NH_PARAMS(nh_p_int(org_id), nh_p_int(product_id), nh_p_text(form.name), nh_p_text(firmware.platform),
-	                           nh_p_text(firmware.architecture), nh_p_int(nh_ctx_now(ctx))),
+	                 NH_PARAMS(nh_p_int(org_id), nh_p_int(product_id), nh_p_text(form.name), nh_p_text(firmware->platform),
+	                           nh_p_text(firmware->architecture), nh_p_int(nh_ctx_now(ctx))),
 	                 &group_id, err);
 	if (rc == NH_ECONFLICT) {
 		refuse(refusals, "name", "has already been taken");
@@ -435,7 +468,7 @@ nh_rc nh_group_create(struct nh_ctx *ctx, const struct nh_actor *actor, int64_t 
 	}
 	NH_TRY(rc);
 	NH_TRY(form_write(ctx, group_id, &form, err));
-	NH_TRY(add_release(ctx, actor, group_id, 1, &firmware, NH_SLICE_EMPTY, NH_SLICE_EMPTY, err));
+	NH_TRY(add_release(ctx, actor, group_id, 1, &release, err));
 	NH_TRY(nh_group_get_by_id(ctx, group_id, out, err));
 	announce(ctx, out);
 	return nh_audit_add(ctx, actor, org_id, NH_AUDIT_GROUP, group_id, err, "%.*s created deployment group %.*s", NH_ARG(actor->name),
@@ -454,11 +487,6 @@ static bool asks_for_release(const json_t *fields)
 	return false;
 }
 
-struct release_input {
-	struct firmware firmware;
-	nh_slice description, notes;
-};
-
 static nh_rc read_release(struct nh_ctx *ctx, struct input *in, const struct nh_group *group, struct release_input *out, struct nh_err *err)
 {
 	*out = (struct release_input){0};
@@ -467,12 +495,7 @@ static nh_rc read_release(struct nh_ctx *ctx, struct input *in, const struct nh_
 		read_text_up_to(in, "description", description, DESCRIPTION_MAX, &out->description);
 	if (notes)
 		read_text_up_to(in, "notes", notes, NOTES_MAX, &out->notes);
-	static const char *const archives[] = {"archive", "archive_id"};
-	for (size_t i = 0; i < NH_ARRAY_LEN(archives); i++) {
-		const json_t *archive = json_object_get(in->fields, archives[i]);
-		if (archive && !json_is_null(archive))
-			refuse(in->errors, archives[i], "does not exist"); /* this version stores no archives */
-	}
+	NH_TRY(read_archive(ctx, in, group->product_id, &out->archive_id, err));
 	nh_rc rc = find_firmware(ctx, group->product_id, in->fields, &out->firmware, err);
 	if (rc == NH_ENOTFOUND) {
 		refuse(in->errors, "firmware", "can't be blank");
@@ -544,7 +567,7 @@ nh_rc nh_group_update(struct nh_ctx *ctx, const struct nh_actor *actor, const st
 		NH_TRY(rc);
 	}
 	if (with_release) {
-		NH_TRY(add_release(ctx, actor, group->id, group->release.number + 1, &release.firmware, release.description, release.notes, err));
+		NH_TRY(add_release(ctx, actor, group->id, group->release.number + 1, &release, err));
 		NH_TRY(nh_audit_add(ctx, actor, group->org_id, NH_AUDIT_GROUP, group->id, err, "%.*s released %.*s (%.*s) to deployment group %.*s",
 		                    NH_ARG(actor->name), NH_ARG(release.firmware.version), NH_ARG(release.firmware.uuid), NH_ARG(form.name)));
 	}

@@ -56,6 +56,7 @@ void nh_release_read(const struct nh_rows *rows, int first, struct nh_arena *are
 		.notes = nh_col_text(rows, first + 9, arena),
 		.inserted_at_us = nh_col_int(rows, first + 10),
 		.updated_at_us = nh_col_int(rows, first + 11),
+		.archive_uuid = nh_col_text(rows, first + 12, arena),
 	};
 }
 
@@ -178,9 +179,9 @@ json_t *nh_group_json(const struct nh_group *g)
 {
 	json_t *conditions = json_pack("{s:o, s:o, s:s}", "version", nh_json_new_text(g->condition_version.ptr ? g->condition_version : NH_LIT("")),
 	                               "tags", text_array(g->condition_tags, g->condition_tag_count), "tag_operator", g->tags_any ? "or" : "and");
-	return json_pack("{s:o, s:b, s:s, s:o, s:o, s:n, s:o, s:b, s:I, s:I, s:o}", "name", nh_json_new_text(g->name), "is_active", g->is_active, "state",
+	return json_pack("{s:o, s:b, s:s, s:o, s:o, s:o, s:o, s:b, s:I, s:I, s:o}", "name", nh_json_new_text(g->name), "is_active", g->is_active, "state",
 	                 g->is_active ? "on" : "off", "firmware_uuid", nh_json_new_text(g->release.firmware_uuid), "current_release",
-	                 release_json(&g->release), "archive_uuid", "conditions", conditions, "delta_updatable", g->delta_updatable, "device_count",
+	                 release_json(&g->release), "archive_uuid", nh_json_new_text(g->release.archive_uuid), "conditions", conditions, "delta_updatable", g->delta_updatable, "device_count",
 	                 (json_int_t)g->device_count, "releases_count", (json_int_t)g->release_count, "notes", nh_json_new_text(g->notes));
 }
 

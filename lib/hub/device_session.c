@@ -4,10 +4,12 @@
  * Invariant: devices.connected_at is set exactly while the device's newest connection has joined and not ended.
  * source: reference/device-protocol "7.3", "8.4"; reference/server-behaviour "2.3" to "2.5"
  */
+#include "hub/archives.h"
 #include "hub/audit.h"
 #include "rows_int.h"
 #include "session_int.h"
 #include "store/rollout.h"
+#include "store/support.h"
 #include "telemetry_int.h"
 
 #define STALE_MAX 500
@@ -259,6 +261,29 @@ static nh_rc push_keys(struct nh_ctx *ctx, const struct nh_session *s, struct nh
 	return NH_OK;
 }
 
+/*
+ * What the group and the device have to run at each connection, in this order. Devices that run no scripts have it typed into their console.
+ * source: reference/device-protocol "8.5"; reference/server-behaviour "6"
+ */
+static nh_rc push_connecting_code(struct nh_ctx *ctx, const struct nh_session *s, struct nh_err *err)
+{
+	struct nh_rows *rows = NULL;
+	NH_TRY(nh_sql_one(ctx->tx, &nh_q_connecting_code, NH_PARAMS(nh_p_int(s->device_id)), &rows, err));
+	nh_slice group = nh_col_text(rows, 0, ctx->arena), device = nh_col_text(rows, 1, ctx->arena), code = group.len ? group : device;
+	nh_sql_end(rows);
+	if (group.len && device.len)
+		code = nh_slice_str(nh_arena_printf(ctx->arena, "%.*s\n%.*s", NH_ARG(group), NH_ARG(device)));
+	if (code.len == 0)
+		return NH_OK;
+	if (!s->api_2_1) {
+		nh_effect_add(ctx, NH_EFFECT_DEVICE_TYPE, s->device_id, NH_SLICE_EMPTY, code);
+		return NH_OK;
+	}
+	NH_AUTO_JSON json_t *payload = json_pack("{s:o, s:s}", "text", nh_json_new_text(code), "ref", "connecting_code");
+	nh_effect_add(ctx, NH_EFFECT_DEVICE_PUSH, s->device_id, NH_LIT("scripts/run"), nh_json_arena(ctx->arena, payload));
+	return NH_OK;
+}
+
 /* The joined connection's row: an opening's is made, others have theirs. */
 static nh_rc put_joined(struct nh_ctx *ctx, const struct nh_session *s, const struct nh_opening *opening, const struct nh_reported *r, struct nh_err *err)
 {
@@ -309,10 +334,13 @@ nh_rc nh_session_join(struct nh_ctx *ctx, struct nh_session *s, const struct nh_
 	s->wants_archive_keys = reported.wants_archive_keys;
 	out->group_id = d.group_id;
 	NH_TRY(push_keys(ctx, s, err));
+	if (s->api_2_0)
+		NH_TRY(nh_archive_tell_joined(ctx, &d, err));
 	if (s->api_2_2)
 		nh_effect_add(ctx, NH_EFFECT_DEVICE_PUSH, s->device_id, NH_LIT("extensions:get"), NH_LIT("{}"));
 	if (again)
 		NH_TRY(nh_update_send_again(ctx, d.id, err));
+	NH_TRY(push_connecting_code(ctx, s, err));
 	nh_wake_group(ctx, d.group_id);
 	nh_device_topic(ctx, d.id);
 	return NH_OK;

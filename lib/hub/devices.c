@@ -4,6 +4,7 @@
  * source: reference/user-api-and-cli "11"; reference/server-behaviour "1.4", "1.11", "2.7"; design/architecture "5. Data"
  */
 #include "hub/accounts.h"
+#include "hub/archives.h"
 #include "hub/audit.h"
 #include "hub/certificates.h"
 #include "hub/deployments.h"
@@ -13,6 +14,7 @@
 #include "rows_int.h"
 #include "store/foundation.h"
 #include "store/rollout.h"
+#include "telemetry_int.h"
 
 #define TAG_MAX_BYTES 255
 
@@ -144,27 +146,6 @@ static nh_rc read_location(struct nh_arena *arena, const json_t *fields, nh_slic
 	return NH_OK;
 }
 
-/* Known names with true or false; others are dropped. */
-static nh_rc read_extensions(struct nh_arena *arena, const json_t *fields, nh_slice *out, json_t **errors, struct nh_err *err)
-{
-	static const char *const names[] = {"health", "geo", "local_shell", "logging", "network_identity"};
-	const json_t *value = json_object_get(fields, "extensions");
-	if (!value)
-		return NH_OK;
-	if (!json_is_object(value))
-		return nh_refuse(errors, err, NH_EINVAL, "extensions", "is invalid");
-	NH_AUTO_JSON json_t *kept = json_object();
-	for (size_t i = 0; i < NH_ARRAY_LEN(names); i++) {
-		const json_t *flag = json_object_get(value, names[i]);
-		if (flag && !json_is_boolean(flag))
-			return nh_refuse(errors, err, NH_EINVAL, "extensions", "is invalid");
-		if (flag)
-			json_object_set_new(kept, names[i], json_boolean(json_is_true(flag)));
-	}
-	*out = json_text(arena, kept);
-	return NH_OK;
-}
-
 static nh_rc read_text(struct nh_arena *arena, const json_t *fields, const char *key, size_t max, nh_slice *out, json_t **errors, struct nh_err *err)
 {
 	bool present;
@@ -181,7 +162,7 @@ static nh_rc read_edit(struct nh_arena *arena, const json_t *fields, struct edit
 	NH_TRY(read_text(arena, fields, "connecting_code", NH_TEXT_MAX_BYTES, &e->connecting_code, errors, err));
 	NH_TRY(read_tags(arena, fields, &e->tags, errors, err));
 	NH_TRY(read_location(arena, fields, &e->custom_location, errors, err));
-	NH_TRY(read_extensions(arena, fields, &e->extensions, errors, err));
+	NH_TRY(nh_extensions_edit(arena, fields, e->extensions, &e->extensions, errors, err));
 
 	const json_t *updates = json_object_get(fields, "updates_enabled");
 	if (updates && !json_is_boolean(updates))
@@ -327,6 +308,7 @@ nh_rc nh_device_update(struct nh_ctx *ctx, const struct nh_actor *actor, const s
 	nh_effect_add(ctx, NH_EFFECT_TOPIC, device->id, NH_LIT("device"), NH_SLICE_EMPTY);
 	NH_TRY(nh_audit_add(ctx, actor, device->org_id, NH_AUDIT_DEVICE, device->id, err, "%.*s changed the settings of device %.*s", NH_ARG(actor->name),
 	                    NH_ARG(device->identifier)));
+	NH_TRY(nh_archive_tell_changed(ctx, device->id, err));
 	NH_TRY(nh_device_by_id(ctx, device->id, out, err));
 	if (out->group_id)
 		nh_effect_add(ctx, NH_EFFECT_GROUP_WAKE, out->group_id, NH_SLICE_EMPTY, NH_SLICE_EMPTY);
@@ -353,6 +335,7 @@ nh_rc nh_device_delete(struct nh_ctx *ctx, const struct nh_actor *actor, const s
 		NH_TRY(nh_sql_exec(ctx->tx, &nh_q_cert_delete, NH_PARAMS(nh_p_int(certs[i].id)), NULL, err));
 		nh_effect_add(ctx, NH_EFFECT_CERT_FORGET, device->id, NH_SLICE_EMPTY, certs[i].sha256);
 	}
+	NH_TRY(nh_sql_exec(ctx->tx, &nh_q_identity_device_deleted, NH_PARAMS(nh_p_int(device->id)), NULL, err));
 	NH_TRY(nh_sql_exec(ctx->tx, &nh_q_device_secret_deactivate_all, NH_PARAMS(nh_p_int(now), nh_p_int(device->id)), NULL, err));
 	NH_TRY(nh_sql_exec(ctx->tx, &nh_q_device_delete, NH_PARAMS(nh_p_int(now), nh_p_int(device->id)), &changed, err));
 	if (!changed)
@@ -379,6 +362,7 @@ nh_rc nh_device_move(struct nh_ctx *ctx, const struct nh_actor *actor, const str
 		return nh_refuse(errors, err, NH_EINVAL, "identifier", "has already been taken");
 	NH_TRY(rc);
 	NH_TRY(nh_sql_exec(ctx->tx, &nh_q_cert_move, NH_PARAMS(nh_p_int(org.id), nh_p_int(device->id)), NULL, err));
+	NH_TRY(nh_sql_exec(ctx->tx, &nh_q_identity_device_moved, NH_PARAMS(nh_p_int(org.id), nh_p_int(device->id)), NULL, err));
 	NH_TRY(nh_sql_exec(ctx->tx, &nh_q_product_count_devices, NH_PARAMS(nh_p_int(-1), nh_p_int(device->product_id)), NULL, err));
 	int64_t counted = 0;
 	NH_TRY(nh_sql_exec(ctx->tx, &nh_q_product_count_devices, NH_PARAMS(nh_p_int(1), nh_p_int(product.id)), &counted, err));

@@ -8,12 +8,18 @@
 #include "hub/download.h"
 #include "rows_int.h"
 #include "store/rollout.h"
+#include "store/support.h"
 
 #define SIGNATURE_TEXT_LEN 43 /* unpadded base64url of 32 bytes */
 
 void nh_download_path(struct nh_buf *out, int64_t org_id, nh_slice firmware_uuid)
 {
 	nh_buf_printf(out, "/firmware/%lld/%.*s.fw", (long long)org_id, NH_ARG(firmware_uuid));
+}
+
+void nh_download_archive_path(struct nh_buf *out, int64_t product_id, nh_slice archive_uuid)
+{
+	nh_buf_printf(out, "/uploads/archives/%lld/%.*s.fw", (long long)product_id, NH_ARG(archive_uuid));
 }
 
 /* The first line keeps this use of the key apart from every other one. */
@@ -68,24 +74,36 @@ nh_rc nh_download_check(const struct nh_hub_config *config, nh_slice path, nh_sl
 static void read_target(const struct nh_rows *rows, struct nh_arena *arena, void *item)
 {
 	*(struct nh_download_target *)item = (struct nh_download_target){
-		.firmware_id = nh_col_int(rows, 0),
+		.id = nh_col_int(rows, 0),
 		.object_key = nh_col_text(rows, 1, arena),
 		.sha256_hex = nh_col_text(rows, 2, arena),
 		.size_bytes = nh_col_int(rows, 3),
 	};
 }
 
+/* "PREFIX<id>/<uuid>.fw", and the statement that takes id and uuid. */
+static const struct {
+	const char *prefix;
+	const struct nh_stmt *stmt;
+} kinds[] = {
+	{"/firmware/", &nh_q_download_firmware},
+	{"/uploads/archives/", &nh_q_archive_download},
+};
+
 nh_rc nh_download_resolve(struct nh_ctx *ctx, nh_slice path, struct nh_download_target *out, struct nh_err *err)
 {
-	static const nh_slice prefix = {(const uint8_t *)"/firmware/", 10}, suffix = {(const uint8_t *)".fw", 3};
-	nh_slice org, uuid, rest = path;
-	int64_t org_id;
-	if (!nh_slice_starts(path, prefix) || !nh_slice_ends(path, suffix))
-		return NH_FAIL(err, NH_ENOTFOUND, "no such firmware");
-	rest = nh_slice_skip(path, prefix.len);
+	static const nh_slice suffix = {(const uint8_t *)".fw", 3};
+	nh_slice owner, uuid;
+	int64_t id;
+	size_t kind = 0;
+	while (kind < NH_ARRAY_LEN(kinds) && !nh_slice_starts(path, nh_slice_str(kinds[kind].prefix)))
+		kind++;
+	if (kind == NH_ARRAY_LEN(kinds) || !nh_slice_ends(path, suffix))
+		return NH_FAIL(err, NH_ENOTFOUND, "no such file");
+	nh_slice rest = nh_slice_skip(path, strlen(kinds[kind].prefix));
 	rest = nh_slice_sub(rest, 0, rest.len - suffix.len);
-	if (!nh_slice_cut(rest, '/', &org, &uuid) || nh_parse_i64(org, 1, INT64_MAX, &org_id) != NH_OK || uuid.len == 0 || uuid.len > 64 ||
-	    !nh_utf8_valid(uuid) || nh_slice_chr(uuid, 0) >= 0)
-		return NH_FAIL(err, NH_ENOTFOUND, "no such firmware");
-	return nh_one_row(ctx->tx, ctx->arena, &nh_q_download_firmware, NH_PARAMS(nh_p_int(org_id), nh_p_text(uuid)), read_target, out, "firmware", err);
+	if (!nh_slice_cut(rest, '/', &owner, &uuid) || nh_parse_i64(owner, 1, INT64_MAX, &id) != NH_OK || uuid.len == 0 || uuid.len > 64 || !nh_utf8_valid(uuid) ||
+	    nh_slice_chr(uuid, 0) >= 0)
+		return NH_FAIL(err, NH_ENOTFOUND, "no such file");
+	return nh_one_row(ctx->tx, ctx->arena, kinds[kind].stmt, NH_PARAMS(nh_p_int(id), nh_p_text(uuid)), read_target, out, "file", err);
 }

@@ -9,6 +9,7 @@
 #include "hub/firmware.h"
 #include "hub/keys.h"
 #include "input_int.h"
+#include "intake_int.h"
 #include "rows_int.h"
 #include "store/foundation.h"
 
@@ -117,21 +118,52 @@ nh_rc nh_firmware_intake_open(struct nh_ctx *ctx, const struct nh_actor *actor, 
 	return NH_OK;
 }
 
+nh_rc nh_intake_check(struct nh_ctx *ctx, const struct nh_actor *actor, const struct nh_firmware_intake *intake, const struct nh_firmware_facts *facts,
+                      struct nh_product *product, json_t **errors, struct nh_err *err)
+{
+	int64_t id;
+	NH_TRY(nh_org_require(ctx, actor, intake->product.org_id, NH_ROLE_MANAGE, err));
+	NH_TRY(nh_product_by_id(ctx, intake->product.id, product, err));
+	nh_rc rc = nh_query_id(ctx->tx, &nh_q_key_exists, NH_PARAMS(nh_p_int(product->org_id), nh_p_int(facts->org_key_id)), &id, err);
+	if (rc == NH_ENOTFOUND)
+		return nh_refuse(errors, err, NH_EINVAL, NULL, "The signing key of this file was deleted meanwhile.");
+	return rc;
+}
+
+nh_rc nh_intake_claim(struct nh_ctx *ctx, const struct nh_firmware_intake *intake, const struct nh_firmware_facts *facts, const char *folder, nh_slice *object_key,
+                      struct nh_err *err)
+{
+	/* Unique per upload: of two uploads of one file, the refused one must not take the other's object away. */
+	*object_key = nh_slice_str(nh_arena_printf(ctx->arena, "%s/%lld/%lld/%.*s-%08llx.fw", folder, (long long)intake->product.org_id,
+	                                           (long long)intake->product.id, NH_ARG(facts->uuid),
+	                                           (unsigned long long)nh_rng_below(ctx->rng, UINT64_C(1) << 32)));
+	return nh_sql_exec(ctx->tx, &nh_q_loose_put, NH_PARAMS(nh_p_text(*object_key), nh_p_int(nh_ctx_now(ctx) + CLAIM_TTL_US), nh_p_text(nh_ctx_node(ctx))), NULL,
+	                   err);
+}
+
+nh_rc nh_intake_settle(struct nh_ctx *ctx, nh_slice object_key, struct nh_err *err)
+{
+	int64_t claimed = 0;
+	NH_TRY(nh_sql_exec(ctx->tx, &nh_q_loose_settle, NH_PARAMS(nh_p_text(object_key), nh_p_int(nh_ctx_now(ctx) + CLAIM_MARGIN_US)), &claimed, err));
+	return claimed ? NH_OK : NH_FAIL(err, NH_ETIMEOUT, "the upload took too long to be filed; upload it again");
+}
+
+nh_rc nh_intake_discard(struct nh_ctx *ctx, int64_t id, nh_slice object_key, struct nh_err *err)
+{
+	NH_TRY(nh_sql_exec(ctx->tx, &nh_q_loose_put, NH_PARAMS(nh_p_text(object_key), nh_p_int(nh_ctx_now(ctx)), nh_p_text(nh_ctx_node(ctx))), NULL, err));
+	nh_effect_add(ctx, NH_EFFECT_OBJECT_DELETE, id, object_key, NH_SLICE_EMPTY);
+	return NH_OK;
+}
+
 /* The rules that depend on what else is there. */
 static nh_rc check_place(struct nh_ctx *ctx, const struct nh_actor *actor, const struct nh_firmware_intake *intake,
                          const struct nh_firmware_facts *facts, json_t **errors, struct nh_err *err)
 {
 	struct nh_product product;
-	NH_TRY(nh_org_require(ctx, actor, intake->product.org_id, NH_ROLE_MANAGE, err));
-	NH_TRY(nh_product_by_id(ctx, intake->product.id, &product, err));
-	int64_t id;
-	nh_rc rc = nh_query_id(ctx->tx, &nh_q_key_exists, NH_PARAMS(nh_p_int(product.org_id), nh_p_int(facts->org_key_id)), &id, err);
-	if (rc == NH_ENOTFOUND)
-		return nh_refuse(errors, err, NH_EINVAL, NULL, "The signing key of this firmware was deleted meanwhile.");
-	NH_TRY(rc);
-
 	struct nh_firmware same;
-	rc = by_uuid(ctx, product.id, facts->uuid, &same, err);
+	int64_t id;
+	NH_TRY(nh_intake_check(ctx, actor, intake, facts, &product, errors, err));
+	nh_rc rc = by_uuid(ctx, product.id, facts->uuid, &same, err);
 	if (rc == NH_OK)
 		return nh_refuse(errors, err, NH_EINVAL, "uuid", "has already been taken");
 	if (rc != NH_ENOTFOUND)
@@ -149,17 +181,7 @@ nh_rc nh_firmware_claim(struct nh_ctx *ctx, const struct nh_actor *actor, const 
                         nh_slice *object_key, json_t **errors, struct nh_err *err)
 {
 	NH_TRY(check_place(ctx, actor, intake, facts, errors, err));
-	/* Unique per upload: of two uploads of one firmware, the refused one must not take the other's object away. */
-	*object_key = nh_slice_str(nh_arena_printf(ctx->arena, "firmware/%lld/%lld/%.*s-%08llx.fw", (long long)intake->product.org_id,
-	                                           (long long)intake->product.id, NH_ARG(facts->uuid),
-	                                           (unsigned long long)nh_rng_below(ctx->rng, UINT64_C(1) << 32)));
-	return nh_sql_exec(ctx->tx, &nh_q_loose_put, NH_PARAMS(nh_p_text(*object_key), nh_p_int(nh_ctx_now(ctx) + CLAIM_TTL_US), nh_p_text(nh_ctx_node(ctx))), NULL,
-	                   err);
-}
-
-static struct nh_param optional(nh_slice s)
-{
-	return s.len > 0 ? nh_p_text(s) : nh_p_null();
+	return nh_intake_claim(ctx, intake, facts, "firmware", object_key, err);
 }
 
 nh_rc nh_firmware_publish(struct nh_ctx *ctx, const struct nh_actor *actor, const struct nh_firmware_intake *intake,
@@ -169,12 +191,12 @@ nh_rc nh_firmware_publish(struct nh_ctx *ctx, const struct nh_actor *actor, cons
 	NH_AUTO_BUF struct nh_buf version_key = NH_BUF_INIT;
 	NH_TRY(nh_version_key(facts->version, &version_key));
 	const struct nh_product *p = &intake->product;
-	int64_t id = 0, claimed = 0;
+	int64_t id = 0;
 	nh_rc rc = nh_query_id(
 		ctx->tx, &nh_q_firmware_insert,
 		NH_PARAMS(nh_p_int(p->org_id), nh_p_int(p->id), nh_p_int(facts->org_key_id), nh_p_text(facts->uuid), nh_p_text(facts->version),
-	                  nh_p_blob(nh_buf_slice(&version_key)), nh_p_text(facts->platform), nh_p_text(facts->architecture), optional(facts->author),
-	                  optional(facts->description), optional(facts->misc), optional(facts->vcs_identifier), nh_p_int((int64_t)facts->size_bytes),
+	                  nh_p_blob(nh_buf_slice(&version_key)), nh_p_text(facts->platform), nh_p_text(facts->architecture), nh_intake_optional(facts->author),
+	                  nh_intake_optional(facts->description), nh_intake_optional(facts->misc), nh_intake_optional(facts->vcs_identifier), nh_p_int((int64_t)facts->size_bytes),
 	                  nh_p_text(facts->checksum), nh_p_text(facts->partials_checksums), nh_p_bool(facts->delta_updatable),
 	                  nh_p_text(facts->required_fwup_version.len ? facts->required_fwup_version : NH_LIT("0.2.0")), nh_p_text(object_key),
 	                  nh_p_int(nh_ctx_now(ctx))),
@@ -182,9 +204,7 @@ nh_rc nh_firmware_publish(struct nh_ctx *ctx, const struct nh_actor *actor, cons
 	if (rc == NH_ECONFLICT)
 		return nh_refuse(errors, err, NH_EINVAL, "uuid", "has already been taken");
 	NH_TRY(rc);
-	NH_TRY(nh_sql_exec(ctx->tx, &nh_q_loose_settle, NH_PARAMS(nh_p_text(object_key), nh_p_int(nh_ctx_now(ctx) + CLAIM_MARGIN_US)), &claimed, err));
-	if (!claimed)
-		return NH_FAIL(err, NH_ETIMEOUT, "the upload took too long to be filed; upload it again");
+	NH_TRY(nh_intake_settle(ctx, object_key, err));
 	NH_TRY(nh_sql_exec(ctx->tx, &nh_q_product_count_firmwares, NH_PARAMS(nh_p_int(1), nh_p_int(p->id)), NULL, err));
 	NH_TRY(nh_audit_add(ctx, actor, p->org_id, NH_AUDIT_FIRMWARE, id, err, "%.*s uploaded firmware %.*s (%.*s) of product %.*s", NH_ARG(actor->name),
 	                    NH_ARG(facts->version), NH_ARG(facts->uuid), NH_ARG(p->name)));
@@ -222,9 +242,8 @@ nh_rc nh_firmware_delete(struct nh_ctx *ctx, const struct nh_actor *actor, const
 	if (rc == NH_ECONFLICT)
 		return nh_refuse(errors, err, NH_EINVAL, "deployment_releases", "Firmware has associated deployment releases");
 	NH_TRY(rc);
-	NH_TRY(nh_sql_exec(ctx->tx, &nh_q_loose_put, NH_PARAMS(nh_p_text(f.object_key), nh_p_int(nh_ctx_now(ctx)), nh_p_text(nh_ctx_node(ctx))), NULL, err));
+	NH_TRY(nh_intake_discard(ctx, f.id, f.object_key, err));
 	NH_TRY(nh_sql_exec(ctx->tx, &nh_q_product_count_firmwares, NH_PARAMS(nh_p_int(-1), nh_p_int(product->id)), NULL, err));
-	nh_effect_add(ctx, NH_EFFECT_OBJECT_DELETE, f.id, f.object_key, NH_SLICE_EMPTY);
 	return nh_audit_add(ctx, actor, product->org_id, NH_AUDIT_FIRMWARE, f.id, err, "%.*s deleted firmware %.*s (%.*s) of product %.*s",
 	                    NH_ARG(actor->name), NH_ARG(f.version), NH_ARG(f.uuid), NH_ARG(product->name));
 }

@@ -1,5 +1,5 @@
 /*
- * Looking at an uploaded firmware: one pass over the file feeds the archive verifier and the check sums, then the metadata is judged. Nothing in the
+ * Looking at an uploaded firmware or archive: one pass over the file feeds the archive verifier and the check sums, then the metadata is judged. Nothing in the
  * file is expanded, executed or written anywhere; every refusal says what is wrong and what to do.
  *
  * source: reference/user-api-and-cli "12.1"; reference/server-behaviour "4.1", "4.2"
@@ -73,32 +73,34 @@ static void sums_end(struct sums *s, struct nh_arena *arena, struct nh_firmware_
 	out->size_bytes = s->size;
 }
 
-/* What to tell for each kind of fault; %s is the reader's own sentence. */
-static nh_rc refuse_fault(nh_fw_fault fault, const struct nh_err *cause, json_t **errors, struct nh_err *err)
+static const char *noun(nh_intake_kind kind) { return kind == NH_INTAKE_ARCHIVE ? "archive" : "firmware"; }
+
+/* What to tell for each kind of fault, with the verifier's own sentence behind it. */
+static nh_rc refuse_fault(nh_intake_kind kind, nh_fw_fault fault, const struct nh_err *cause, json_t **errors, struct nh_err *err)
 {
 	static const struct {
 		nh_fw_fault fault;
-		const char *text;
+		const char *before, *after; /* the noun stands between */
 		bool with_cause;
 	} table[] = {
-		{NH_FW_FAULT_NOT_ARCHIVE, "Unrecognised firmware format. Expected an fwup archive (.fw) or an ESP-IDF application image (.bin).", false},
-		{NH_FW_FAULT_TRUNCATED, "The firmware file is truncated. Build or copy it again, then upload the complete file.", true},
-		{NH_FW_FAULT_TAMPERED, "The firmware file is damaged, or was changed after it was signed. Build and sign it again.", true},
-		{NH_FW_FAULT_UNSIGNED,
-		 "The firmware is not signed. Sign it with one of the organization's signing keys (nh firmware sign, fwup --sign) and upload it again.",
-		 false},
-		{NH_FW_FAULT_BAD_SIGNATURE,
-		 "The firmware signature does not match any of the organization's signing keys. Sign it with a registered key, or register the key that "
-		 "signed it.",
-		 false},
-		{NH_FW_FAULT_NO_KEY, "The organization has no firmware signing keys. Register the public key your firmware is signed with first.", false},
-		{NH_FW_FAULT_UNSUPPORTED, "The firmware needs something that this server does not support.", true},
+		{NH_FW_FAULT_TRUNCATED, "The ", " file is truncated. Build or copy it again, then upload the complete file.", true},
+		{NH_FW_FAULT_TAMPERED, "The ", " file is damaged, or was changed after it was signed. Build and sign it again.", true},
+		{NH_FW_FAULT_UNSIGNED, "The ",
+		 " is not signed. Sign it with one of the organization's signing keys (nh firmware sign, fwup --sign) and upload it again.", false},
+		{NH_FW_FAULT_BAD_SIGNATURE, "The ",
+		 " signature does not match any of the organization's signing keys. Sign it with a registered key, or register the key that signed it.", false},
+		{NH_FW_FAULT_NO_KEY, "The organization has no firmware signing keys. Register the public key your ", " is signed with first.", false},
+		{NH_FW_FAULT_UNSUPPORTED, "The ", " needs something that this server does not support.", true},
 	};
+	if (fault == NH_FW_FAULT_NOT_ARCHIVE)
+		return nh_refuse(errors, err, NH_EINVAL, NULL, "Unrecognised %s format. Expected an fwup archive (.fw)%s.", noun(kind),
+		                 kind == NH_INTAKE_FIRMWARE ? " or an ESP-IDF application image (.bin)" : "");
 	for (size_t i = 0; i < NH_ARRAY_LEN(table); i++) {
 		if (table[i].fault == fault)
-			return nh_refuse(errors, err, NH_EINVAL, NULL, table[i].with_cause && cause->msg[0] ? "%s (%s)" : "%s", table[i].text, cause->msg);
+			return nh_refuse(errors, err, NH_EINVAL, NULL, table[i].with_cause && cause->msg[0] ? "%s%s%s (%s)" : "%s%s%s", table[i].before, noun(kind),
+			                 table[i].after, cause->msg);
 	}
-	return nh_refuse(errors, err, NH_EINVAL, NULL, "The firmware file is not a valid fwup archive: %s", cause->msg);
+	return nh_refuse(errors, err, NH_EINVAL, NULL, "The %s file is not a valid fwup archive: %s", noun(kind), cause->msg);
 }
 
 static nh_slice own(struct nh_arena *arena, nh_slice s)
@@ -127,16 +129,17 @@ static nh_rc judge_metadata(struct nh_arena *arena, const struct nh_firmware_int
 	};
 	for (size_t i = 0; i < NH_ARRAY_LEN(fields); i++) {
 		if (fields[i].required && fields[i].from.len == 0)
-			return nh_refuse(errors, err, NH_EINVAL, NULL, "The firmware's metadata lacks %s. Set it in fwup.conf and build the firmware again.",
+			return nh_refuse(errors, err, NH_EINVAL, NULL, "The %s's metadata lacks %s. Set it in fwup.conf and build it again.", noun(intake->kind),
 			                 fields[i].name);
 		if (!nh_input_text_ok(fields[i].from, fields[i].required ? NH_NAME_MAX_BYTES : NH_TEXT_MAX_BYTES))
-			return nh_refuse(errors, err, NH_EINVAL, NULL, "The firmware's metadata has a value of %s that is too long or not UTF-8.",
+			return nh_refuse(errors, err, NH_EINVAL, NULL, "The %s's metadata has a value of %s that is too long or not UTF-8.", noun(intake->kind),
 			                 fields[i].name);
 		*fields[i].to = own(arena, fields[i].from);
 	}
 	out->required_fwup_version = own(arena, manifest->require_fwup_version);
 	out->delta_updatable = nh_fw_manifest_delta_updatable(manifest);
-	if (!nh_slice_eq(out->product, intake->product.name))
+	/* An archive is for whatever devices its releases reach. source: reference/server-behaviour "5" */
+	if (intake->kind == NH_INTAKE_FIRMWARE && !nh_slice_eq(out->product, intake->product.name))
 		return nh_refuse(errors, err, NH_EINVAL, NULL, "This firmware is built for the product \"%.*s\", but was uploaded to \"%.*s\".",
 		                 NH_ARG(out->product), NH_ARG(intake->product.name));
 	struct nh_semver version;
@@ -146,21 +149,21 @@ static nh_rc judge_metadata(struct nh_arena *arena, const struct nh_firmware_int
 }
 
 /* Feeds the whole file; a refusal by the verifier ends the reading and leaves its code in *verdict. */
-static nh_rc read_all(int fd, struct nh_fw_verifier *verifier, struct sums *sums, uint64_t max_bytes, nh_rc *verdict, struct nh_err *cause,
-                      struct nh_err *err)
+static nh_rc read_all(const struct nh_firmware_intake *intake, int fd, struct nh_fw_verifier *verifier, struct sums *sums, nh_rc *verdict,
+                      struct nh_err *cause, struct nh_err *err)
 {
 	NH_AUTO_BUF struct nh_buf block = NH_BUF_INIT;
 	nh_buf_reserve(&block, READ_BYTES);
 	if (!nh_buf_ok(&block))
-		return NH_FAIL(err, NH_ENOMEM, "no memory to read the firmware");
+		return NH_FAIL(err, NH_ENOMEM, "no memory to read the %s", noun(intake->kind));
 	if (lseek(fd, 0, SEEK_SET) < 0)
-		return NH_FAIL(err, NH_EIO, "could not rewind the uploaded firmware");
+		return NH_FAIL(err, NH_EIO, "could not rewind the uploaded %s", noun(intake->kind));
 	for (;;) {
 		ssize_t n = read(fd, block.ptr, READ_BYTES);
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0)
-			return NH_FAIL(err, NH_EIO, "could not read the uploaded firmware");
+			return NH_FAIL(err, NH_EIO, "could not read the uploaded %s", noun(intake->kind));
 		if (n == 0)
 			break;
 		nh_slice bytes = nh_slice_of(block.ptr, (size_t)n);
@@ -168,8 +171,8 @@ static nh_rc read_all(int fd, struct nh_fw_verifier *verifier, struct sums *sums
 			*verdict = NH_EFORMAT;
 			return NH_OK;
 		}
-		if (sums->size + bytes.len > max_bytes)
-			return NH_FAIL(err, NH_ETOOBIG, "firmware is larger than %llu bytes", (unsigned long long)max_bytes);
+		if (sums->size + bytes.len > intake->max_bytes)
+			return NH_FAIL(err, NH_ETOOBIG, "%s is larger than %llu bytes", noun(intake->kind), (unsigned long long)intake->max_bytes);
 		sums_update(sums, bytes);
 		*verdict = nh_fw_verifier_feed(verifier, bytes, cause);
 		if (*verdict != NH_OK)
@@ -184,15 +187,15 @@ static nh_rc inspect(struct nh_arena *arena, const struct nh_firmware_intake *in
 {
 	struct nh_err cause = NH_ERR_INIT;
 	nh_rc verdict = NH_OK;
-	NH_TRY(read_all(fd, verifier, sums, intake->max_bytes, &verdict, &cause, err));
+	NH_TRY(read_all(intake, fd, verifier, sums, &verdict, &cause, err));
 	if (verdict != NH_OK) {
 		nh_fw_fault fault = nh_fw_verifier_fault(verifier);
 		/* Stopped before the verifier saw a byte: no archive at all. */
-		return refuse_fault(fault == NH_FW_FAULT_NONE ? NH_FW_FAULT_NOT_ARCHIVE : fault, &cause, errors, err);
+		return refuse_fault(intake->kind, fault == NH_FW_FAULT_NONE ? NH_FW_FAULT_NOT_ARCHIVE : fault, &cause, errors, err);
 	}
 	int key = nh_fw_verifier_key_index(verifier);
 	if (key < 0)
-		return refuse_fault(NH_FW_FAULT_BAD_SIGNATURE, &cause, errors, err);
+		return refuse_fault(intake->kind, NH_FW_FAULT_BAD_SIGNATURE, &cause, errors, err);
 	/* The hashes of patched contents can only be checked on a device, so what was changed after signing would not be noticed here. */
 	if (nh_fw_verifier_patches(verifier))
 		return nh_refuse(errors, err, NH_EINVAL, NULL, "This file is a delta update and not a whole firmware. Upload the archive it was made from.");

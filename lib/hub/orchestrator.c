@@ -7,6 +7,7 @@
  */
 #include <stdlib.h>
 
+#include "hub/archives.h"
 #include "hub/audit.h"
 #include "hub/orchestrator.h"
 #include "input_int.h"
@@ -185,6 +186,12 @@ nh_rc nh_orchestrator_run(struct nh_ctx *ctx, int64_t group_id, struct nh_orches
 	NH_TRY(count_inflight(ctx, group_id, true, &priority, err));
 	out->inflight = (size_t)(normal + priority);
 	out->more = out->penalized > 0 || out->sent + out->penalized >= NH_ORCHESTRATOR_BATCH;
+	if (!group.release.archive_id)
+		return NH_OK;
+	/* Of its archive the members of an inactive group hear, too. */
+	bool untold = false;
+	NH_TRY(nh_archive_tell_members(ctx, group_id, NH_ORCHESTRATOR_BATCH, &untold, err));
+	out->more = out->more || untold;
 	return NH_OK;
 }
 

@@ -12,8 +12,8 @@ void nh_text_list_read(struct nh_arena *arena, nh_slice json, nh_slice **items, 
 /* nh_json_arena - compact text of a value, in the arena. */
 nh_slice nh_json_arena(struct nh_arena *arena, const json_t *value);
 
-#define NH_RELEASE_COLUMNS 12
-void nh_release_read(const struct nh_rows *rows, int first, struct nh_arena *arena, struct nh_release *out); /* 12 columns from `first` on */
+#define NH_RELEASE_COLUMNS 13
+void nh_release_read(const struct nh_rows *rows, int first, struct nh_arena *arena, struct nh_release *out); /* 13 columns from `first` on */
 void nh_group_read(const struct nh_rows *rows, struct nh_arena *arena, void *group);
 
 /* nh_group_actor - a deployment group as the actor of an audit entry. */

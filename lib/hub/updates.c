@@ -4,6 +4,7 @@
  *
  * source: reference/device-protocol "8.1", "8.2"; reference/server-behaviour "3.9" to "3.11"
  */
+#include "hub/archives.h"
 #include "hub/audit.h"
 #include "hub/download.h"
 #include "rollout_int.h"
@@ -316,6 +317,7 @@ nh_rc nh_penalty_clear(struct nh_ctx *ctx, const struct nh_actor *actor, int64_t
 	NH_TRY(nh_device_write(ctx, &nh_q_device_set_updates, nh_p_bool(true), device_id, err));
 	nh_wake_group(ctx, d.group_id);
 	changed(ctx, &d);
+	NH_TRY(nh_archive_tell_changed(ctx, device_id, err));
 	return nh_audit_add(ctx, actor, org_id, NH_AUDIT_DEVICE, device_id, err, "%.*s took device %.*s out of the penalty box", NH_ARG(actor->name),
 	                    NH_ARG(d.identifier));
 }

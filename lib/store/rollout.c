@@ -30,9 +30,9 @@ STMT(audit_trim, "DELETE FROM audit_logs WHERE id IN (SELECT id FROM audit_logs 
 	"g.device_failure_rate_amount, g.device_failure_rate_seconds, g.failure_threshold, g.penalty_timeout_minutes, "           \
 	"g.connecting_code, g.notes, g.current_updated_devices, g.device_count, g.inserted_at, g.updated_at, "                    \
 	"r.id, r.number, r.firmware_id, r.archive_id, f.uuid, f.version, f.platform, f.architecture, r.description, r.notes, "    \
-	"r.inserted_at, r.updated_at "                                                                                            \
+	"r.inserted_at, r.updated_at, a.uuid "                                                                                    \
 	"FROM deployment_groups g LEFT JOIN deployment_releases r ON r.id = g.current_release_id "                                \
-	"LEFT JOIN firmwares f ON f.id = r.firmware_id "
+	"LEFT JOIN firmwares f ON f.id = r.firmware_id LEFT JOIN archives a ON a.id = r.archive_id "
 
 STMT(group_by_id, GROUP "WHERE g.id = $1");
 STMT(group_by_name, GROUP "WHERE g.product_id = $1 AND g.name = $2");
@@ -47,7 +47,7 @@ STMT(group_update,
      "priority_queue_concurrent_updates = $12, priority_queue_firmware_version_threshold = $13, release_network_interfaces = $14, "
      "release_tags = $15, device_failure_threshold = $16, device_failure_rate_amount = $17, device_failure_rate_seconds = $18, "
      "failure_threshold = $19, penalty_timeout_minutes = $20, connecting_code = $21, notes = $22, updated_at = $23 WHERE id = $24");
-STMT(group_set_release, "UPDATE deployment_groups SET current_release_id = $1, updated_at = $2 WHERE id = $3");
+STMT(group_set_release, "UPDATE deployment_groups SET current_release_id = $1, archive_told = $2, updated_at = $3 WHERE id = $4");
 STMT(group_delete, "DELETE FROM deployment_groups WHERE id = $1");
 STMT(group_lock, "UPDATE deployment_groups SET orchestrated_at = $1 WHERE id = $2");
 STMT(group_count_add, "UPDATE deployment_groups SET device_count = device_count + $1 WHERE id = $2");
@@ -56,11 +56,12 @@ STMT(group_ids_active, "SELECT id FROM deployment_groups WHERE is_active = 1 AND
 
 #define RELEASE                                                                                                                   \
 	"SELECT r.id, r.number, r.firmware_id, r.archive_id, f.uuid, f.version, f.platform, f.architecture, r.description, "      \
-	"r.notes, r.inserted_at, r.updated_at, r.deployment_group_id FROM deployment_releases r JOIN firmwares f ON f.id = r.firmware_id "
+	"r.notes, r.inserted_at, r.updated_at, a.uuid, r.deployment_group_id FROM deployment_releases r "                         \
+	"JOIN firmwares f ON f.id = r.firmware_id LEFT JOIN archives a ON a.id = r.archive_id "
 #define FIRMWARE_OF_RELEASE "SELECT id, uuid, version, platform, architecture FROM firmwares WHERE product_id = $1 "
 
-STMT(release_insert, "INSERT INTO deployment_releases (deployment_group_id, number, firmware_id, created_by_id, description, notes, "
-                     "inserted_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $7) RETURNING id");
+STMT(release_insert, "INSERT INTO deployment_releases (deployment_group_id, number, firmware_id, archive_id, created_by_id, description, notes, "
+                     "inserted_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8) RETURNING id");
 STMT(release_list, RELEASE "WHERE r.deployment_group_id = $1 ORDER BY r.number DESC LIMIT $2");
 STMT(firmware_for_release, FIRMWARE_OF_RELEASE "AND uuid = $2");
 STMT(firmware_for_release_id, FIRMWARE_OF_RELEASE "AND id = $2");

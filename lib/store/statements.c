@@ -3,11 +3,13 @@
  */
 #include "store/foundation.h"
 #include "store/rollout.h"
+#include "store/support.h"
 #include "store/telemetry.h"
 
 const struct nh_stmt *const *const nh_store_statements[] = {
 	nh_foundation_statements,
 	nh_rollout_statements,
+	nh_support_statements,
 	nh_telemetry_statements,
 	NULL,
 };

@@ -34,6 +34,11 @@ struct nh_user_api *nh_user_api_new(const struct nh_user_api_config *config)
 	return api;
 }
 
+void nh_user_api_start(struct nh_user_api *api, struct nh_server *server)
+{
+	api->loop = api->config.relay ? nh_server_loop(server, 0) : NULL;
+}
+
 void nh_user_api_free(struct nh_user_api *api)
 {
 	if (!api)
@@ -409,15 +414,20 @@ bool call_open(struct call *call, struct nh_request *req, struct nh_response *re
 	return false;
 }
 
+void call_leave(struct call *call)
+{
+	forget_results(call);
+	json_decref(call->params);
+	call->params = NULL;
+}
+
 void call_close(struct call *call, nh_rc rc, const struct nh_err *err)
 {
 	if (rc == NH_OK && nh_response_status(call->res) == 0)
 		answer_success(call);
 	else if (rc != NH_OK)
 		answer_failure(call, rc, err);
-	forget_results(call);
-	json_decref(call->params);
-	call->params = NULL;
+	call_leave(call);
 }
 
 void api_handle(struct nh_request *req, struct nh_response *res)

@@ -8,7 +8,9 @@
 
 #include <pthread.h>
 
+#include "bus/relay.h"
 #include "hub/accounts.h"
+#include "hub/archives.h"
 #include "hub/certificates.h"
 #include "hub/deployments.h"
 #include "hub/devices.h"
@@ -16,6 +18,7 @@
 #include "hub/firmware.h"
 #include "hub/keys.h"
 #include "hub/products.h"
+#include "hub/scripts.h"
 #include "hub/secrets.h"
 #include "user_api/user_api.h"
 
@@ -23,6 +26,7 @@ struct limiter;
 
 struct nh_user_api {
 	struct nh_user_api_config config;
+	struct nh_loop *loop; /* where devices' answers arrive; NULL: none can be asked */
 	struct limiter *logins, *polls;
 };
 
@@ -72,6 +76,7 @@ bool call_open(struct call *call, struct nh_request *req, struct nh_response *re
 nh_rc call_transact(struct call *call, nh_rc (*run)(struct call *call, struct nh_err *err), bool write, struct nh_err *err);
 void call_effects(struct call *call);
 void call_close(struct call *call, nh_rc rc, const struct nh_err *err);
+void call_leave(struct call *call); /* instead of call_close where nh_response_later was called */
 
 void send_json(struct nh_request *req, struct nh_response *res, unsigned status, const json_t *value);
 void send_error(struct nh_request *req, struct nh_response *res, unsigned status, const char *detail);
@@ -84,6 +89,37 @@ nh_slice param(const struct call *call, const char *name); /* of the path */
 /* Where browsers find the server: as configured, else as the request came. In the request's arena. */
 const char *public_url(const struct nh_request *req);
 
+/* ---- device_routes.c: lists with numbered pages -------------------------------------------------------------------------- */
+nh_rc read_list_query(struct call *call, struct nh_device_query *out, struct nh_err *err); /* pagination[…], filters[…], sort; refusals are in the call */
+void set_page_numbers(struct call *call, int64_t page, int64_t page_size, int64_t total);  /* the answer's "pagination" */
+
+/* ---- client_quirks.c ---------------------------------------------------------------------------------------------------- */
+typedef enum quirk {
+	QUIRK_SCRIPT_TEXTS,    /* ids and tags of scripts are strings */
+	QUIRK_SCRIPT_PATIENCE, /* a script's answer comes within 28 s unless the request says otherwise */
+	QUIRK_COUNT,
+} quirk;
+bool has_quirk(const struct nh_request *req, quirk which); /* does who asks need it? */
+
+/* ---- file_routes.c ------------------------------------------------------------------------------------------------------ */
+struct stored_file {
+	nh_slice uuid, object_key, checksum;
+};
+
+/* What firmware and archives differ in on their way in and out. */
+struct file_kind {
+	const char *noun; /* also the name of the file's part */
+	const struct endpoint *upload, *download;
+	nh_rc (*open)(struct nh_ctx *ctx, const struct nh_actor *actor, int64_t org_id, nh_slice product_name, struct nh_firmware_intake *out, struct nh_err *err);
+	nh_rc (*claim)(struct nh_ctx *ctx, const struct nh_actor *actor, const struct nh_firmware_intake *intake, const struct nh_firmware_facts *facts,
+	               nh_slice *object_key, json_t **errors, struct nh_err *err);
+	/* leaves location and data in the call */
+	nh_rc (*publish)(struct call *call, const struct nh_firmware_intake *intake, const struct nh_firmware_facts *facts, nh_slice object_key, struct nh_err *err);
+	nh_rc (*find)(struct call *call, struct stored_file *out, struct nh_err *err); /* of the path's uuid, for who may download it */
+};
+extern const struct file_kind file_firmware, file_archive;
+const struct file_kind *file_kind_of(const struct endpoint *endpoint); /* NULL: no upload and no download */
+
 /* ---- render.c ---------------------------------------------------------------------------------------------------------- */
 json_t *text_or_null(nh_slice text);
 json_t *render_org(const struct nh_org *org);
@@ -95,6 +131,8 @@ json_t *render_secret(const struct nh_shared_secret *secret);
 json_t *render_ca(const struct nh_ca_certificate *ca);
 json_t *render_certificate(const struct nh_device_certificate *cert);
 json_t *render_firmware(const struct nh_firmware *firmware);
+json_t *render_archive(const struct nh_archive *archive);
+json_t *render_script(const struct nh_script *script, bool as_texts); /* with its text where it is loaded; as_texts: QUIRK_SCRIPT_TEXTS */
 json_t *render_device(const struct nh_device *device);
 json_t *render_moment(int64_t at_us); /* to the microsecond; null for 0 */
 json_t *render_health(const struct nh_health *health);
@@ -122,6 +160,8 @@ extern const struct endpoint
 	ep_short_device, ep_short_reboot, ep_short_reconnect, ep_short_upgrade, ep_short_penalty, ep_short_move, ep_short_scripts,
 	ep_certs, ep_cert, ep_cert_add, ep_cert_delete,
 	ep_health, ep_health_history, ep_metrics, ep_logs, ep_network_identities, ep_connections, ep_flapping,
+	ep_archives, ep_archive, ep_archive_delete, ep_archive_download, ep_archive_upload,
+	ep_scripts, ep_script, ep_script_create, ep_script_update, ep_script_delete, ep_script_run, ep_short_script_run,
 	ep_groups, ep_group, ep_group_create, ep_group_update, ep_group_delete,
 	ep_cli_create, ep_cli_poll, ep_login, ep_register, ep_open;
 
@@ -134,4 +174,5 @@ void handle_docs(struct nh_request *req, struct nh_response *res);
 void handle_swagger(struct nh_request *req, struct nh_response *res);
 void handle_upload(struct nh_request *req, struct nh_response *res);
 void handle_download(struct nh_request *req, struct nh_response *res);
+void handle_script_run(struct nh_request *req, struct nh_response *res);
 extern const struct nh_body_sink upload_sink;

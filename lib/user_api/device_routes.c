@@ -29,7 +29,7 @@ static nh_rc read_page(struct call *call, nh_slice key, nh_slice value, struct n
 	return NH_OK;
 }
 
-static nh_rc read_query(struct call *call, struct nh_device_query *q, struct nh_err *err)
+nh_rc read_list_query(struct call *call, struct nh_device_query *q, struct nh_err *err)
 {
 	struct nh_filter *filters = NH_NEW_ARRAY(call->arena, NH_DEVICE_FILTERS_MAX, struct nh_filter);
 	nh_slice rest = call->req->query, name, value, key;
@@ -51,11 +51,17 @@ static nh_rc read_query(struct call *call, struct nh_device_query *q, struct nh_
 	}
 }
 
+void set_page_numbers(struct call *call, int64_t page, int64_t page_size, int64_t total)
+{
+	call->extra = json_pack("{s:{s:I, s:I, s:I, s:I}}", "pagination", "page_number", (json_int_t)page, "page_size", (json_int_t)page_size, "total_entries",
+	                        (json_int_t)total, "total_pages", (json_int_t)((total + page_size - 1) / page_size));
+}
+
 static nh_rc devices(struct call *call, struct nh_err *err)
 {
 	struct nh_device_query query;
 	struct nh_device_page page;
-	NH_TRY(read_query(call, &query, err));
+	NH_TRY(read_list_query(call, &query, err));
 	nh_rc rc = nh_device_list(&call->ctx, &call->actor, &call->product, &query, &page, &call->errors, err);
 	if (rc == NH_EINVAL && query.sort.len > 0 && call->errors && json_object_get(call->errors, "sort"))
 		call->status = 400;
@@ -63,8 +69,7 @@ static nh_rc devices(struct call *call, struct nh_err *err)
 	call->data = json_array();
 	for (size_t i = 0; i < page.count; i++)
 		json_array_append_new(call->data, render_device(&page.items[i]));
-	call->extra = json_pack("{s:{s:I, s:I, s:I, s:I}}", "pagination", "page_number", (json_int_t)page.page, "page_size", (json_int_t)page.page_size,
-	                        "total_entries", (json_int_t)page.total, "total_pages", (json_int_t)((page.total + page.page_size - 1) / page.page_size));
+	set_page_numbers(call, page.page, page.page_size, page.total);
 	return NH_OK;
 }
 const struct endpoint ep_devices = {.run = devices, .scope = SCOPE_PRODUCT, .role = NH_ROLE_VIEW, .success = 200, .tag = "Devices"};
@@ -214,16 +219,6 @@ static nh_rc move(struct call *call, struct nh_err *err)
 }
 ACTION(move, move, 200)
 SHORT_ACTION(move, move, 200)
-
-/* No support scripts exist on this server, which is an answer and not an error. */
-static nh_rc scripts(struct call *call, struct nh_err *err)
-{
-	call->data = json_array();
-	return NH_OK;
-}
-const struct endpoint ep_device_scripts = {.run = scripts, .scope = SCOPE_DEVICE, .role = NH_ROLE_VIEW, .success = 200, .tag = "Support Scripts"};
-const struct endpoint ep_short_scripts = {
-	.run = scripts, .scope = SCOPE_DEVICE_ANYWHERE, .role = NH_ROLE_VIEW, .success = 200, .tag = "Support Scripts"};
 
 /* ---- certificates ------------------------------------------------------------------------------------------------------ */
 

@@ -40,7 +40,7 @@ static json_t *describe(const struct nh_route *route, json_t *parameters)
 	if (route->body == NH_BODY_STREAM)
 		json_object_set_new(op, "requestBody",
 		                    json_pack("{s:{s:{s:{s:s, s:{s:{s:s, s:s}}}}}}", "content", "multipart/form-data", "schema", "type", "object",
-		                              "properties", "firmware", "type", "string", "format", "binary"));
+		                              "properties", file_kind_of(e)->noun, "type", "string", "format", "binary"));
 	else if (route->method == NH_HTTP_POST || route->method == NH_HTTP_PUT || route->method == NH_HTTP_PATCH)
 		json_object_set_new(op, "requestBody",
 		                    json_pack("{s:{s:{s:{s:s}}}}", "content", "application/json", "schema", "type", "object"));

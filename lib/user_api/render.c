@@ -114,6 +114,44 @@ json_t *render_firmware(const struct nh_firmware *f)
 	                 "inserted_at", stamp(f->inserted_at_us, false), "updated_at", stamp(f->updated_at_us, false));
 }
 
+json_t *render_archive(const struct nh_archive *a)
+{
+	return json_pack("{s:o, s:o, s:o, s:o, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "uuid", nh_json_new_text(a->uuid), "version", nh_json_new_text(a->version),
+	                 "platform", nh_json_new_text(a->platform), "architecture", nh_json_new_text(a->architecture), "size", (json_int_t)a->size_bytes, "product",
+	                 nh_json_new_text(a->product_name), "author", text_or_null(a->author), "description", text_or_null(a->description), "vcs_identifier",
+	                 text_or_null(a->vcs_identifier), "misc", text_or_null(a->misc), "inserted_at", stamp(a->inserted_at_us, false), "updated_at",
+	                 stamp(a->updated_at_us, false));
+}
+
+static json_t *render_id(int64_t id, bool as_text) { return as_text ? json_sprintf("%lld", (long long)id) : json_integer(id); }
+
+/* ["a","b"] as "a,b", which is also how tags may be sent; null as "". */
+static json_t *render_tags(nh_slice text, bool as_text)
+{
+	if (!as_text)
+		return stored(text);
+	NH_AUTO_JSON json_t *tags = stored(text);
+	NH_AUTO_BUF struct nh_buf joined = NH_BUF_INIT;
+	for (size_t i = 0; i < json_array_size(tags); i++)
+		nh_buf_printf(&joined, "%s%s", i ? "," : "", json_string_value(json_array_get(tags, i)));
+	return nh_json_new_text(nh_slice_of(nh_buf_cstr(&joined), joined.len));
+}
+
+json_t *render_script(const struct nh_script *s, bool as_texts)
+{
+	json_t *out = json_pack("{s:o, s:o, s:o}", "id", render_id(s->id, as_texts), "name", nh_json_new_text(s->name), "tags", render_tags(s->tags, as_texts));
+	if (!s->text.ptr)
+		return out;
+	json_t *creator = s->creator_id ? json_pack("{s:o, s:o, s:o}", "id", render_id(s->creator_id, as_texts), "name", nh_json_new_text(s->creator_name), "email",
+	                                            nh_json_new_text(s->creator_email))
+					: json_null();
+	json_object_set_new(out, "text", nh_json_new_text(s->text));
+	json_object_set_new(out, "inserted_at", stamp(s->inserted_at_us, false));
+	json_object_set_new(out, "updated_at", stamp(s->updated_at_us, false));
+	json_object_set_new(out, "created_by", creator);
+	return out;
+}
+
 /* All keys always, each a string or null. */
 static json_t *render_metadata(nh_slice text)
 {

@@ -15,6 +15,9 @@
 	{.method = NH_HTTP_##method_, .path = (path_), .handle = api_handle, .body_max = JSON_MAX, .summary = (summary_), .extra = &(endpoint_)}
 #define HANDLER(method_, path_, handle_, endpoint_, summary_)                                                                     \
 	{.method = NH_HTTP_##method_, .path = (path_), .handle = (handle_), .body_max = JSON_MAX, .summary = (summary_), .extra = (endpoint_)}
+#define UPLOAD(path_, endpoint_, summary_)                                                                                        \
+	{.method = NH_HTTP_POST, .path = (path_), .handle = handle_upload, .body = NH_BODY_STREAM, .body_max = UINT64_C(1) << 40, \
+	 .sink = &upload_sink, .summary = (summary_), .extra = &(endpoint_)}
 
 const struct nh_route nh_user_api_routes[] = {
 	HANDLER(GET, "/status/alive", handle_alive, NULL, "Is the server able to answer?"),
@@ -63,17 +66,28 @@ const struct nh_route nh_user_api_routes[] = {
 	ROUTE(DELETE, PRODUCT "/shared_secrets/*key", ep_secret_delete, "Switch a shared secret off"),
 
 	ROUTE(GET, PRODUCT "/firmwares", ep_firmwares, "List firmware"),
-	{.method = NH_HTTP_POST, .path = PRODUCT "/firmwares", .handle = handle_upload, .body = NH_BODY_STREAM, .body_max = UINT64_C(1) << 40,
-	 .sink = &upload_sink, .summary = "Upload firmware", .extra = &ep_firmware_upload},
+	UPLOAD(PRODUCT "/firmwares", ep_firmware_upload, "Upload firmware"),
 	ROUTE(GET, PRODUCT "/firmwares/:uuid", ep_firmware, "Show a firmware"),
 	HANDLER(GET, PRODUCT "/firmwares/:uuid/download", handle_download, &ep_firmware_download, "Download a firmware"),
 	ROUTE(DELETE, PRODUCT "/firmwares/:uuid", ep_firmware_delete, "Delete a firmware"),
+
+	ROUTE(GET, PRODUCT "/archives", ep_archives, "List archives"),
+	UPLOAD(PRODUCT "/archives", ep_archive_upload, "Upload an archive"),
+	ROUTE(GET, PRODUCT "/archives/:uuid", ep_archive, "Show an archive"),
+	HANDLER(GET, PRODUCT "/archives/:uuid/download", handle_download, &ep_archive_download, "Download an archive"),
+	ROUTE(DELETE, PRODUCT "/archives/:uuid", ep_archive_delete, "Delete an archive that no release uses"),
 
 	ROUTE(GET, PRODUCT "/deployments", ep_groups, "List deployment groups"),
 	ROUTE(POST, PRODUCT "/deployments", ep_group_create, "Create a deployment group"),
 	ROUTE(GET, PRODUCT "/deployments/:name", ep_group, "Show a deployment group"),
 	ROUTE(PUT, PRODUCT "/deployments/:name", ep_group_update, "Change or release to a deployment group"),
 	ROUTE(DELETE, PRODUCT "/deployments/:name", ep_group_delete, "Delete a deployment group"),
+
+	ROUTE(GET, PRODUCT "/scripts", ep_scripts, "List support scripts"),
+	ROUTE(POST, PRODUCT "/scripts", ep_script_create, "Create a support script"),
+	ROUTE(GET, PRODUCT "/scripts/:id", ep_script, "Show a support script"),
+	ROUTE(PUT, PRODUCT "/scripts/:id", ep_script_update, "Change a support script"),
+	ROUTE(DELETE, PRODUCT "/scripts/:id", ep_script_delete, "Delete a support script"),
 
 	ROUTE(GET, PRODUCT "/devices", ep_devices, "List devices"),
 	ROUTE(POST, PRODUCT "/devices", ep_device_create, "Create a device"),
@@ -91,6 +105,7 @@ const struct nh_route nh_user_api_routes[] = {
 	ROUTE(POST, DEVICE "/move", ep_device_move, "Move a device to another product"),
 	ROUTE(DELETE, DEVICE "/penalty", ep_device_penalty, "Let a device out of the penalty box"),
 	ROUTE(GET, DEVICE "/scripts", ep_device_scripts, "List support scripts for a device"),
+	HANDLER(POST, DEVICE "/scripts/:name_or_id", handle_script_run, &ep_script_run, "Run a support script on a device"),
 	ROUTE(GET, DEVICE "/health", ep_health, "Show a device's latest health report"),
 	ROUTE(GET, DEVICE "/health/history", ep_health_history, "List a device's health reports"),
 	ROUTE(GET, DEVICE "/metrics", ep_metrics, "List the numbers of a device's health reports"),
@@ -104,6 +119,7 @@ const struct nh_route nh_user_api_routes[] = {
 
 	ROUTE(GET, SHORT, ep_short_device, "Show a device"),
 	ROUTE(GET, SHORT "/scripts", ep_short_scripts, "List support scripts for a device"),
+	HANDLER(POST, SHORT "/scripts/:name_or_id", handle_script_run, &ep_short_script_run, "Run a support script on a device"),
 	ROUTE(POST, SHORT "/reboot", ep_short_reboot, "Reboot a device"),
 	ROUTE(POST, SHORT "/reconnect", ep_short_reconnect, "Make a device connect anew"),
 	ROUTE(POST, SHORT "/upgrade", ep_short_upgrade, "Send a firmware to a device"),

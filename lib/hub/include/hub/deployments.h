@@ -18,7 +18,7 @@ struct nh_release {
 	int64_t id, number, group_id;
 	int64_t firmware_id, archive_id; /* archive 0 if none */
 	nh_slice firmware_uuid, firmware_version, platform, architecture;
-	nh_slice description, notes; /* pointer NULL if none */
+	nh_slice archive_uuid, description, notes; /* pointer NULL if none */
 	int64_t inserted_at_us, updated_at_us;
 };
 

@@ -66,7 +66,8 @@ struct nh_join_result {
  * nh_session_join - the join of the device channel. opening: where the connection's row is not written yet, and nh_session_connect is done in one go; else NULL.
  * payload: the join parameters (object; everything in it is the device's word and may have any type). Stores firmware metadata, decides on inflight update, success, group membership; marks the row connected.
  * Effects, to be carried out after the reply: DEVICE_PUSH fwup_public_keys / archive_public_keys where asked for and any exist,
- * DEVICE_PUSH extensions:get (device_api_version >= 2.2.0), DEVICE_PUSH update where one that a person pushed has not reached the device, GROUP_WAKE.
+ * DEVICE_PUSH archive (>= 2.0.0, where its group's release has one), DEVICE_PUSH extensions:get (device_api_version >= 2.2.0), DEVICE_PUSH update where one that a person
+ * pushed has not reached the device, then the connecting code of group and device: DEVICE_PUSH scripts/run (>= 2.1.0) or DEVICE_TYPE; GROUP_WAKE.
  * NH_EFORMAT: payload is no object. NH_ECLOSED, NH_ENOTFOUND (deleted meanwhile, or its certificate was removed), NH_EIO: answer {"error":"could not connect"}.
  */
 nh_rc nh_session_join(struct nh_ctx *ctx, struct nh_session *session, const struct nh_opening *opening, const json_t *payload, struct nh_join_result *out,
@@ -82,9 +83,13 @@ nh_rc nh_session_firmware_validated(struct nh_ctx *ctx, const struct nh_session 
 nh_rc nh_session_connection_types(struct nh_ctx *ctx, const struct nh_session *session, const json_t *payload, struct nh_err *err);
 nh_rc nh_session_network_interface(struct nh_ctx *ctx, const struct nh_session *session, const json_t *payload, struct nh_err *err);
 
-/* One row per event name of the device channel; NULL handler: known and ignored (rebooting). nh_session_event_find: NULL where unknown. */
+/*
+ * One row per event name of the device channel; NULL handler: known and ignored (rebooting). sound: pure: does the payload mean anything to the handler? The connection asks
+ * on its loop, so that nonsense costs no transaction; NULL: always. nh_session_event_find: NULL where unknown.
+ */
 struct nh_session_event {
 	const char *name;
+	bool (*sound)(const json_t *payload);
 	nh_rc (*handle)(struct nh_ctx *ctx, const struct nh_session *session, const json_t *payload, struct nh_err *err);
 };
 const struct nh_session_event *nh_session_event_find(nh_slice name);

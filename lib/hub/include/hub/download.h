@@ -3,6 +3,7 @@
  * Pure; thread: any. source: reference/device-protocol "13.1"; design/architecture "7"
  *
  *   <base>/firmware/<org id>/<uuid>.fw?expires=<unix seconds>&signature=<43 characters, unpadded base64url of HMAC-SHA256>
+ *   <base>/uploads/archives/<product id>/<uuid>.fw?… (two products may have archives of one uuid; devices keep the last segment as the file's name)
  */
 #pragma once
 
@@ -12,15 +13,18 @@
 /* nh_download_path - "/firmware/<org id>/<uuid>.fw" of a firmware. */
 void nh_download_path(struct nh_buf *out, int64_t org_id, nh_slice firmware_uuid);
 
+/* nh_download_archive_path - "/uploads/archives/<product id>/<uuid>.fw" of an archive. */
+void nh_download_archive_path(struct nh_buf *out, int64_t product_id, nh_slice archive_uuid);
+
 /* nh_download_url - absolute URL for path, valid from now for config->download_ttl_s. */
 void nh_download_url(const struct nh_hub_config *config, nh_slice path, int64_t now_us, struct nh_buf *out);
 
 /* nh_download_check - may path be had with this query (text after '?', as received)? NH_EAUTH: signature missing or wrong. NH_ETIMEOUT: expired. */
 nh_rc nh_download_check(const struct nh_hub_config *config, nh_slice path, nh_slice query, int64_t now_us, struct nh_err *err);
 
-/* What a valid firmware path names (read). NH_ENOTFOUND: path of another form, or no such firmware. */
+/* What a valid path names (read). NH_ENOTFOUND: path of another form, or no such firmware or archive. */
 struct nh_download_target {
-	int64_t firmware_id;
+	int64_t id; /* of the firmware, of the archive */
 	nh_slice object_key;
 	nh_slice sha256_hex; /* upper case; strong entity tag */
 	int64_t size_bytes;

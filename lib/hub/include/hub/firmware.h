@@ -9,7 +9,8 @@
  *   5         the caller commits the object under that key
  *   6  write  nh_firmware_publish         the row; the claim is settled
  * After a failure in 6 the caller deletes the object. A crash after 4 leaves a claim: it falls due when this server starts again
- * (nh_loose_objects_abandon), or an hour later. Metadata is text: nothing in it is expanded or run.
+ * (nh_loose_objects_abandon), or an hour later. Metadata is text: nothing in it is expanded or run. Archives come in by the same steps (hub/archives.h): the two
+ * differ in 1, 4 and 6, and in which product the file may be built for.
  *
  * Conventions: hub/accounts.h. source: reference/user-api-and-cli "12"; reference/server-behaviour "1.7", "4.1" to "4.3", "4.9"
  */
@@ -36,7 +37,10 @@ struct nh_intake_key {
 	nh_slice key; /* base64 text */
 };
 
+typedef enum nh_intake_kind { NH_INTAKE_FIRMWARE, NH_INTAKE_ARCHIVE } nh_intake_kind;
+
 struct nh_firmware_intake {
+	nh_intake_kind kind;
 	struct nh_product product;
 	struct nh_intake_key *keys;
 	size_t key_count;
@@ -60,7 +64,7 @@ struct nh_firmware_facts {
 /*
  * nh_firmware_inspect - reads fd from its start to its end. No transaction; a worker's; needs little memory whatever the file's size.
  * NH_EINVAL with *errors for everything that is wrong with the file: not an archive, truncated, tampered, unsigned, signed by a stranger, no key
- * registered, metadata missing, built for another product, version not semantic. NH_EIO: could not read.
+ * registered, metadata missing, built for another product (archives may be), version not semantic. NH_EIO: could not read.
  */
 nh_rc nh_firmware_inspect(struct nh_arena *arena, const struct nh_firmware_intake *intake, int fd, struct nh_firmware_facts *out, json_t **errors,
                           struct nh_err *err);

@@ -51,6 +51,7 @@ struct nh_hub_config {
 	const char *download_base_url;   /* "https://host:port" that devices reach, without trailing slash */
 	uint64_t download_ttl_s;         /* default 86400 */
 	uint64_t max_firmware_bytes;     /* default 1 GiB */
+	uint64_t max_archive_bytes;      /* default 200 000 000 */
 	nh_slice node;                   /* names this server among those of one database, the same at each start; empty where there is only one */
 	bool shared_secrets_enabled;
 	bool registration_open;

@@ -29,10 +29,13 @@
 struct nh_orchestrator_result {
 	size_t sent, penalized;
 	size_t inflight;  /* rows of the group after the run, both queues */
-	bool more;        /* run again soon: devices were skipped, or the batch was full */
+	bool more;        /* run again soon: devices were skipped, the batch was full, or members have still to be told of an archive */
 };
 
-/* nh_orchestrator_run - one run for one group. An inactive, unready or deleted group does nothing. Effects: DEVICE_PUSH. NH_EIO. */
+/*
+ * nh_orchestrator_run - one run for one group. An inactive, unready or deleted group sends no updates; of the archive of a new release the next NH_ORCHESTRATOR_BATCH members are told
+ * in any case. Effects: DEVICE_PUSH. NH_EIO.
+ */
 nh_rc nh_orchestrator_run(struct nh_ctx *ctx, int64_t group_id, struct nh_orchestrator_result *out, struct nh_err *err);
 
 /*

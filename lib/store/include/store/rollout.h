@@ -14,20 +14,20 @@ extern const struct nh_stmt nh_q_audit_list_device; /* org, device id, before id
 extern const struct nh_stmt nh_q_audit_trim;   /* org, before */
 
 /* ---- deployment groups ------------------------------------------------------------------------------------------------- */
-#define NH_GROUP_COLUMNS 43 /* columns of each statement that reads a group with its current release; order: nh_hub group_read */
+#define NH_GROUP_COLUMNS 44 /* columns of each statement that reads a group with its current release; order: nh_hub group_read */
 extern const struct nh_stmt nh_q_group_by_id;      /* id */
 extern const struct nh_stmt nh_q_group_by_name;    /* product, name */
 extern const struct nh_stmt nh_q_group_list;       /* product */
 extern const struct nh_stmt nh_q_group_candidates; /* product, platform, architecture: active, not locked */
 extern const struct nh_stmt nh_q_group_insert;     /* org, product, name, platform, architecture, at → id */
 extern const struct nh_stmt nh_q_group_update;     /* all editable columns, see rollout.c */
-extern const struct nh_stmt nh_q_group_set_release;/* release id, at, id */
+extern const struct nh_stmt nh_q_group_set_release;/* release id, archive told (0: tell everybody; null: there is none), at, id */
 extern const struct nh_stmt nh_q_group_delete;     /* id */
 extern const struct nh_stmt nh_q_group_lock;       /* at, id: takes the row's lock for an orchestrator run */
 extern const struct nh_stmt nh_q_group_count_add;  /* difference, id: device_count */
 extern const struct nh_stmt nh_q_group_updated_add;/* id: current_updated_devices + 1 */
 extern const struct nh_stmt nh_q_group_ids_active; /* after id, limit */
-extern const struct nh_stmt nh_q_release_insert;   /* group, number, firmware, creator, description, notes, at → id */
+extern const struct nh_stmt nh_q_release_insert;   /* group, number, firmware, archive, creator, description, notes, at → id */
 extern const struct nh_stmt nh_q_release_list;     /* group, limit */
 extern const struct nh_stmt nh_q_firmware_for_release; /* product, uuid → id, uuid, version, platform, architecture */
 extern const struct nh_stmt nh_q_firmware_for_release_id; /* product, id → the same */

@@ -6,10 +6,11 @@
  * whatever the rest of the path says; a role that is too low is 401, as existing clients expect.
  *
  * thread: handlers run on workers, nh_user_api_fault on loops; open, close and sweep on any thread but a loop's.
- * source: reference/user-api-and-cli "1" to "13", "15", "20.1"
+ * source: reference/user-api-and-cli "1" to "15", "20.1"
  */
 #pragma once
 
+#include "bus/relay.h"
 #include "crypto/password.h"
 #include "hub/hub.h"
 #include "net/server.h"
@@ -31,10 +32,13 @@ struct nh_user_api_config {
 	/* Carries effects out; called on a worker after the commit. OBJECT_DELETE is done by this room and not passed on. */
 	void (*effects)(void *ctx, const struct nh_effects *effects);
 	void *effects_ctx;
+	struct nh_relay *relay;                   /* asks devices to run scripts; NULL: none can be asked */
 };
 
 /* config is copied, what it points to must outlive the api. Never NULL. */
 struct nh_user_api *nh_user_api_new(const struct nh_user_api_config *config);
+/* nh_user_api_start - main, after nh_server_open and before nh_server_start: from now on devices can be asked. */
+void nh_user_api_start(struct nh_user_api *api, struct nh_server *server);
 void nh_user_api_free(struct nh_user_api *api); /* NULL legal; no request may be running */
 
 /* What a listener mounts: {.routes = nh_user_api_routes, .app = the api, .fault = nh_user_api_fault}. */
