@@ -8,6 +8,7 @@
 #include "hub/device_auth.h"
 
 #define IDLE_MS 180000
+#define CONNECTS_PER_MINUTE 30
 #define STALE_AFTER_US (INT64_C(45) * 60 * NH_US_PER_S)
 
 struct nh_ctx device_api_ctx(struct nh_device_api *api, struct nh_tx *tx, struct nh_arena *arena, struct nh_effects *effects)
@@ -21,6 +22,7 @@ struct nh_device_api *nh_device_api_new(const struct nh_device_api_config *confi
 	api->config = *config;
 	certificates_init(&api->certificates, config->known_certificates ? config->known_certificates : 262144);
 	registry_init(&api->registry);
+	reconnects_init(&api->reconnects, config->connects_per_minute ? config->connects_per_minute : CONNECTS_PER_MINUTE);
 	api->handler = socket_handler(config->idle_ms ? config->idle_ms : IDLE_MS);
 	presence_init(&api->presence, api);
 	return api;
@@ -82,6 +84,7 @@ void nh_device_api_free(struct nh_device_api *api)
 	free(api->rollout.groups);
 	certificates_fini(&api->certificates);
 	registry_fini(&api->registry);
+	reconnects_fini(&api->reconnects);
 	free(api);
 }
 
@@ -202,29 +205,58 @@ static void close_on_loop(struct nh_conn *conn, struct nh_conn_message *base)
 	message_free((struct message *)(void *)base);
 }
 
+static void type_on_loop(struct nh_conn *conn, struct nh_conn_message *base)
+{
+	struct message *m = (struct message *)(void *)base;
+	if (conn)
+		socket_type(conn, nh_buf_slice(&m->said->payload));
+	message_free(m);
+}
+
+static void settings_on_loop(struct nh_conn *conn, struct nh_conn_message *base)
+{
+	if (conn)
+		socket_settings(conn);
+	message_free((struct message *)(void *)base);
+}
+
+/* What is carried to the loop of a device's connection; the other kinds are done at once. */
+static void (*const on_loop[])(struct nh_conn *, struct nh_conn_message *) = {
+	[NH_EFFECT_DEVICE_PUSH] = push_on_loop,
+	[NH_EFFECT_DEVICE_CLOSE] = close_on_loop,
+	[NH_EFFECT_DEVICE_TYPE] = type_on_loop,
+	[NH_EFFECT_DEVICE_SETTINGS] = settings_on_loop,
+	[NH_EFFECT_OBJECT_DELETE] = NULL, /* the last */
+};
+
 static bool same_words(const struct nh_effect *a, const struct nh_effect *b)
 {
 	return a->kind == b->kind && a->name.ptr == b->name.ptr && a->name.len == b->name.len && a->payload.ptr == b->payload.ptr && a->payload.len == b->payload.len;
 }
 
-static void to_device(struct nh_device_api *api, const struct nh_effect *e, struct said *said)
+static void send(struct nh_device_api *api, nh_effect_kind kind, int64_t device_id, struct nh_conn_id id, struct said *said)
 {
-	struct nh_conn_id id;
-	if (!api->server || !registry_get(&api->registry, e->id, &id))
-		return;
 	struct message *m = nh_xcalloc(1, sizeof *m);
-	*m = (struct message){.base = {.fn = e->kind == NH_EFFECT_DEVICE_PUSH ? push_on_loop : close_on_loop}, .api = api, .device_id = e->id, .said = said};
-	__atomic_add_fetch(&said->refs, 1, __ATOMIC_RELAXED);
-	if (e->kind == NH_EFFECT_DEVICE_PUSH)
+	*m = (struct message){.base = {.fn = on_loop[kind]}, .api = api, .device_id = device_id, .said = said};
+	if (said)
+		__atomic_add_fetch(&said->refs, 1, __ATOMIC_RELAXED);
+	if (kind == NH_EFFECT_DEVICE_PUSH)
 		TALLY(api, pushes);
 	nh_server_send(api->server, id, &m->base);
 }
 
+static void to_device(struct nh_device_api *api, const struct nh_effect *e, struct said *said)
+{
+	struct nh_conn_id id;
+	if (api->server && registry_get(&api->registry, e->id, &id))
+		send(api, e->kind, e->id, id, said);
+}
+
+static void settings_of(void *ctx, int64_t device_id, struct nh_conn_id id) { send(ctx, NH_EFFECT_DEVICE_SETTINGS, device_id, id, NULL); }
+
 static void carry_out(struct nh_device_api *api, const struct nh_effect *e)
 {
 	switch (e->kind) {
-	case NH_EFFECT_DEVICE_PUSH:
-	case NH_EFFECT_DEVICE_CLOSE: break; /* nh_device_api_effects */
 	case NH_EFFECT_CERT_FORGET:
 		if (e->payload.len == NH_TLS_FINGERPRINT_LEN)
 			certificates_forget(&api->certificates, e->payload.ptr);
@@ -234,11 +266,11 @@ static void carry_out(struct nh_device_api *api, const struct nh_effect *e)
 			certificates_put(&api->certificates, e->payload.ptr, e->id);
 		break;
 	case NH_EFFECT_GROUP_WAKE: rollout_wake(&api->rollout, e->id); break;
-	case NH_EFFECT_OBJECT_DELETE:   /* done by the room that deletes firmware, and by its sweep */
-	case NH_EFFECT_DEVICE_TYPE:      /* the console channel is not there yet */
-	case NH_EFFECT_DEVICE_SETTINGS:  /* sessions cache nothing of the device's row */
 	case NH_EFFECT_PRODUCT_SETTINGS:
-	case NH_EFFECT_TOPIC: break;    /* nobody listens on this node yet */
+		if (api->server)
+			registry_each(&api->registry, e->id, settings_of, api);
+		break;
+	default: break; /* objects are deleted by the room that deletes firmware, and by its sweep; to topics nobody listens on this node yet */
 	}
 }
 
@@ -247,7 +279,7 @@ void nh_device_api_effects(struct nh_device_api *api, const struct nh_effects *e
 	struct said *said = NULL;
 	for (size_t i = 0; i < effects->count; i++) {
 		const struct nh_effect *e = &effects->items[i];
-		if (e->kind != NH_EFFECT_DEVICE_PUSH && e->kind != NH_EFFECT_DEVICE_CLOSE) {
+		if (!on_loop[e->kind]) {
 			carry_out(api, e);
 			continue;
 		}

@@ -3,6 +3,7 @@
 
 #include <pthread.h>
 
+#include "base/episode.h"
 #include "base/map.h"
 #include "device_api/device_api.h"
 #include "hub/device_session.h"
@@ -38,7 +39,12 @@ void certificates_forget(struct certificates *c, const uint8_t *fingerprint);
 
 struct registry {
 	pthread_mutex_t lock;
-	struct nh_map *devices; /* 8 bytes of id → struct nh_conn_id on the heap */
+	struct nh_map *devices; /* 8 bytes of id → struct registered on the heap */
+};
+
+struct registered {
+	struct nh_conn_id conn;
+	int64_t product_id; /* 0 before its join */
 };
 
 void registry_init(struct registry *r);
@@ -49,6 +55,32 @@ bool registry_get(struct registry *r, int64_t device_id, struct nh_conn_id *out)
 bool registry_is(struct registry *r, int64_t device_id, struct nh_conn_id id); /* is it still this one? */
 void registry_remove(struct registry *r, int64_t device_id, struct nh_conn_id id); /* only where it is still this one */
 size_t registry_count(struct registry *r);
+void registry_set_product(struct registry *r, int64_t device_id, struct nh_conn_id id, int64_t product_id); /* where it is still this one */
+/* All joined connections of the product. Nobody comes or goes meanwhile, so each must be quick and must not call the registry. */
+void registry_each(struct registry *r, int64_t product_id, void (*each)(void *ctx, int64_t device_id, struct nh_conn_id id), void *ctx);
+
+/* ---- who connects again and again: reconnects.c ------------------------------------------------------------------------- */
+
+#define RECONNECT_WAYS 8
+#define RECONNECT_SETS 2048
+
+struct reconnect {
+	int64_t device_id;
+	uint64_t since_ms; /* monotonic: the window's begin */
+	uint32_t count;    /* connects in it; 0 = free */
+};
+
+struct reconnects {
+	pthread_mutex_t lock; /* of entries and refused_ms */
+	struct reconnect *entries; /* sets of RECONNECT_WAYS */
+	uint64_t refused_ms;
+	unsigned per_minute;
+	struct nh_episode episode;
+};
+
+void reconnects_init(struct reconnects *r, unsigned per_minute);
+void reconnects_fini(struct reconnects *r);
+bool reconnects_admit(struct reconnects *r, int64_t device_id, uint64_t now_ms); /* any thread. One connect more; may it come in? */
 
 /* ---- what the database is told of who is here: presence.c ---------------------------------------------------------------- */
 
@@ -139,6 +171,7 @@ struct nh_device_api {
 	struct nh_ws_handler handler; /* of all sockets */
 	struct certificates certificates;
 	struct registry registry;
+	struct reconnects reconnects;
 	struct rollout rollout;
 	struct presence presence;
 	struct nh_device_api_stats stats; /* relaxed atomics */
@@ -149,12 +182,14 @@ struct nh_device_api {
 /* A job's view of the hub: db, arena, effects. */
 struct nh_ctx device_api_ctx(struct nh_device_api *api, struct nh_tx *tx, struct nh_arena *arena, struct nh_effects *effects);
 
-/* socket.c */
+/* socket.c, upgrade.c, device_channel.c, api.c */
 struct nh_ws_handler socket_handler(uint64_t idle_ms);
 bool socket_upgrade_at_once(struct nh_request *req, struct nh_response *res); /* [loop] */
 void socket_upgrade(struct nh_request *req, struct nh_response *res);
 void socket_push(struct nh_conn *conn, nh_slice event, nh_slice payload); /* [loop] drops it unless the device has joined or is just joining */
 bool socket_push_frame(struct nh_conn *conn, struct nh_ws_frame *frame);  /* [loop] the same, framed once for many; false: nothing was sent, this device needs socket_push */
+void socket_type(struct nh_conn *conn, nh_slice text); /* [loop] into the device's console, now or once it is joined */
+void socket_settings(struct nh_conn *conn);            /* [loop] what the session knows of settings is out of date */
 
 /* polling.c */
 void poll_me(struct nh_request *req, struct nh_response *res);

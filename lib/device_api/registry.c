@@ -23,34 +23,34 @@ void registry_fini(struct registry *r)
 	pthread_mutex_destroy(&r->lock);
 }
 
+static bool same(const struct nh_conn_id *a, const struct nh_conn_id *b) { return a->loop == b->loop && a->slot == b->slot && a->generation == b->generation; }
+
 static nh_slice key_of(const int64_t *device_id) { return nh_slice_of(device_id, sizeof *device_id); }
 
 void registry_put(struct registry *r, int64_t device_id, struct nh_conn_id id, struct nh_conn_id *old)
 {
 	*old = (struct nh_conn_id){0};
 	pthread_mutex_lock(&r->lock);
-	struct nh_conn_id *entry = nh_map_get(r->devices, key_of(&device_id));
+	struct registered *entry = nh_map_get(r->devices, key_of(&device_id));
 	if (entry) {
-		*old = *entry;
+		*old = entry->conn;
 	} else {
 		entry = nh_xcalloc(1, sizeof *entry);
 		nh_map_put(r->devices, key_of(&device_id), entry);
 	}
-	*entry = id;
+	*entry = (struct registered){.conn = id};
 	pthread_mutex_unlock(&r->lock);
 }
 
 bool registry_get(struct registry *r, int64_t device_id, struct nh_conn_id *out)
 {
 	pthread_mutex_lock(&r->lock);
-	const struct nh_conn_id *entry = nh_map_get(r->devices, key_of(&device_id));
+	const struct registered *entry = nh_map_get(r->devices, key_of(&device_id));
 	if (entry)
-		*out = *entry;
+		*out = entry->conn;
 	pthread_mutex_unlock(&r->lock);
 	return entry != NULL;
 }
-
-static bool same(const struct nh_conn_id *a, const struct nh_conn_id *b) { return a->loop == b->loop && a->slot == b->slot && a->generation == b->generation; }
 
 bool registry_is(struct registry *r, int64_t device_id, struct nh_conn_id id)
 {
@@ -61,9 +61,34 @@ bool registry_is(struct registry *r, int64_t device_id, struct nh_conn_id id)
 void registry_remove(struct registry *r, int64_t device_id, struct nh_conn_id id)
 {
 	pthread_mutex_lock(&r->lock);
-	struct nh_conn_id *entry = nh_map_get(r->devices, key_of(&device_id));
-	if (entry && same(entry, &id))
+	const struct registered *entry = nh_map_get(r->devices, key_of(&device_id));
+	if (entry && same(&entry->conn, &id))
 		free(nh_map_del(r->devices, key_of(&device_id)));
+	pthread_mutex_unlock(&r->lock);
+}
+
+void registry_set_product(struct registry *r, int64_t device_id, struct nh_conn_id id, int64_t product_id)
+{
+	pthread_mutex_lock(&r->lock);
+	struct registered *entry = nh_map_get(r->devices, key_of(&device_id));
+	if (entry && same(&entry->conn, &id))
+		entry->product_id = product_id;
+	pthread_mutex_unlock(&r->lock);
+}
+
+void registry_each(struct registry *r, int64_t product_id, void (*each)(void *ctx, int64_t device_id, struct nh_conn_id id), void *ctx)
+{
+	size_t it = 0;
+	nh_slice key;
+	void *value;
+	pthread_mutex_lock(&r->lock);
+	while (nh_map_next(r->devices, &it, &key, &value)) {
+		const struct registered *entry = value;
+		int64_t device_id;
+		memcpy(&device_id, key.ptr, sizeof device_id);
+		if (entry->product_id == product_id)
+			each(ctx, device_id, entry->conn);
+	}
 	pthread_mutex_unlock(&r->lock);
 }
 

@@ -68,6 +68,8 @@ static struct nh_update_report read_progress(const json_t *payload)
 	return report;
 }
 
+static bool progress_sound(const json_t *payload) { return read_progress(payload).stage != NH_STAGE_NONE; }
+
 nh_rc nh_session_progress(struct nh_ctx *ctx, const struct nh_session *s, const json_t *payload, struct nh_err *err)
 {
 	NH_TRY(nh_session_live(ctx, s, NULL, err));
@@ -116,15 +118,13 @@ static int64_t delay_ms(const struct nh_session *s, const json_t *payload)
 	return ms >= (double)DELAY_MS_MAX ? DELAY_MS_MAX : (int64_t)ms;
 }
 
-nh_rc nh_session_status_update(struct nh_ctx *ctx, const struct nh_session *s, const json_t *payload, struct nh_err *err)
+static struct nh_update_report read_status(const json_t *payload)
 {
-	NH_TRY(nh_session_live(ctx, s, NULL, err));
 	nh_slice status = nh_json_text(payload, "status");
 	struct nh_update_report report = {
 		.stage = nh_update_stage_parse(status),
 		.progress = percent(payload, "progress"),
 		.reason = nh_json_text(payload, "reason"),
-		.delay_ms = delay_ms(s, payload),
 	};
 	if (contains_ignoring_case(status, NH_LIT("fwup error"))) {
 		report.stage = NH_STAGE_FAILED;
@@ -133,6 +133,16 @@ nh_rc nh_session_status_update(struct nh_ctx *ctx, const struct nh_session *s, c
 		report.stage = NH_STAGE_FAILED;
 		report.reason = report.reason.len ? report.reason : status;
 	}
+	return report;
+}
+
+static bool status_sound(const json_t *payload) { return read_status(payload).stage != NH_STAGE_NONE; }
+
+nh_rc nh_session_status_update(struct nh_ctx *ctx, const struct nh_session *s, const json_t *payload, struct nh_err *err)
+{
+	struct nh_update_report report = read_status(payload);
+	report.delay_ms = delay_ms(s, payload);
+	NH_TRY(nh_session_live(ctx, s, NULL, err));
 	return nh_update_report(ctx, s->device_id, &report, err);
 }
 
@@ -154,6 +164,8 @@ nh_rc nh_session_firmware_validated(struct nh_ctx *ctx, const struct nh_session 
 	return nh_audit_add(ctx, &actor, d.org_id, NH_AUDIT_DEVICE, d.id, err, "Device %.*s validated its firmware", NH_ARG(d.identifier));
 }
 
+static bool types_sound(const json_t *payload) { return json_is_array(json_object_get(payload, "values")); }
+
 nh_rc nh_session_connection_types(struct nh_ctx *ctx, const struct nh_session *s, const json_t *payload, struct nh_err *err)
 {
 	nh_slice text = NH_SLICE_EMPTY;
@@ -169,6 +181,8 @@ nh_rc nh_session_connection_types(struct nh_ctx *ctx, const struct nh_session *s
 	}
 	return nh_session_note(ctx, s, text, "connection_types", kept, err);
 }
+
+static bool interface_sound(const json_t *payload) { return json_is_string(json_object_get(payload, "interface")); }
 
 nh_rc nh_session_network_interface(struct nh_ctx *ctx, const struct nh_session *s, const json_t *payload, struct nh_err *err)
 {
@@ -199,14 +213,14 @@ nh_rc nh_session_network_interface(struct nh_ctx *ctx, const struct nh_session *
 const struct nh_session_event *nh_session_event_find(nh_slice name)
 {
 	static const struct nh_session_event events[] = {
-		{"fwup_progress", nh_session_progress},
-		{"update_progress", nh_session_progress},
-		{"status_update", nh_session_status_update},
-		{"firmware_validated", nh_session_firmware_validated},
-		{"connection_types", nh_session_connection_types},
-		{"report_network_interface", nh_session_network_interface},
-		{"rebooting", NULL},
-		{"network_interface_mismatch", NULL},
+		{"fwup_progress", progress_sound, nh_session_progress},
+		{"update_progress", progress_sound, nh_session_progress},
+		{"status_update", status_sound, nh_session_status_update},
+		{"firmware_validated", NULL, nh_session_firmware_validated},
+		{"connection_types", types_sound, nh_session_connection_types},
+		{"report_network_interface", interface_sound, nh_session_network_interface},
+		{"rebooting", NULL, NULL},
+		{"network_interface_mismatch", NULL, NULL},
 	};
 	for (size_t i = 0; i < NH_ARRAY_LEN(events); i++) {
 		if (nh_slice_eq_str(name, events[i].name))

@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <netdb.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -255,6 +256,16 @@ const struct sockaddr_storage *conn_peer(struct nh_conn *c)
 		NH_IGNORE(getpeername(c->fd, (struct sockaddr *)c->peer, &len)); /* gone already: no address, which the next read tells */
 	}
 	return c->peer;
+}
+
+nh_slice nh_conn_remote(const struct nh_conn *conn, struct nh_arena *arena)
+{
+	struct sockaddr_storage peer;
+	socklen_t len = sizeof peer;
+	char text[INET6_ADDRSTRLEN];
+	if (getpeername(conn->fd, (struct sockaddr *)&peer, &len) != 0 || getnameinfo((struct sockaddr *)&peer, len, text, sizeof text, NULL, 0, NI_NUMERICHOST) != 0)
+		return NH_SLICE_EMPTY;
+	return nh_arena_copy(arena, nh_slice_str(text));
 }
 
 struct nh_conn *conn_new(struct shard *shard, const struct nh_listener *listener, int take_fd, struct nh_watch *take_watch)

@@ -137,6 +137,7 @@ void nh_ws_close(struct nh_conn *conn, uint16_t code, nh_slice reason)
 struct conn_job {
 	struct nh_work work;
 	struct nh_conn *conn;
+	struct nh_timer *timer; /* of a rest */
 	void (*run)(void *worker, void *arg);
 	void (*done)(struct nh_conn *conn, void *arg);
 	void *arg;
@@ -148,9 +149,9 @@ static void job_run(void *worker, struct nh_work *work)
 	job->run(worker, job->arg);
 }
 
-static void job_done(struct nh_work *work)
+/* Work or rest is over. */
+static void job_back(struct conn_job *job)
 {
-	struct conn_job *job = (struct conn_job *)(void *)work;
 	struct nh_conn *c = job->conn;
 	bool gone = c->state == CONN_CLOSED;
 	c->shard->released++;
@@ -163,6 +164,25 @@ static void job_done(struct nh_work *work)
 		conn_work_back(c);
 	else if (c->state == CONN_WEBSOCKET && !c->work_open)
 		conn_resume(c);
+}
+
+static void job_done(struct nh_work *work) { job_back((struct conn_job *)(void *)work); }
+
+static void rest_over(void *arg)
+{
+	struct conn_job *job = arg;
+	nh_timer_close(job->timer);
+	job_back(job);
+}
+
+void nh_conn_rest(struct nh_conn *conn, uint64_t ms, void (*done)(struct nh_conn *conn, void *arg), void *arg)
+{
+	NH_ASSERT(!conn->work_open && conn->state != CONN_CLOSED);
+	struct conn_job *job = nh_xcalloc(1, sizeof *job);
+	*job = (struct conn_job){.conn = conn, .timer = nh_timer_new(conn->shard->loop, rest_over, job), .done = done, .arg = arg};
+	conn->work_open = true;
+	conn_rewatch(conn);
+	nh_timer_start(job->timer, ms, 0);
 }
 
 void nh_conn_work(struct nh_conn *conn, void (*run)(void *worker, void *arg), void (*done)(struct nh_conn *conn, void *arg), void *arg)

@@ -44,8 +44,8 @@ static nh_rc take_fields(struct nh_arena *arena, const struct fields *f, struct 
 	NH_TRY(take_ref(arena, f->ref, "ref", &out->ref, err));
 	NH_TRY(take_name(arena, f->topic, "topic", &out->topic, err));
 	NH_TRY(take_name(arena, f->event, "event", &out->event, err));
-	if (!json_is_object(f->payload) && !json_is_null(f->payload))
-		return NH_FAIL(err, NH_EFORMAT, "payload is neither an object nor null");
+	if (!f->payload)
+		return NH_FAIL(err, NH_EFORMAT, "no payload");
 	out->payload = json_incref(f->payload);
 	return NH_OK;
 }

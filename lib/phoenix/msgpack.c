@@ -4,7 +4,7 @@
  * Read with a bounds-checked cursor into the same JSON values that the other formats give, so that nobody above sees a difference. Not with msgpack-c: it allocates by the counts
  * that a frame claims, and five bytes can claim four billion elements. Here an element costs its sender at least a byte, and nothing is reserved ahead.
  *
- * What JSON has no word for: a timestamp (extension -1) becomes its ISO 8601 text, other extensions, NaN and infinity become null, `bin` counts as `str`.
+ * What JSON has no word for: a timestamp (extension -1) becomes its ISO 8601 text; other extensions, NaN, infinity and text that is no UTF-8 become null; `bin` counts as `str`.
  * source: reference/device-protocol "3.3"; https://github.com/msgpack/msgpack/blob/master/spec.md
  */
 #include <math.h>
@@ -31,7 +31,10 @@ static bool text_next(struct nh_rd *r, uint32_t len, json_t **out)
 {
 	nh_slice text = nh_rd_bytes(r, len);
 	if (nh_rd_ok(r))
-		*out = json_stringn(text.len ? (const char *)text.ptr : "", text.len); /* NULL: not UTF-8 */
+		*out = json_stringn(text.len ? (const char *)text.ptr : "", text.len);
+	/* Consoles print what they like, and one such message must not cost a device its connection. */
+	if (nh_rd_ok(r) && !*out)
+		*out = json_null();
 	return *out != NULL;
 }
 

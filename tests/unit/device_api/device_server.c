@@ -294,7 +294,7 @@ static struct nh_tls *client_tls(struct device_server *s, const struct pair *dev
 		nh_cert_put_pem(&cert, device->cert);
 		must(nh_key_put_pem(&key, device->key, &err), &err, "device key");
 	}
-	must(nh_tls_client_new(&(struct nh_tls_client_config){nh_buf_slice(&ca), nh_buf_slice(&cert), nh_buf_slice(&key)}, &tls, &err), &err, "client tls");
+	must(nh_tls_client_new(&(struct nh_tls_client_config){.ca_pem = nh_buf_slice(&ca), .cert_pem = nh_buf_slice(&cert), .key_pem = nh_buf_slice(&key)}, &tls, &err), &err, "client tls");
 	return tls;
 }
 

@@ -167,7 +167,8 @@ static void test_channel(void **state)
 		assert_string_equal(peer_until(p, "phx_"), JOIN_OK);
 		/* A join payload that is no object joins nothing. */
 		peer_send(p, "[\"20\",\"20\",\"device\",\"phx_join\",[]]");
-		assert_int_equal(peer_end(p).code, 1011);
+		assert_string_equal(peer_until(p, "phx_close"), "[\"1\",\"1\",\"device\",\"phx_close\",{}]");
+		assert_string_equal(peer_next(p), "[\"20\",\"20\",\"device\",\"phx_reply\",{\"status\":\"error\",\"response\":{\"error\":\"could not connect\"}}]");
 		peer_free(p);
 		close_fixture(&s, &f);
 	}

@@ -83,6 +83,7 @@ static void values(void **state)
 		{"cd0001", "1", "01"},
 		{"ca3fc00000", "1.5", "cb3ff8000000000000"},
 		{"cb4009000000000000", "3.125", NULL},
+		{"a2c328", "null", "c0"}, /* no UTF-8 */
 		{"ca7f800000", "null", "c0"},
 		{"cb7ff8000000000000", "null", "c0"},
 		{"a0", "\"\"", NULL},
@@ -182,11 +183,10 @@ static void refused(void **state)
 		"",
 		"80",
 		"94c0c0a174a165",
-		"95c0c0a174a16500",       /* payload no map */
 		"95c0c0a174a16580ff",     /* bytes behind it */
 		"95c0c0a174a1658101c0",   /* a key that is no text */
 		"95c0c0a174a16581a176c1", /* the tag that means nothing */
-		"95c0c0a174a16581a176a2c328", /* not UTF-8 */
+		"95c0c0a2c328a16580",     /* a topic that is not UTF-8 */
 		"95c0c0a174a16581a10001", /* NUL in a key */
 		"95c0c0c0a16580",
 		"95c0cb3ff8000000000000a174a16580",

@@ -8,6 +8,8 @@
  */
 #pragma once
 
+#include "bus/relay.h"
+#include "hub/extensions.h"
 #include "hub/hub.h"
 #include "loop/pool.h"
 #include "net/server.h"
@@ -25,6 +27,11 @@ struct nh_device_api_config {
 	const struct nh_rng *rng;
 	uint64_t orchestrator_interval_ms; /* how often each active group is looked at without a reason; 0 = 120 000 */
 	uint64_t idle_ms;                  /* a device silent for so long is disconnected; 0 = 180 000. source: reference/device-protocol "4" */
+	uint64_t health_every_ms;          /* how often devices are asked for their health; 0 = 3 600 000. source: reference/device-protocol "12.2" */
+	unsigned connects_per_minute;      /* of one device; the excess is answered 503 with Retry-After; 0 = 30 */
+	unsigned messages_per_second;      /* of one device, heartbeats included, ten seconds' worth at once; the excess waits unread; 0 = 100 */
+	struct nh_relay *relay;            /* consoles, shells, progress and scripts; NULL: nobody looks on */
+	const struct nh_geo_resolver *geo; /* NULL: nobody knows where an address lies */
 	size_t known_certificates;         /* fingerprints kept in memory; 0 = 262 144 (10 MiB, touched only as used) */
 };
 
@@ -54,6 +61,14 @@ struct nh_device_api_stats {
 	uint64_t unavailable;          /* devices told to come back later because the database was away or full */
 	uint64_t disconnects_pending;  /* ends of connections that are not written yet, now; with their beginnings, where those are not either */
 	uint64_t presence_batches;     /* transactions that wrote beginnings (without a join), ends and signs of life */
+	uint64_t unknown_events;       /* messages of channels under a name that means nothing; ignored */
+	uint64_t ignored;              /* messages that mean nothing under a known name, come too late or are too large */
+	uint64_t unmatched_topics;     /* messages to topics that are not joined */
+	uint64_t extensions_refused;   /* messages for extensions that the device may not use */
+	uint64_t log_lines_dropped;    /* over five a second */
+	uint64_t connecting_code_failed; /* devices told that the code they run at each connect failed */
+	uint64_t floods;               /* times a device was not read for a moment because it said too much */
+	uint64_t reconnects_refused;   /* connections of devices that connect too often */
 	uint64_t clock_steps;          /* jumps of the wall clock by more than ten seconds */
 };
 void nh_device_api_stats(struct nh_device_api *api, struct nh_device_api_stats *out); /* any thread */

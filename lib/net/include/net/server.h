@@ -247,5 +247,9 @@ size_t nh_ws_unsent(const struct nh_conn *conn); /* bytes that wait because the 
 void nh_ws_close(struct nh_conn *conn, uint16_t code, nh_slice reason);
 /* [loop] nh_conn_work - run on a worker, then done on the loop; done's conn is NULL where it is gone (on_close follows). Until then nothing more is delivered. One at a time (asserted). */
 void nh_conn_work(struct nh_conn *conn, void (*run)(void *worker, void *arg), void (*done)(struct nh_conn *conn, void *arg), void *arg);
+/* [loop] nh_conn_rest - nothing is delivered for so long, then done runs on the loop as nh_conn_work's does: a peer that says too much waits. No job may be out, and none be given while it rests (asserted). */
+void nh_conn_rest(struct nh_conn *conn, uint64_t ms, void (*done)(struct nh_conn *conn, void *arg), void *arg);
+/* [loop] nh_conn_remote - the peer's address as text, in the arena; empty where it is not known. One system call. */
+nh_slice nh_conn_remote(const struct nh_conn *conn, struct nh_arena *arena);
 struct nh_loop *nh_conn_loop(const struct nh_conn *conn);
 void *nh_conn_session(const struct nh_conn *conn); /* the one given to nh_response_upgrade, NULL where it is no WebSocket */

@@ -3,7 +3,7 @@
  * topics of our own. A codec is chosen once per socket by the `vsn` query parameter.
  *
  * Lenient where real peers differ: refs may be strings, integers or null and are echoed in the type received; join_ref may be null on every message;
- * payload may be null; elements after the fifth are ignored.
+ * payload may be null, and of any other type where a peer sends such; elements after the fifth are ignored.
  *
  * source: reference/device-protocol "3", "17.3".  thread: any, one at a time.
  */
@@ -60,6 +60,12 @@ const struct nh_phoenix_codec *nh_phoenix_codec_for_vsn(nh_slice vsn);
 extern const struct nh_phoenix_codec nh_phoenix_json_v1;
 extern const struct nh_phoenix_codec nh_phoenix_json_v2;
 extern const struct nh_phoenix_codec nh_phoenix_msgpack;
+
+/*
+ * nh_phoenix_decode_bytes - a device's V2 message with a payload of raw bytes (a binary frame): its names and refs, the latter null where they are empty; no channel of
+ * ours takes such a payload, so payload is JSON null. Texts live in the arena. NH_EFORMAT; NH_ETOOBIG (ref over its cap). source: reference/device-protocol "3.4"
+ */
+nh_rc nh_phoenix_decode_bytes(struct nh_arena *arena, nh_slice frame, struct nh_phoenix_message *out, struct nh_err *err);
 
 /* Server side. response: borrowed, NULL = {}. status "ok" or "error". */
 void nh_phoenix_put_reply(const struct nh_phoenix_codec *codec, struct nh_buf *out, const struct nh_phoenix_message *request, struct nh_phoenix_ref join_ref,
