@@ -91,6 +91,12 @@ static const enum nhl_event_kind kinds[NH_LINK_EVENT_KINDS] = {
 	[NH_LINK_REBOOT] = NHL_REBOOT,
 	[NH_LINK_IDENTIFY] = NHL_IDENTIFY,
 	[NH_LINK_KEYS] = NHL_KEYS,
+	[NH_LINK_EXTENSION] = NHL_EXTENSION,
+	[NH_LINK_CONSOLE] = NHL_CONSOLE,
+	[NH_LINK_SCRIPT] = NHL_SCRIPT,
+	[NH_LINK_FILE] = NHL_FILE,
+	[NH_LINK_ARCHIVE] = NHL_ARCHIVE,
+	[NH_LINK_REVERTED] = NHL_REVERTED,
 	[NH_LINK_ERROR] = NHL_ERROR,
 };
 
@@ -155,6 +161,7 @@ static nh_rc start(struct nhl *n, const struct nhl_options *o, struct nh_err *er
 	config.on_event = on_event;
 	config.event_ctx = n;
 	config.fwup_version = n->machine ? nh_machine_fwup_version(n->machine) : NULL;
+	config.installer_verifies = n->machine && !n->handlers.install_open && nh_machine_verifies(n->machine);
 	NH_TRY(nh_link_config_check(&config, err));
 	NH_TRY(nh_loop_new(NULL, &n->loop, err));
 	NH_TRY(start_worker(n, err));

@@ -42,16 +42,13 @@ static nh_rc validate(void *ctx, struct nh_err *err)
 
 /* ---- the rest */
 
+/* By the program's handler. */
 static nh_link_decision decide(void *ctx, const struct nh_link_offer *offer, uint64_t *delay_ms, char *reason, size_t reason_size)
 {
 	static const nh_link_decision decisions[] = {[NHL_APPLY] = NH_LINK_APPLY, [NHL_IGNORE] = NH_LINK_IGNORE, [NHL_RESCHEDULE] = NH_LINK_RESCHEDULE};
 	struct nhl *n = ctx;
 	NH_AUTO_ARENA struct nh_arena arena = NH_ARENA_INIT;
 	struct nhl_answer answer = {0};
-	if (!n->handlers.decide) {
-		const struct nh_link_platform *p = &nh_machine_platform;
-		return n->machine && p->decide ? p->decide(n->machine, offer, delay_ms, reason, reason_size) : NH_LINK_APPLY;
-	}
 	struct nhl_offer o = nhl_offer_of(&arena, offer);
 	enum nhl_decision decision = n->handlers.decide(n->handlers.ctx, &o, &answer);
 	answer.reason[sizeof answer.reason - 1] = 0;
@@ -59,6 +56,12 @@ static nh_link_decision decide(void *ctx, const struct nh_link_offer *offer, uin
 	*delay_ms = answer.delay_ms;
 	/* A value that is none of ours is no consent. */
 	return (size_t)decision < NH_ARRAY_LEN(decisions) ? decisions[decision] : NH_LINK_IGNORE;
+}
+
+/* By the options of the machine: a command or a policy. */
+static nh_link_decision consider(void *ctx, const struct nh_link_offer *offer, uint64_t *delay_ms, char *reason, size_t reason_size)
+{
+	return nh_machine_platform.consider(((struct nhl *)ctx)->machine, offer, delay_ms, reason, reason_size);
 }
 
 static void reboot_by_program(void *ctx, const char *why)
@@ -79,6 +82,13 @@ static void reboot(void *ctx, const char *why)
 static nh_rc apply_open(void *ctx, const struct nh_link_offer *offer, void **apply, struct nh_err *err)
 {
 	return nh_machine_platform.apply_open(((struct nhl *)ctx)->machine, offer, apply, err);
+}
+
+static nh_rc revert(void *ctx, const char *why, struct nh_err *err) { return nh_machine_platform.revert(((struct nhl *)ctx)->machine, why, err); }
+
+static nh_slice revert_reason(void *ctx, struct nh_arena *arena, bool told)
+{
+	return nh_machine_platform.revert_reason(((struct nhl *)ctx)->machine, arena, told);
 }
 
 /* ---- start */
@@ -111,7 +121,12 @@ nh_rc nhl_machine_init(struct nhl *n, struct nh_err *err)
 	if (own != 0 && own != 4)
 		return NH_FAIL(err, NH_EINVAL, "an installer has all of install_open, install_write, install_finish and install_abort");
 	NH_TRY(n->firmware ? check_firmware(n, err) : make_machine(n, err));
-	n->platform = (struct nh_link_platform){.read_state = read_state, .decide = decide, .validate = validate, .reboot = reboot};
+	n->platform = (struct nh_link_platform){.read_state = read_state, .validate = validate, .reboot = reboot, .decide = h->decide ? decide : NULL};
+	if (n->machine) {
+		n->platform.consider = consider;
+		n->platform.revert = revert;
+		n->platform.revert_reason = revert_reason;
+	}
 	if (own) {
 		n->platform.apply_open = nhl_install_open;
 		n->platform.apply_write = nhl_install_write;
@@ -120,6 +135,7 @@ nh_rc nhl_machine_init(struct nhl *n, struct nh_err *err)
 	} else if (n->machine) {
 		n->platform.apply_open = apply_open;
 		n->platform.apply_write = nh_machine_platform.apply_write;
+		n->platform.apply_file = nh_machine_platform.apply_file;
 		n->platform.apply_finish = nh_machine_platform.apply_finish;
 		n->platform.apply_abort = nh_machine_platform.apply_abort;
 	}

@@ -119,7 +119,7 @@ class LinkLibrary(ServerCase):
     def test_what_is_wrong_is_said_in_one_line(self):
         disk = self.home / "none.disk"
         for text, words in (("", "neither the running firmware"), (f"device = {disk}\n", "no server"), ("devise = x\n", "devise"),
-                            (f"device = {disk}\nserver = localhost\n", "no identity"), (f"device = {disk}\nserver = localhost\nca = /none\n", "/none")):
+                            (f"device = {disk}\nserver = localhost\n", "no identity"), (f"device = {disk}\nserver = localhost\ncert = /none\n", "/none")):
             config = Path(tempfile.mkstemp(suffix=".conf", dir=self.home)[1])
             config.write_text(text)
             with self.subTest(text):

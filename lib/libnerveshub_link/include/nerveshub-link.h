@@ -53,6 +53,12 @@ enum nhl_event_kind {
 	NHL_REBOOT,             /* the server asked; the reboot handler is called next */
 	NHL_IDENTIFY,           /* somebody wants to find this device: blink, beep */
 	NHL_KEYS,               /* the server sent signing keys; percent: how many are known now */
+	NHL_EXTENSION,          /* text: "health attached" */
+	NHL_CONSOLE,            /* text: a shell was started or ended for somebody */
+	NHL_SCRIPT,             /* text: a support script's reference and how it ended */
+	NHL_FILE,               /* text: a file that came through the console */
+	NHL_ARCHIVE,            /* text: an archive that was taken, or why not */
+	NHL_REVERTED,           /* text: why the firmware before this boot was given up */
 	NHL_ERROR,              /* text: something failed that the device goes on without */
 };
 

@@ -57,7 +57,7 @@ static void test_refused(void **state)
 	static const struct {
 		const char *name, *value, *part;
 	} options[] = {
-		{"servre", "x", "did you mean '--server'"}, {"heartbeat", "soon", "needs a duration"}, {"ca", "/none", "/none"}, {"request-keys", "yes", "takes no value"},
+		{"servre", "x", "did you mean '--server'"}, {"heartbeat", "soon", "needs a duration"}, {"cert", "/none", "/none"}, {"request-keys", "yes", "takes no value"},
 		{"public-key", "AAAA", "--public-key"},     {"config", "/none", "/none"},              {"server", NULL, ""},  {"secret-file", "/none", "/none"},
 	};
 	for (size_t i = 0; i < sizeof options / sizeof options[0]; i++) {
