@@ -173,7 +173,8 @@ static void journey(struct place *p)
 	assert_int_equal(strlen(at(&orgs, "data.0.inserted_at")), 19);
 	AUTO_ANSWER product = expect(s, 200, "GET", P, p->ada, NULL);
 	IS(product, "data", "{\"name\":\"Thermo Widget\",\"require_unique_firmware_version\":true,\"allowed_update_tools\":[\"fwup\"],"
-	                    "\"allow_unsigned_esp_idf_firmware\":false}");
+	                    "\"allow_unsigned_esp_idf_firmware\":false,"
+	                    "\"extensions\":{\"health\":false,\"geo\":false,\"logging\":false,\"local_shell\":false,\"network_identity\":false}}");
 
 	NH_AUTO_BUF struct nh_buf fw1 = fixture("widget-1.0.0.fw");
 	NH_AUTO_BUF struct nh_buf fw2 = fixture("widget-1.1.0.fw");
