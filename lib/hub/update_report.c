@@ -142,8 +142,13 @@ nh_rc nh_update_report(struct nh_ctx *ctx, int64_t device_id, const struct nh_up
 	if (report->stage == NH_STAGE_NONE || report->stage == NH_STAGE_REQUESTED)
 		return NH_OK;
 	NH_TRY(nh_device_facts_load(ctx, device_id, &d, err));
-	if (d.inflight)
-		NH_TRY(nh_inflight_get(ctx, device_id, &row, err));
+	/*
+	 * Nobody sent it an update, or not any more. Link from 2.11 on says "started" for archives, too: a row for that would keep updates away, and count as an
+	 * attempt. What failed people want to know all the same. source: reference/device-protocol "17.3" 10
+	 */
+	if (!d.inflight)
+		return report->stage == NH_STAGE_FAILED ? note_failure(ctx, &d, nh_audit_reason(ctx->arena, report->reason), err) : NH_OK;
+	NH_TRY(nh_inflight_get(ctx, device_id, &row, err));
 	if (row.stage == NH_STAGE_REQUESTED)
 		NH_TRY(count_attempt(ctx, &d, err));
 	nh_device_topic(ctx, device_id);
@@ -158,11 +163,6 @@ nh_rc nh_update_report(struct nh_ctx *ctx, int64_t device_id, const struct nh_up
 	default:
 		break;
 	}
-	/* A device that tells of an update nobody sent: a row without a group follows it. source: reference/device-protocol "10" */
-	if (!d.inflight)
-		NH_TRY(nh_sql_exec(ctx->tx, &nh_q_inflight_insert,
-		                   NH_PARAMS(nh_p_int(device_id), nh_p_null(), nh_p_null(), nh_p_null(), nh_p_bool(false), nh_p_int(nh_ctx_now(ctx))), NULL,
-		                   err));
 	return set_stage(ctx, &d, &row, report, err);
 }
 
