@@ -616,8 +616,16 @@ void updater_init_jobs(struct nh_link *l)
 	l->restore_job = (struct link_job){.run = run_restore, .done = on_restored};
 }
 
+static void start(void *arg)
+{
+	struct nh_link *l = arg;
+	if (!l->closing)
+		link_job_submit(l, &l->restore_job);
+}
+
+/* On the loop's first turn: a link that is only opened to see whether it could be must leave the files alone. */
 void updater_start(struct nh_link *l)
 {
 	if (l->config.fetch != NH_LINK_STREAMING)
-		link_job_submit(l, &l->restore_job);
+		nh_loop_defer(l->loop, start, l);
 }

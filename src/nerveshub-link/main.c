@@ -46,6 +46,7 @@ static void on_event(void *ctx, struct nh_link *link, const struct nh_link_event
 		[NH_LINK_EXTENSION] = NH_LOG_INFO,          [NH_LINK_CONSOLE] = NH_LOG_INFO,
 		[NH_LINK_SCRIPT] = NH_LOG_INFO,             [NH_LINK_FILE] = NH_LOG_INFO,
 		[NH_LINK_ARCHIVE] = NH_LOG_INFO,            [NH_LINK_ERROR] = NH_LOG_WARN,
+		[NH_LINK_REVERTED] = NH_LOG_WARN,
 	};
 	struct nh_log_field fields[8];
 	size_t n = 0;

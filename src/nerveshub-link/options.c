@@ -40,16 +40,6 @@ static const struct nh_option *table(struct settings *s, struct nh_option rows[R
 		{.name = "identifier", .letter = 'i', .kind = NH_OPT_TEXT, .target = &s->identifier, .value = "TEXT", .help = "this device's identifier, with a shared secret"},
 		{.name = "public-key", .letter = 'p', .kind = NH_OPT_LIST, .target = &s->public_keys, .value = "KEY", .help = "key that firmware must be signed with, in base64 or as a file; several may be given"},
 		{.name = "request-keys", .kind = NH_OPT_FLAG, .target = &s->request_keys, .help = "without a --public-key: take the keys the server sends"},
-		{.name = "device", .letter = 'd', .kind = NH_OPT_TEXT, .target = &s->device, .value = "PATH", .help = "disk that firmware is applied to (needed)"},
-		{.name = "task", .letter = 't', .kind = NH_OPT_TEXT, .target = &s->task, .value = "NAME", .help = "task of the firmware to apply (upgrade)"},
-		{.name = "env", .kind = NH_OPT_TEXT, .target = &s->env_path, .value = "PATH", .help = "file or device with the U-Boot environment (the disk)"},
-		{.name = "env-offset", .kind = NH_OPT_SIZE, .target = &s->env_offset, .value = "BYTES", .help = "where the environment starts (0)"},
-		{.name = "env-size", .kind = NH_OPT_SIZE, .target = &s->env_size, .value = "BYTES", .help = "its size (128k)"},
-		{.name = "installer", .kind = NH_OPT_TEXT, .target = &s->installer, .value = "WHICH", .help = "fwup, builtin, or auto: fwup where it is installed (auto)"},
-		{.name = "fwup", .kind = NH_OPT_TEXT, .target = &s->fwup, .value = "PROGRAM", .help = "the fwup to run (fwup)"},
-		{.name = "fwup-arg", .kind = NH_OPT_LIST, .target = &s->fwup_args, .value = "ARG", .help = "further argument for fwup; several may be given"},
-		{.name = "validate-command", .kind = NH_OPT_TEXT, .target = &s->validate_command, .value = "COMMAND", .help = "judges new firmware after its first connection: status 0 good, 75 ask again later, else bad"},
-		{.name = "validate-timeout", .kind = NH_OPT_DURATION, .target = &s->validate_timeout_ms, .value = "TIME", .help = "how long that may take (60s)"},
 		{.name = "reboot-command", .kind = NH_OPT_TEXT, .target = &s->reboot_command, .value = "COMMAND", .help = "run to reboot (reboot)"},
 		{.name = "interface", .kind = NH_OPT_TEXT, .target = &s->interface, .value = "NAME", .help = "network interface to report; auto: the one that leads to the server"},
 		{.name = "wire-format", .kind = NH_OPT_TEXT, .target = &s->wire_format, .value = "WHICH", .help = "json, or msgpack for servers that speak it (json)"},
@@ -64,10 +54,11 @@ static const struct nh_option *table(struct settings *s, struct nh_option rows[R
 		{.name = "version", .kind = NH_OPT_FLAG, .target = &s->version, .help = "print the version"},
 		{0},
 	};
-	_Static_assert(NH_ARRAY_LEN(all) + EXTRAS_ROWS_MAX <= ROWS_MAX, "ROWS_MAX is too small");
-	size_t extras = extras_rows(&s->extras, rows);
+	_Static_assert(NH_ARRAY_LEN(all) + UPDATES_ROWS_MAX + EXTRAS_ROWS_MAX <= ROWS_MAX, "ROWS_MAX is too small");
+	size_t n = updates_rows(&s->updates, rows);
+	n += extras_rows(&s->extras, rows + n);
 	for (size_t i = 0; i < NH_ARRAY_LEN(all); i++)
-		rows[extras + i] = all[i];
+		rows[n + i] = all[i];
 	return rows;
 }
 
@@ -194,15 +185,6 @@ static nh_rc load_key(struct settings *s, const char *text, struct nh_err *err)
 	return NH_OK;
 }
 
-/* Operators write shell commands; nothing a server sends ends up in one. */
-static void set_command(const char *argv[4], const char *command)
-{
-	argv[0] = "/bin/sh";
-	argv[1] = "-c";
-	argv[2] = command;
-	argv[3] = NULL;
-}
-
 static bool is_token(const struct settings *s) { return s->identity && nh_slice_starts(nh_slice_str(s->identity), NH_LIT("pkcs11:")); }
 
 static nh_rc check_identity(const struct settings *s, struct nh_err *err)
@@ -251,6 +233,7 @@ nh_rc settings_load(struct settings *s, struct nh_err *err)
 	NH_TRY(load_delays(s, err));
 	if (s->wire_format && strcmp(s->wire_format, "json") != 0 && strcmp(s->wire_format, MSGPACK) != 0)
 		return NH_FAIL(err, NH_EINVAL, "--wire-format is json or msgpack, not '%s'", s->wire_format);
+	NH_TRY(updates_load(&s->updates, s->state_dir, &s->arena, err));
 	NH_TRY(extras_load(&s->extras, &s->arena, err));
 	NH_TRY(load_file("--cert", s->cert_file, &s->cert_pem, err));
 	NH_TRY(load_file("--key", s->key_file, &s->key_pem, err));
@@ -259,11 +242,6 @@ nh_rc settings_load(struct settings *s, struct nh_err *err)
 	s->keys = nh_arena_array(&s->arena, s->public_keys.count + 1, sizeof *s->keys);
 	for (size_t i = 0; i < s->public_keys.count; i++)
 		NH_TRY(load_key(s, s->public_keys.items[i], err));
-	s->fwup_argv = nh_arena_array(&s->arena, s->fwup_args.count + 1, sizeof *s->fwup_argv);
-	for (size_t i = 0; i < s->fwup_args.count; i++)
-		s->fwup_argv[i] = s->fwup_args.items[i];
-	if (s->validate_command)
-		set_command(s->validate_argv, s->validate_command);
 	set_command(s->reboot_argv, s->reboot_command ? s->reboot_command : "reboot");
 	return NH_OK;
 }
@@ -279,31 +257,8 @@ void settings_fini(struct settings *s)
 
 nh_rc settings_machine(const struct settings *s, struct nh_machine_config *out, struct nh_err *err)
 {
-	static const struct {
-		const char *name;
-		nh_machine_installer installer;
-	} installers[] = {{"auto", NH_MACHINE_AUTO}, {"fwup", NH_MACHINE_FWUP}, {"builtin", NH_MACHINE_BUILTIN}};
-	*out = (struct nh_machine_config){
-		.devpath = s->device,
-		.task = s->task,
-		.env_path = s->env_path,
-		.env_offset = s->env_offset,
-		.env_size = s->env_size,
-		.fwup = s->fwup,
-		.fwup_args = s->fwup_argv,
-		.validate_argv = s->validate_command ? s->validate_argv : NULL,
-		.validate_timeout_ms = s->validate_timeout_ms,
-	};
-	if (!s->device)
-		return NH_FAIL(err, NH_EINVAL, "--device says which disk firmware is applied to");
-	if (!s->installer)
-		return NH_OK;
-	for (size_t i = 0; i < NH_ARRAY_LEN(installers); i++)
-		if (strcmp(installers[i].name, s->installer) == 0) {
-			out->installer = installers[i].installer;
-			return NH_OK;
-		}
-	return NH_FAIL(err, NH_EINVAL, "--installer is auto, fwup or builtin, not '%s'", s->installer);
+	*out = s->updates.machine;
+	return s->updates.device ? NH_OK : NH_FAIL(err, NH_EINVAL, "--device says which disk firmware is applied to");
 }
 
 void settings_link(const struct settings *s, struct nh_link_config *out)
@@ -341,4 +296,5 @@ void settings_link(const struct settings *s, struct nh_link_config *out)
 		.download_idle_ms = s->download_idle_ms,
 		.download_retry_ms = s->download_retry_ms,
 	};
+	updates_link(&s->updates, out);
 }

@@ -8,6 +8,7 @@
 #include "base/option.h"
 #include "link/machine.h"
 #include "options_extras.h"
+#include "options_updates.h"
 
 struct settings {
 	const char *config_file;
@@ -21,14 +22,11 @@ struct settings {
 	const char *secret_key, *secret_file, *identifier;
 	struct nh_option_list public_keys; /* base64, or files that hold it */
 	bool request_keys;
-	const char *device, *task, *env_path, *installer, *fwup;
-	uint64_t env_offset, env_size;
-	struct nh_option_list fwup_args;
-	const char *validate_command, *reboot_command;
-	uint64_t validate_timeout_ms;
+	const char *reboot_command;
 	const char *interface, *log_level;
 	uint64_t heartbeat_ms, connect_timeout_ms, download_idle_ms, download_retry_ms;
 	const char *wire_format;
+	struct updates_settings updates;
 	struct extras_settings extras;
 	bool check, help, version;
 
@@ -39,8 +37,7 @@ struct settings {
 	uint32_t *delays_ms;
 	const char **keys;
 	size_t key_count;
-	const char **fwup_argv;            /* NULL-terminated */
-	const char *validate_argv[4], *reboot_argv[4];
+	const char *reboot_argv[COMMAND_WORDS];
 };
 
 /* settings_parse - flags and file into *s. NH_EINVAL: one clear line; NH_ENOTFOUND, NH_EPERM: the file of --config. */

@@ -62,7 +62,13 @@ static void commands(void **state)
 		{{"--device", "/x", "--server", "h", "--certificate-pair", "aux"}, 1, "--certificate-pair needs a NervesKey"},
 		{{"--device", "/x", "--server", "h", "--identity", "nerveskey://i2c-1", "--secret-key", "nhp_x"}, 1, "more than one of certificate, shared secret, NervesKey and PKCS#11 token"},
 		{{"--device", "/x", "--server", "ws://h", "--identity", "nerveskey://i2c-1"}, 1, "a certificate needs TLS"},
-		{{"--device", "/x", "--installer", "rpm"}, 1, "--installer is auto, fwup or builtin"},
+		{{"--device", "/x", "--installer", "rpm"}, 1, "--installer is auto, fwup, builtin, rauc or swupdate, not 'rpm'"},
+		{{"--device", "/x", "--installer", "builtin", "--installer", "rauc"}, 1, "rauc and swupdate install from a file: give --fetch cached"},
+		{{"--device", "/x", "--fetch", "later"}, 1, "--fetch is streaming, cached or parts, not 'later'"},
+		{{"--device", "/x", "--fetch", "parts"}, 1, "--fetch parts needs a --state-dir or a --cache-dir"},
+		{{"--device", "/x", "--update-policy", "window 25:00-3:00"}, 1, "--update-policy: a window is HH:MM-HH:MM[,day...]"},
+		{{"--device", "/x", "--update-policy", "now", "--update-command", "true"}, 1, "either --update-policy decides or --update-command"},
+		{{"-c", "%D/good.conf", "--check", "--fetch", "parts", "--state-dir", "%D/state", "--installer", "rauc", "--update-policy", "window 23:00-04:00,sat"}, 0, "all right"},
 		{{"--device", "/x", "--installer", "fwup", "--fwup", "%D/none"}, 1, "cannot run '"},
 		{{"--device", "/x", "--public-key", "short"}, 1, "--public-key is neither"},
 		{{"--srever", "h"}, 1, "unknown option '--srever'; did you mean '--server'?"},
@@ -120,6 +126,8 @@ static int tear_down(void **state)
 		snprintf(path, sizeof path, "%s/%s", dir, names[i]);
 		unlink(path);
 	}
+	snprintf(path, sizeof path, "%s/state", dir);
+	rmdir(path);
 	rmdir(dir);
 	return 0;
 }
