@@ -7,6 +7,7 @@
 #include "rollout_pki.h"
 
 #include "hub/certificates.h"
+#include "hub/extensions.h"
 #include "hub/firmware.h"
 #include "hub/keys.h"
 #include "hub/secrets.h"
@@ -225,6 +226,51 @@ static nh_rc updates_off(struct world *w, struct nh_err *err) { return nh_update
 static nh_rc penalty_clear(struct world *w, struct nh_err *err) { return nh_penalty_clear(&w->ctx, &w->as_ada, w->acme.id, MADE(w)->target, err); }
 static nh_rc reboot(struct world *w, struct nh_err *err) { return nh_device_reboot(&w->ctx, &w->as_ada, w->acme.id, MADE(w)->target, err); }
 
+static nh_rc say(struct world *w, nh_extension extension, const char *event, json_t *take_payload, struct nh_err *err)
+{
+	nh_rc rc = nh_extension_event(&w->ctx, &MADE(w)->session, extension, nh_slice_str(event), take_payload, NULL, err);
+	json_decref(take_payload);
+	return rc;
+}
+
+/* More numbers than one statement takes. */
+static nh_rc health_report(struct world *w, struct nh_err *err)
+{
+	json_t *metrics = json_object();
+	for (int i = 0; i < 30; i++)
+		json_object_set_new(metrics, nh_arena_printf(&w->arena, "m%d", i), json_integer(i));
+	return say(w, NH_EXT_HEALTH, "report", json_pack("{s:{s:o, s:{s:s}}}", "value", "metrics", metrics, "alarms", "Fan", "stuck"), err);
+}
+
+static nh_rc location(struct world *w, struct nh_err *err) { return say(w, NH_EXT_GEO, "location:update", json_pack("{s:i, s:i}", "latitude", 1, "longitude", 2), err); }
+
+static nh_rc log_line(struct world *w, struct nh_err *err)
+{
+	return say(w, NH_EXT_LOGGING, "send", json_pack("{s:s, s:s, s:s}", "level", "info", "message", "m", "timestamp", "2026-01-01T00:00:00Z"), err);
+}
+
+static nh_rc identity(struct world *w, const char *identifier, struct nh_err *err)
+{
+	return say(w, NH_EXT_NETWORK_IDENTITY, "report", json_pack("{s:[{s:s, s:s}]}", "identities", "service", "iroh", "identifier", identifier), err);
+}
+static nh_rc identity_brought(struct world *w, struct nh_err *err) { return identity(w, "a", err); }
+static nh_rc identity_replaced(struct world *w, struct nh_err *err) { return identity(w, "b", err); }
+static nh_rc identity_seen(struct world *w, struct nh_err *err) { return identity(w, "b", err); }
+
+static nh_rc extensions_on(struct world *w, struct nh_err *err)
+{
+	NH_AUTO_JSON json_t *fields = json_pack("{s:{s:b}}", "extensions", "health", 1);
+	return nh_product_update(&w->ctx, &w->as_ada, &w->widget, fields, &w->widget, NO_ERRORS(w), err);
+}
+
+/* Everything a device said is too old. */
+static nh_rc telemetry_trim(struct world *w, struct nh_err *err)
+{
+	static const struct nh_retention keep = {0};
+	size_t trimmed;
+	return nh_telemetry_trim(&w->ctx, &keep, &trimmed, err);
+}
+
 static nh_rc disconnect(struct world *w, struct nh_err *err)
 {
 	return nh_session_disconnect(&w->ctx, MADE(w)->target, MADE(w)->session.connection_id, NH_SLICE_EMPTY, err);
@@ -245,7 +291,10 @@ static const struct step {
 	{"device_is_born", device_is_born}, {"certificate_delete", certificate_delete}, {"ca_delete", ca_delete},
 	{"group_create", group_create}, {"group_update", group_update}, {"connect", connect}, {"join", join_step}, {"group_unassign", group_unassign}, {"group_assign", group_assign},
 	{"orchestrator_run", orchestrator_run}, {"progress", progress}, {"failed", failed}, {"penalty_clear", penalty_clear}, {"update_push", update_push},
-	{"updates_off", updates_off}, {"reboot", reboot}, {"disconnect", disconnect}, {"group_delete", group_delete},
+	{"updates_off", updates_off}, {"reboot", reboot},
+	{"extensions_on", extensions_on}, {"health_report", health_report}, {"health_report again", health_report}, {"location", location}, {"log_line", log_line},
+	{"identity_brought", identity_brought}, {"identity_replaced", identity_replaced}, {"identity_seen", identity_seen},
+	{"disconnect", disconnect}, {"telemetry_trim", telemetry_trim}, {"group_delete", group_delete},
 };
 
 /* ---- what the database holds ----------------------------------------------------------------------------------------------- */
