@@ -66,10 +66,13 @@ static nh_rc open_parts(struct hubd *h, struct nh_err *err)
 	NH_TRY(nh_objects_open_dir(s->firmware_path, &h->objects, err));
 	NH_TRY(admin_bootstrap(h, err));
 	NH_TRY(nh_pool_new(&(struct nh_pool_config){.threads = (unsigned)s->workers, .queue_max = 4096}, &h->pool, err));
-	h->device_api = nh_device_api_new(&(struct nh_device_api_config){.db = h->db, .objects = h->objects, .pool = h->pool, .hub = &h->hub, .clock = &nh_clock_system,
+	h->relay = nh_relay_new();
+	h->device_api = nh_device_api_new(&(struct nh_device_api_config){.db = h->db, .objects = h->objects, .pool = h->pool, .relay = h->relay, .hub = &h->hub, .clock = &nh_clock_system,
 									 .rng = &nh_rng_system, .orchestrator_interval_ms = s->orchestrator_interval_ms, .idle_ms = s->device_idle_ms});
 	h->user_api = nh_user_api_new(&(struct nh_user_api_config){.db = h->db, .objects = h->objects, .hub = &h->hub, .clock = &nh_clock_system, .rng = &nh_rng_system,
-								   .effects = carry_out, .effects_ctx = h->device_api});
+								   .relay = h->relay, .effects = carry_out, .effects_ctx = h->device_api});
+	h->web = nh_web_new(&(struct nh_web_config){.db = h->db, .pool = h->pool, .relay = h->relay, .hub = &h->hub, .clock = &nh_clock_system, .rng = &nh_rng_system,
+						    .host = s->web_host, .recheck_ms = s->permission_age_ms});
 	return open_tls(h, err);
 }
 
@@ -79,6 +82,7 @@ static void set_listeners(struct hubd *h)
 	h->device_mounts[0] = (struct nh_mount){.routes = nh_device_api_routes, .app = h->device_api};
 	h->web_mounts[0] = (struct nh_mount){.routes = nh_user_api_routes, .app = h->user_api, .fault = nh_user_api_fault};
 	h->web_mounts[1] = (struct nh_mount){.routes = nh_device_api_web_routes, .app = h->device_api};
+	h->web_mounts[2] = (struct nh_mount){.routes = nh_web_routes, .app = h->web};
 	h->metrics_mounts[0] = (struct nh_mount){.routes = metrics_routes, .app = h};
 	h->listeners[LISTENER_DEVICE] = (struct nh_listener){.name = "device", .address = s->bind_address, .port = (uint16_t)s->device_port, .tls = h->device_tls,
 		.mounts = h->device_mounts, .verify = nh_device_api_verify, .verify_slow = nh_device_api_verify_slow, .verify_app = h->device_api,
@@ -118,8 +122,10 @@ static void take_down(struct hubd *h)
 {
 	nh_pool_free(h->pool);
 	nh_server_free(h->server);
+	nh_web_free(h->web);
 	nh_user_api_free(h->user_api);
 	nh_device_api_free(h->device_api);
+	nh_relay_free(h->relay);
 	nh_tls_unref(h->device_tls);
 	nh_tls_unref(h->web_tls);
 	nh_objects_close(h->objects);

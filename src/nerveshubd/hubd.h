@@ -5,10 +5,12 @@
 #pragma once
 
 #include "bootstrap.h"
+#include "bus/relay.h"
 #include "device_api/device_api.h"
 #include "settings.h"
 #include "store/db.h"
 #include "user_api/user_api.h"
+#include "web/web.h"
 
 struct housekeeping {
 	struct nh_timer *timer;
@@ -25,10 +27,12 @@ struct hubd {
 	struct nh_db *db;
 	struct nh_objects *objects;
 	struct nh_pool *pool;
+	struct nh_relay *relay;
 	struct nh_device_api *device_api;
 	struct nh_user_api *user_api;
+	struct nh_web *web;
 	struct nh_tls *device_tls, *web_tls;
-	struct nh_mount device_mounts[2], web_mounts[3], metrics_mounts[2];
+	struct nh_mount device_mounts[2], web_mounts[4], metrics_mounts[2];
 	struct nh_listener listeners[3]; /* device, web, metrics */
 	struct nh_server *server;
 	struct housekeeping housekeeping;

@@ -25,11 +25,15 @@ static void metrics(struct nh_request *req, struct nh_response *res)
 	struct nh_pool_stats pool;
 	struct nh_db_stats db;
 	struct nh_objects_stats objects;
+	struct nh_relay_stats relay;
+	struct nh_web_stats web;
 	nh_server_stats(h->server, &net);
 	nh_device_api_stats(h->device_api, &devices);
 	nh_pool_stats(h->pool, &pool);
 	nh_db_stats(h->db, &db);
 	nh_objects_stats(h->objects, &objects);
+	nh_relay_stats(h->relay, &relay);
+	nh_web_stats(h->web, &web);
 	const struct metric rows[] = {
 		{"connections", "Open connections", GAUGE, net.connections},
 		{"handshakes_running", "TLS handshakes in progress", GAUGE, net.handshaking},
@@ -70,6 +74,17 @@ static void metrics(struct nh_request *req, struct nh_response *res)
 		{"device_disconnects_pending", "Ends of connections not yet written to the database", GAUGE, devices.disconnects_pending},
 		{"presence_batches_total", "Transactions that wrote beginnings and ends of connections, and signs of life", COUNTER, devices.presence_batches},
 		{"clock_steps_total", "Jumps of the wall clock by more than ten seconds", COUNTER, devices.clock_steps},
+		{"relay_devices", "Channels of devices that people can join", GAUGE, relay.devices},
+		{"relay_viewers", "Channels that people have joined", GAUGE, relay.viewers},
+		{"relay_questions", "Questions that wait for a device's answer", GAUGE, relay.questions},
+		{"relay_scrollback_bytes", "Memory of all scrollbacks", GAUGE, relay.scrollback_bytes},
+		{"relay_messages_total", "Messages between devices and people", COUNTER, relay.messages},
+		{"relay_messages_lost_total", "Messages that somebody read too slowly to get", COUNTER, relay.lost},
+		{"user_sockets", "Open WebSockets of people", GAUGE, web.sockets},
+		{"user_sockets_refused_total", "WebSockets refused for their token, origin or version", COUNTER, web.refused},
+		{"user_joins_total", "Consoles, shells and event streams joined by people", COUNTER, web.joins},
+		{"user_join_refusals_total", "Joins of people refused", COUNTER, web.join_refusals},
+		{"user_permissions_ended_total", "Conversations ended because their permission had", COUNTER, web.ended},
 		{"certificates_known", "Device certificates in the memory index", GAUGE, devices.certificates_known},
 		{"database_available", "1 while reading and writing the database work", GAUGE, db.available},
 		{"database_reads_total", "Read transactions", COUNTER, db.reads},

@@ -55,6 +55,7 @@ static const struct row rows[] = {
 	{"body-rate", "NERVESHUB_BODY_RATE", NULL, POSITIVE, FIELD(body_rate), "1000", "N", "bytes a second that an upload or a download must move on a minute's average"},
 	{"firmware-max-size", "FIRMWARE_UPLOAD_MAX_SIZE", NULL, SIZE, FIELD(firmware_max_bytes), "200000000", "BYTES", "largest firmware accepted"},
 	{"device-idle", "NERVESHUB_DEVICE_IDLE", NULL, DURATION, FIELD(device_idle_ms), "180s", "TIME", "a device that is silent for so long is gone; devices send heartbeats every 30 s"},
+	{"permission-age", "NERVESHUB_PERMISSION_AGE", NULL, DURATION, FIELD(permission_age_ms), "10s", "TIME", "a user's permission to look on at a device is asked for again once it is so old"},
 	{"orchestrator-interval", "ORCHESTRATOR_INTERVAL", NULL, DURATION, FIELD(orchestrator_interval_ms), "120s", "TIME", "how often each deployment group is looked at without a reason"},
 	{"drain", "DEVICE_SOCKET_DRAINER_SHUTDOWN", NULL, DURATION, FIELD(drain_ms), "30000ms", "TIME", "how long a stop may take"},
 	{"loops", "NERVESHUB_LOOPS", NULL, NUMBER, FIELD(loops), "0", "N", "I/O threads; 0 = one a core"},

@@ -32,6 +32,7 @@ struct settings {
 	uint64_t body_rate;         /* bytes a second */
 	uint64_t firmware_max_bytes;
 	uint64_t orchestrator_interval_ms, device_idle_ms;
+	uint64_t permission_age_ms; /* of somebody who looks on at a device; 0 = asked for at each message */
 	uint64_t drain_ms;
 	uint64_t loops, workers;    /* 0 = from the number of cores */
 	const char *secret_key;     /* empty = generated into the data directory */

@@ -16,6 +16,7 @@ import subprocess
 import tempfile
 import time
 import unittest
+import urllib.parse
 import uuid
 from pathlib import Path
 
@@ -314,6 +315,58 @@ class Device:
                 self.seen.append(await self.receive())
         except websockets.exceptions.ConnectionClosed as closed:
             return closed.rcvd.code if closed.rcvd else None
+
+
+class Person:
+    """Somebody at a device's console, shell or events: the sockets of user-api-and-cli section 16. Use inside `async with`."""
+
+    def __init__(self, server, token=None, path="/api/socket/websocket", vsn="2.0.0", origin=None):
+        query = urllib.parse.urlencode({"token": server.token if token is None else token, **({"vsn": vsn} if vsn else {})})
+        self.url = f"ws://localhost:{server.web_port}{path}?{query}"
+        self.origin = origin
+        self.pack, self.unpack = FORMATS[vsn or "1.0.0"]
+        self.ref = 0
+        self.topic = None
+        self.seen = []
+
+    async def __aenter__(self):
+        self.socket = await asyncio.wait_for(websockets.connect(self.url, origin=self.origin, compression=None, ping_interval=None, max_size=1 << 20, host="127.0.0.1"), DEADLINE)
+        return self
+
+    async def __aexit__(self, *exc):
+        await self.socket.close()
+
+    receive, reply, closed = Device.receive, Device.reply, Device.closed
+
+    async def send(self, event, payload, topic=None, join_ref=None):
+        self.ref += 1
+        await self.socket.send(self.pack([join_ref, str(self.ref), topic or self.topic, event, payload]))
+        return str(self.ref)
+
+    async def join(self, topic):
+        self.ref += 1
+        self.topic = topic
+        await self.socket.send(self.pack([str(self.ref), str(self.ref), topic, "phx_join", {}]))
+        return await self.reply(str(self.ref))
+
+    async def event(self, *names, topic=None):
+        """[event, payload] of the next message that bears one of the names, in the order in which they came."""
+        wanted = lambda m: m[3] in names and (topic is None or m[2] == topic)
+        for i, message in enumerate(self.seen):
+            if wanted(message):
+                return self.seen.pop(i)[3:]
+        while True:
+            message = await self.receive()
+            if wanted(message):
+                return message[3:]
+            self.seen.append(message)
+
+    async def text(self, end, event="up"):
+        """What the terminal shows until `end` is in it."""
+        shown = ""
+        while end not in shown:
+            shown += (await self.event(event))[1]["data"]
+        return shown
 
 
 def make_firmware(home, version, key, product="Thermo Widget", platform="fixture_board", architecture="aarch64", size=65536):
