@@ -26,6 +26,7 @@ struct settings {
 	const char *interface, *log_level;
 	uint64_t heartbeat_ms, connect_timeout_ms, download_idle_ms, download_retry_ms;
 	const char *wire_format;
+	uint64_t rejoin_ms;
 	struct updates_settings updates;
 	struct extras_settings extras;
 	bool check, help, version;
