@@ -6,7 +6,6 @@
  * source: reference/user-api-and-cli "16.2" to "16.4"; reference/device-protocol "11.2", "12.4"
  */
 #include "base/encode.h"
-#include "net/http_message.h"
 #include "web_int.h"
 
 #define FILE_NAME_MAX 255
@@ -122,21 +121,4 @@ web_verdict web_topic_judge(const struct web_topic *topic, const struct web_pers
 	if (e->shape && !e->shape(payload, person, why))
 		return WEB_REFUSE;
 	return e->verdict;
-}
-
-/* ---- origins ---------------------------------------------------------------------------------------------------------------- */
-
-bool web_origin_allowed(nh_slice origin, nh_slice host, const char *public_host)
-{
-	struct nh_http_url from, here;
-	if (!origin.ptr)
-		return true;
-	if (nh_http_url_parse(origin, &from, NULL) != NH_OK)
-		return false;
-	if (public_host && nh_slice_ieq(from.host, nh_slice_str(public_host)))
-		return true;
-	NH_AUTO_BUF struct nh_buf url = NH_BUF_INIT;
-	nh_buf_put_str(&url, "http://");
-	nh_buf_put_slice(&url, host);
-	return nh_http_url_parse(nh_buf_slice(&url), &here, NULL) == NH_OK && nh_slice_ieq(from.host, here.host);
 }

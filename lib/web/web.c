@@ -1,6 +1,6 @@
 /*
- * The room as a whole, and the upgrade: where the page comes from, which format is spoken, whose token it is. The token stands in the query because clients put it there; nothing
- * here or below logs a query. source: reference/user-api-and-cli "16.1"
+ * The room as a whole, and the upgrade: which format is spoken, whose token it is. (Pages of other hosts are refused by net, for every socket.) The token stands in the query because
+ * clients put it there; nothing here or below logs a query. source: reference/user-api-and-cli "16.1"
  */
 #include <stdlib.h>
 
@@ -53,8 +53,7 @@ static void upgrade(struct nh_request *req, struct nh_response *res, web_socket 
 	NH_IGNORE(nh_http_query_get(req->query, "token", req->arena, &token));
 	nh_rc rc = nh_http_query_get(req->query, "vsn", req->arena, &vsn);
 	const struct nh_phoenix_codec *codec = rc == NH_EFORMAT ? NULL : nh_phoenix_codec_for_vsn(vsn);
-	bool welcome = nh_http_header_count(req->headers, "origin") <= 1 && web_origin_allowed(nh_request_header(req, "origin"), req->host, web->config.host);
-	if (!codec || !welcome || token.len == 0) {
+	if (!codec || token.len == 0) {
 		refuse(web, res, 403);
 		return;
 	}

@@ -61,8 +61,6 @@ struct web_topic {
 const struct web_topic *web_topic_find(web_socket socket, nh_slice name, nh_slice *identifier);
 /* payload: changed where it is passed on. */
 web_verdict web_topic_judge(const struct web_topic *topic, const struct web_person *person, nh_slice event, json_t *payload, const char **why);
-/* web_origin_allowed - may a page of this origin open a socket here? origin empty: no browser, always. host: of the request; public_host may be NULL. */
-bool web_origin_allowed(nh_slice origin, nh_slice host, const char *public_host);
 
 /* ---- access.c: what the database is asked. [worker] -------------------------------------------------------------------------- */
 

@@ -72,7 +72,7 @@ static nh_rc open_parts(struct hubd *h, struct nh_err *err)
 	h->user_api = nh_user_api_new(&(struct nh_user_api_config){.db = h->db, .objects = h->objects, .hub = &h->hub, .clock = &nh_clock_system, .rng = &nh_rng_system,
 								   .relay = h->relay, .effects = carry_out, .effects_ctx = h->device_api});
 	h->web = nh_web_new(&(struct nh_web_config){.db = h->db, .pool = h->pool, .relay = h->relay, .hub = &h->hub, .clock = &nh_clock_system, .rng = &nh_rng_system,
-						    .host = s->web_host, .recheck_ms = s->permission_age_ms});
+						    .recheck_ms = s->permission_age_ms});
 	return open_tls(h, err);
 }
 

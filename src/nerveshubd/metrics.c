@@ -81,7 +81,7 @@ static void metrics(struct nh_request *req, struct nh_response *res)
 		{"relay_messages_total", "Messages between devices and people", COUNTER, relay.messages},
 		{"relay_messages_lost_total", "Messages that somebody read too slowly to get", COUNTER, relay.lost},
 		{"user_sockets", "Open WebSockets of people", GAUGE, web.sockets},
-		{"user_sockets_refused_total", "WebSockets refused for their token, origin or version", COUNTER, web.refused},
+		{"user_sockets_refused_total", "WebSockets refused for their token or version", COUNTER, web.refused},
 		{"user_joins_total", "Consoles, shells and event streams joined by people", COUNTER, web.joins},
 		{"user_join_refusals_total", "Joins of people refused", COUNTER, web.join_refusals},
 		{"user_permissions_ended_total", "Conversations ended because their permission had", COUNTER, web.ended},

@@ -43,7 +43,7 @@ typedef enum nh_relay_channel {
 	NH_RELAY_CHANNELS,
 } nh_relay_channel;
 
-struct nh_relay *nh_relay_new(void);
+struct nh_relay *nh_relay_new(void); /* an empty one; never NULL */
 void nh_relay_free(struct nh_relay *relay); /* every end is closed and nobody asks; waits for loops that still have to let go of one: they run, or were freed. NULL legal */
 
 /* ---- the device's end: device_api ---------------------------------------------------------------------------------------- */

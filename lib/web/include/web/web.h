@@ -26,7 +26,6 @@ struct nh_web_config {
 	const struct nh_hub_config *hub;
 	const struct nh_clock *clock;
 	const struct nh_rng *rng;
-	const char *host;    /* public host: browsers may come from a page of it, as from one of the host they ask for; NULL = none */
 	uint64_t idle_ms;    /* who is silent for so long is closed; 0 = 60 000 */
 	uint64_t recheck_ms; /* how old a permission may be; 0: it is asked for at each message */
 };
