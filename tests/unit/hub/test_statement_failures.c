@@ -6,13 +6,16 @@
 
 #include "rollout_pki.h"
 
+#include "hub/archives.h"
 #include "hub/certificates.h"
 #include "hub/extensions.h"
 #include "hub/firmware.h"
 #include "hub/keys.h"
+#include "hub/scripts.h"
 #include "hub/secrets.h"
 
 #define UPLOADED "aaaaaaaa-0000-0000-0000-000000000001"
+#define ARCHIVE "bbbbbbbb-0000-0000-0000-000000000001"
 #define KEY1 "9IYP+5uUmFNiL8MLdYueMcog8FSfMHWSsf3+JG2ajd0="
 
 /* What the steps hand on. */
@@ -28,7 +31,8 @@ struct made {
 	struct nh_cli_session cli;
 	char token[NH_TOKEN_TEXT_MAX];
 	struct pair factory, born; /* a CA that makes devices known, and one of its certificates */
-	nh_slice object; /* of the firmware that is uploaded */
+	nh_slice object; /* of the file that is uploaded */
+	struct nh_script script;
 	int64_t target; /* a device with firmware 1 that updates are sent to */
 };
 
@@ -190,6 +194,73 @@ static nh_rc group_update(struct world *w, struct nh_err *err)
 	return nh_group_update(&w->ctx, &w->as_ada, &MADE(w)->group, fields, &MADE(w)->group, NO_ERRORS(w), err);
 }
 
+static nh_rc archive_intake(struct world *w, struct nh_firmware_intake *intake, struct nh_firmware_facts *facts, struct nh_err *err)
+{
+	struct nh_org_key key;
+	NH_TRY(nh_org_key_open(&w->ctx, &w->as_ada, w->acme.id, NH_LIT("key"), &key, err));
+	NH_TRY(nh_archive_intake_open(&w->ctx, &w->as_ada, w->acme.id, w->widget.name, intake, err));
+	*facts = facts_of(w);
+	facts->uuid = NH_LIT(ARCHIVE);
+	facts->org_key_id = key.id;
+	return NH_OK;
+}
+
+static nh_rc archive_claim(struct world *w, struct nh_err *err)
+{
+	struct nh_firmware_intake intake;
+	struct nh_firmware_facts facts;
+	NH_TRY(archive_intake(w, &intake, &facts, err));
+	return nh_archive_claim(&w->ctx, &w->as_ada, &intake, &facts, &MADE(w)->object, NO_ERRORS(w), err);
+}
+
+static nh_rc archive_publish(struct world *w, struct nh_err *err)
+{
+	struct nh_firmware_intake intake;
+	struct nh_firmware_facts facts;
+	struct nh_archive out;
+	NH_TRY(archive_intake(w, &intake, &facts, err));
+	return nh_archive_publish(&w->ctx, &w->as_ada, &intake, &facts, MADE(w)->object, &out, NO_ERRORS(w), err);
+}
+
+static nh_rc archive_release(struct world *w, struct nh_err *err)
+{
+	nh_slice uuid = fw_uuid(w, 3);
+	NH_AUTO_JSON json_t *fields = json_pack("{s:s%, s:s}", "firmware", (const char *)uuid.ptr, uuid.len, "archive", ARCHIVE);
+	return nh_group_update(&w->ctx, &w->as_ada, &MADE(w)->group, fields, &MADE(w)->group, NO_ERRORS(w), err);
+}
+
+static nh_rc archive_tell(struct world *w, struct nh_err *err) { return nh_archive_tell_changed(&w->ctx, MADE(w)->target, err); }
+
+static nh_rc archive_spread(struct world *w, struct nh_err *err)
+{
+	bool more;
+	return nh_archive_tell_members(&w->ctx, MADE(w)->group.id, 100, &more, err);
+}
+
+static nh_rc archive_delete(struct world *w, struct nh_err *err) { return nh_archive_delete(&w->ctx, &w->as_ada, &w->widget, NH_LIT(ARCHIVE), NO_ERRORS(w), err); }
+
+static nh_rc script_create(struct world *w, struct nh_err *err)
+{
+	NH_AUTO_JSON json_t *fields = json_pack("{s:s, s:s, s:[s]}", "name", "hello", "text", "1", "tags", "lab");
+	return nh_script_create(&w->ctx, &w->as_ada, &w->widget, fields, &MADE(w)->script, NO_ERRORS(w), err);
+}
+
+static nh_rc script_update(struct world *w, struct nh_err *err)
+{
+	NH_AUTO_JSON json_t *fields = json_pack("{s:s}", "text", "2");
+	return nh_script_update(&w->ctx, &w->as_ada, &w->widget, &MADE(w)->script, fields, &MADE(w)->script, NO_ERRORS(w), err);
+}
+
+static nh_rc script_run(struct world *w, struct nh_err *err)
+{
+	struct nh_device device;
+	struct nh_script script;
+	NH_TRY(nh_device_by_id(&w->ctx, MADE(w)->target, &device, err));
+	return nh_script_run(&w->ctx, &w->as_ada, &device, NH_LIT("hello"), &script, err);
+}
+
+static nh_rc script_delete(struct world *w, struct nh_err *err) { return nh_script_delete(&w->ctx, &w->as_ada, &w->widget, &MADE(w)->script, err); }
+
 static nh_rc group_delete(struct world *w, struct nh_err *err) { return nh_group_delete(&w->ctx, &w->as_ada, &MADE(w)->group, err); }
 static nh_rc connect(struct world *w, struct nh_err *err) { return open_connection(w, MADE(w)->target, &MADE(w)->session); }
 
@@ -289,12 +360,14 @@ static const struct step {
 	{"device_create", device_create}, {"device_update", device_update}, {"device_secret_create", device_secret_create},
 	{"device_secret_deactivate", device_secret_deactivate}, {"device_move", device_move}, {"device_delete", device_delete}, {"product_delete", product_delete},
 	{"device_is_born", device_is_born}, {"certificate_delete", certificate_delete}, {"ca_delete", ca_delete},
-	{"group_create", group_create}, {"group_update", group_update}, {"connect", connect}, {"join", join_step}, {"group_unassign", group_unassign}, {"group_assign", group_assign},
+	{"group_create", group_create}, {"group_update", group_update}, {"archive_claim", archive_claim}, {"archive_publish", archive_publish},
+	{"archive_release", archive_release}, {"connect", connect}, {"join", join_step}, {"archive_tell", archive_tell}, {"archive_spread", archive_spread}, {"group_unassign", group_unassign}, {"group_assign", group_assign},
 	{"orchestrator_run", orchestrator_run}, {"progress", progress}, {"failed", failed}, {"penalty_clear", penalty_clear}, {"update_push", update_push},
 	{"updates_off", updates_off}, {"reboot", reboot},
 	{"extensions_on", extensions_on}, {"health_report", health_report}, {"health_report again", health_report}, {"location", location}, {"log_line", log_line},
 	{"identity_brought", identity_brought}, {"identity_replaced", identity_replaced}, {"identity_seen", identity_seen},
 	{"disconnect", disconnect}, {"telemetry_trim", telemetry_trim}, {"group_delete", group_delete},
+	{"archive_delete", archive_delete}, {"script_create", script_create}, {"script_update", script_update}, {"script_run", script_run}, {"script_delete", script_delete},
 };
 
 /* ---- what the database holds ----------------------------------------------------------------------------------------------- */
