@@ -1,15 +1,17 @@
 /*
- * What has to be done from time to time though nobody asks: today the sweep of loose objects. A timer on the server's first loop gives the work to a
- * worker; one at a time.
+ * What has to be done from time to time though nobody asks: the sweep of loose objects, and the end of what devices told too long ago. A timer on the server's first loop gives
+ * the work to a worker; one at a time.
  */
 #include <semaphore.h>
 
 #include "base/log.h"
+#include "hub/extensions.h"
 #include "hubd.h"
 
-static void sweep(void *worker, struct nh_work *work)
+#define FIRST_AFTER_MS 1000 /* a server that is started anew every day gets to it, too */
+
+static void sweep(struct hubd *h)
 {
-	struct hubd *h = (struct hubd *)(void *)((char *)work - offsetof(struct hubd, housekeeping.work));
 	struct nh_err err = NH_ERR_INIT;
 	size_t deleted = 0;
 	nh_rc rc = nh_user_api_sweep(h->user_api, &deleted, &err);
@@ -17,6 +19,45 @@ static void sweep(void *worker, struct nh_work *work)
 		NH_LOG(NH_LOG_INFO, "objects.swept", NH_I("deleted", deleted));
 	if (rc != NH_OK)
 		NH_LOG(NH_LOG_WARN, "objects.sweep_failed", NH_STR("why", err.msg));
+}
+
+struct trim {
+	struct hubd *h;
+	size_t rows;
+};
+
+static nh_rc trim_tx(struct nh_tx *tx, void *arg, struct nh_err *err)
+{
+	struct trim *t = arg;
+	const struct settings *s = t->h->settings;
+	const struct nh_retention keep = {.health_days = (unsigned)s->health_days, .log_days = (unsigned)s->log_days, .connection_days = (unsigned)s->connection_days};
+	NH_AUTO_ARENA struct nh_arena arena = NH_ARENA_INIT;
+	struct nh_ctx ctx = {.tx = tx, .arena = &arena, .clock = &nh_clock_system, .rng = &nh_rng_system, .config = &t->h->hub};
+	return nh_telemetry_trim(&ctx, &keep, &t->rows, err);
+}
+
+/* One short transaction after the other, so that devices do not wait, until nothing is left or the server stops. */
+static void trim(struct hubd *h)
+{
+	struct nh_err err = NH_ERR_INIT;
+	struct trim t = {.h = h};
+	size_t rows = 0;
+	nh_rc rc;
+	do {
+		rc = nh_db_write(h->db, trim_tx, &t, &err);
+		rows += rc == NH_OK ? t.rows : 0;
+	} while (rc == NH_OK && t.rows > 0 && !__atomic_load_n(&h->housekeeping.stopping, __ATOMIC_ACQUIRE));
+	if (rows > 0)
+		NH_LOG(NH_LOG_INFO, "telemetry.trimmed", NH_I("rows", rows));
+	if (rc != NH_OK && !nh_rc_outage(rc))
+		NH_LOG(NH_LOG_WARN, "telemetry.trim_failed", NH_STR("why", err.msg));
+}
+
+static void run(void *worker, struct nh_work *work)
+{
+	struct hubd *h = (struct hubd *)(void *)((char *)work - offsetof(struct hubd, housekeeping.work));
+	sweep(h);
+	trim(h);
 	__atomic_store_n(&h->housekeeping.running, false, __ATOMIC_RELEASE);
 }
 
@@ -25,7 +66,7 @@ static void on_tick(void *arg)
 	struct hubd *h = arg;
 	if (__atomic_exchange_n(&h->housekeeping.running, true, __ATOMIC_ACQ_REL))
 		return;
-	h->housekeeping.work = (struct nh_work){.run = sweep};
+	h->housekeeping.work = (struct nh_work){.run = run};
 	if (nh_work_submit(h->pool, NULL, &h->housekeeping.work) != NH_OK)
 		__atomic_store_n(&h->housekeeping.running, false, __ATOMIC_RELEASE); /* busy: the next tick */
 }
@@ -34,7 +75,7 @@ static void start_on_loop(void *arg)
 {
 	struct hubd *h = arg;
 	h->housekeeping.timer = nh_timer_new(nh_server_loop(h->server, 0), on_tick, h);
-	nh_timer_start(h->housekeeping.timer, NH_USER_API_SWEEP_EVERY_MS, NH_USER_API_SWEEP_EVERY_MS);
+	nh_timer_start(h->housekeeping.timer, FIRST_AFTER_MS, NH_USER_API_SWEEP_EVERY_MS);
 }
 
 nh_rc housekeeping_start(struct hubd *h, struct nh_err *err)
@@ -61,6 +102,7 @@ void housekeeping_stop(struct hubd *h)
 	struct stop stop = {.h = h};
 	struct nh_message message = {.fn = stop_on_loop, .arg = &stop};
 	sem_init(&stop.done, 0, 0);
+	__atomic_store_n(&h->housekeeping.stopping, true, __ATOMIC_RELEASE);
 	nh_loop_send(nh_server_loop(h->server, 0), &message);
 	while (sem_wait(&stop.done) != 0)
 		continue;

@@ -60,14 +60,15 @@ static nh_rc open_parts(struct hubd *h, struct nh_err *err)
 	const struct settings *s = h->settings;
 	NH_TRY(bootstrap(s, &h->identity, err));
 	h->hub = (struct nh_hub_config){.secret_key = nh_buf_slice(&h->identity.secret), .node = nh_buf_slice(&h->identity.node), .download_ttl_s = 86400, .max_firmware_bytes = s->firmware_max_bytes,
-					.shared_secrets_enabled = s->shared_secrets, .registration_open = s->registrations, .download_base_url = ""};
+					.max_archive_bytes = s->archive_max_bytes, .shared_secrets_enabled = s->shared_secrets, .registration_open = s->registrations, .download_base_url = ""};
 	struct nh_db_config db = {.url = s->database_url, .connections = (unsigned)s->workers + 1, .timeout_ms = s->database_timeout_ms, .statements = nh_store_statements};
 	NH_TRY(nh_db_open(&db, &h->db, err));
 	NH_TRY(nh_objects_open_dir(s->firmware_path, &h->objects, err));
 	NH_TRY(admin_bootstrap(h, err));
 	NH_TRY(nh_pool_new(&(struct nh_pool_config){.threads = (unsigned)s->workers, .queue_max = 4096}, &h->pool, err));
+	NH_TRY(geo_open(s->geo_resolver, &h->geo, err));
 	h->relay = nh_relay_new();
-	h->device_api = nh_device_api_new(&(struct nh_device_api_config){.db = h->db, .objects = h->objects, .pool = h->pool, .relay = h->relay, .hub = &h->hub, .clock = &nh_clock_system,
+	h->device_api = nh_device_api_new(&(struct nh_device_api_config){.db = h->db, .objects = h->objects, .pool = h->pool, .relay = h->relay, .hub = &h->hub, .geo = geo_resolver(h->geo), .clock = &nh_clock_system,
 									 .rng = &nh_rng_system, .orchestrator_interval_ms = s->orchestrator_interval_ms, .idle_ms = s->device_idle_ms});
 	h->user_api = nh_user_api_new(&(struct nh_user_api_config){.db = h->db, .objects = h->objects, .hub = &h->hub, .clock = &nh_clock_system, .rng = &nh_rng_system,
 								   .relay = h->relay, .effects = carry_out, .effects_ctx = h->device_api});
@@ -113,6 +114,7 @@ static nh_rc open_server(struct hubd *h, struct nh_err *err)
 	NH_TRY(nh_server_open(&config, &h->server, err));
 	set_urls(h);
 	NH_TRY(nh_device_api_start(h->device_api, h->server, err));
+	nh_user_api_start(h->user_api, h->server);
 	recover_objects(h);
 	NH_TRY(housekeeping_start(h, err));
 	return nh_server_start(h->server, err);
@@ -126,6 +128,7 @@ static void take_down(struct hubd *h)
 	nh_user_api_free(h->user_api);
 	nh_device_api_free(h->device_api);
 	nh_relay_free(h->relay);
+	geo_close(h->geo);
 	nh_tls_unref(h->device_tls);
 	nh_tls_unref(h->web_tls);
 	nh_objects_close(h->objects);

@@ -7,6 +7,7 @@
 #include "bootstrap.h"
 #include "bus/relay.h"
 #include "device_api/device_api.h"
+#include "geo.h"
 #include "settings.h"
 #include "store/db.h"
 #include "user_api/user_api.h"
@@ -15,7 +16,7 @@
 struct housekeeping {
 	struct nh_timer *timer;
 	struct nh_work work;
-	bool running; /* atomic */
+	bool running, stopping; /* atomic */
 };
 
 struct hubd {
@@ -27,6 +28,7 @@ struct hubd {
 	struct nh_db *db;
 	struct nh_objects *objects;
 	struct nh_pool *pool;
+	struct geo *geo; /* NULL: nobody knows where an address lies */
 	struct nh_relay *relay;
 	struct nh_device_api *device_api;
 	struct nh_user_api *user_api;
@@ -39,9 +41,9 @@ struct hubd {
 	bool first_start; /* the administrator was created now */
 };
 
-/* housekeeping.c: deletes objects that nobody names, from time to time, while the server runs. */
+/* housekeeping.c: deletes objects that nobody names and what devices told too long ago, from time to time, while the server runs. */
 nh_rc housekeeping_start(struct hubd *h, struct nh_err *err); /* after the server was opened: its first loop carries the timer */
-void housekeeping_stop(struct hubd *h);                       /* waits until the timer is closed; a sweep under way ends with the pool */
+void housekeeping_stop(struct hubd *h);                       /* waits until the timer is closed; what is under way ends with the pool */
 
 enum { LISTENER_DEVICE, LISTENER_WEB, LISTENER_METRICS, LISTENER_COUNT };
 

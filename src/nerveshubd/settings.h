@@ -30,9 +30,11 @@ struct settings {
 	uint64_t connect_rate;      /* handshakes a second and loop; 0 = as fast as the machine does them */
 	uint64_t max_handshakes, max_stalled, max_queued; /* of each loop; max_queued 0 = measured */
 	uint64_t body_rate;         /* bytes a second */
-	uint64_t firmware_max_bytes;
+	uint64_t firmware_max_bytes, archive_max_bytes;
 	uint64_t orchestrator_interval_ms, device_idle_ms;
 	uint64_t permission_age_ms; /* of somebody who looks on at a device; 0 = asked for at each message */
+	const char *geo_resolver;   /* "none", "static:LATITUDE,LONGITUDE", "maxmind:FILE" */
+	uint64_t health_days, log_days, connection_days; /* how long what devices told is kept */
 	uint64_t drain_ms;
 	uint64_t loops, workers;    /* 0 = from the number of cores */
 	const char *secret_key;     /* empty = generated into the data directory */
