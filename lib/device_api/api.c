@@ -310,6 +310,7 @@ static void alive(struct nh_request *req, struct nh_response *res)
 #define COMMON_ROUTES                                                                                                                  \
 	{.method = NH_HTTP_GET, .path = "/device-socket/websocket", .at_once = socket_upgrade_at_once, .handle = socket_upgrade, .summary = "Device channel"},            \
 	{.method = NH_HTTP_GET, .path = "/firmware/*path", .handle = download_firmware, .summary = "Firmware by a signed link"},       \
+	{.method = NH_HTTP_GET, .path = "/uploads/archives/*path", .handle = download_firmware, .summary = "Archives by a signed link"}, \
 	{.method = NH_HTTP_GET, .path = "/status/alive", .handle = alive, .summary = "Is the server well?"},                           \
 	{.method = NH_HTTP_GET, .path = "/status/_health", .handle = alive},                                                           \
 	{.method = NH_HTTP_GET, .path = "/status/health", .handle = alive},                                                            \

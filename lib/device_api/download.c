@@ -1,5 +1,5 @@
 /*
- * Firmware downloads: the URL is the capability. Whether it is valid is a computation; what it names, one look into the database; how it is sent
+ * Downloads of firmware and archives: the URL is the capability. Whether it is valid is a computation; what it names, one look into the database; how it is sent
  * (ranges, HEAD, Content-Length always) the server's. source: reference/device-protocol "13"
  */
 #include "hub/download.h"
@@ -42,7 +42,7 @@ void download_firmware(struct nh_request *req, struct nh_response *res)
 	}
 	rc = nh_db_read(api->config.db, lookup_tx, &lookup, &err);
 	if (rc != NH_OK) {
-		refuse_later(res, rc, "no such firmware");
+		refuse_later(res, rc, "no such file");
 		return;
 	}
 	int fd = -1;

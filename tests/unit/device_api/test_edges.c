@@ -294,9 +294,9 @@ static void test_download_links(void **state)
 	link_to(&s, &link, acme, 1, 0); /* in the database, gone from the store */
 	expect(&s, nh_buf_cstr(&link), "", 404, NULL, "temporarily unavailable");
 	link_to(&s, &link, acme, 3, 0); /* signed, but deleted since */
-	expect(&s, nh_buf_cstr(&link), "", 404, NULL, "no such firmware");
+	expect(&s, nh_buf_cstr(&link), "", 404, NULL, "no such file");
 	link_to(&s, &link, s.world.other.id, 2, 0); /* another organization's folder */
-	expect(&s, nh_buf_cstr(&link), "", 404, NULL, "no such firmware");
+	expect(&s, nh_buf_cstr(&link), "", 404, NULL, "no such file");
 
 	/* Each byte of path, expiry and signature counts. */
 	size_t query = (size_t)nh_slice_chr(nh_buf_slice(&good), '?');
