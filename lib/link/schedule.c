@@ -21,7 +21,7 @@ static const char *const day_names[] = {"sun", "mon", "tue", "wed", "thu", "fri"
 static nh_rc parse_days(nh_slice rest, unsigned *out, struct nh_err *err)
 {
 	*out = 0;
-	while (rest.len > 0) {
+	do {
 		nh_slice name;
 		size_t day = 0;
 		nh_slice_cut(rest, ',', &name, &rest);
@@ -31,7 +31,7 @@ static nh_rc parse_days(nh_slice rest, unsigned *out, struct nh_err *err)
 		if (day == NH_ARRAY_LEN(day_names))
 			return NH_FAIL(err, NH_EINVAL, "'%.*s' is no day: sun, mon, tue, wed, thu, fri or sat", NH_ARG(name));
 		*out |= 1u << day;
-	}
+	} while (rest.len > 0);
 	return NH_OK;
 }
 
