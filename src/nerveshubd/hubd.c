@@ -115,6 +115,7 @@ static nh_rc open_server(struct hubd *h, struct nh_err *err)
 	set_urls(h);
 	NH_TRY(nh_device_api_start(h->device_api, h->server, err));
 	nh_user_api_start(h->user_api, h->server);
+	nh_user_api_start(h->user_api, h->server);
 	recover_objects(h);
 	NH_TRY(housekeeping_start(h, err));
 	return nh_server_start(h->server, err);
