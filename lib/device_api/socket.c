@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "socket_int.h"
 
+#define MESSAGE_UNIT ((size_t)4 << 10) /* what counts as one message */
 #define MESSAGE_MAX ((size_t)1 << 20)  /* the largest that any client sends is a health report of some KiB */
 #define SEEN_EVERY_MS (15 * 60 * 1000) /* source: reference/device-protocol "4" */
 #define SEEN_JITTER_MS (5 * 60 * 1000)
@@ -145,10 +146,11 @@ void job_start(struct nh_conn *conn, struct job *take_job)
 
 /* ---- floods ------------------------------------------------------------------------------------------------------------ */
 
-static uint64_t cost_us(const struct session *s)
+/* A long message counts as several: a thousand of the longest at once would otherwise be a gigabyte. */
+static uint64_t cost_us(const struct session *s, size_t bytes)
 {
 	unsigned rate = s->api->config.messages_per_second;
-	return 1000000 / (rate ? rate : MESSAGES_PER_SECOND);
+	return (1 + bytes / MESSAGE_UNIT) * 1000000 / (rate ? rate : MESSAGES_PER_SECOND);
 }
 
 static void rested(struct nh_conn *conn, void *arg)
@@ -168,11 +170,11 @@ static void rest_if_flooding(struct nh_conn *conn, struct session *s)
 	nh_conn_rest(conn, REST_MS, rested, s);
 }
 
-static void count_message(struct session *s)
+static void count_message(struct session *s, size_t bytes)
 {
 	uint64_t now_us = nh_loop_now_ms(s->loop) * 1000;
 	TALLY(s->api, messages);
-	s->flood_us = (s->flood_us > now_us ? s->flood_us : now_us) + cost_us(s);
+	s->flood_us = (s->flood_us > now_us ? s->flood_us : now_us) + cost_us(s, bytes);
 }
 
 /* ---- presence ---------------------------------------------------------------------------------------------------------- */
@@ -206,7 +208,7 @@ static void on_message(struct nh_conn *conn, void *session, nh_ws_opcode opcode,
 	struct nh_err err = NH_ERR_INIT;
 	NH_AUTO_ARENA struct nh_arena arena = NH_ARENA_INIT;
 	struct nh_phoenix_message m = {0};
-	count_message(s);
+	count_message(s, data.len);
 	/* source: reference/device-protocol "4": what cannot be decoded ends the socket with 1011 */
 	if (decode(s, opcode, data, &arena, &m, &err) != NH_OK) {
 		nh_ws_close(conn, NH_WS_CLOSE_INTERNAL, NH_SLICE_EMPTY);

@@ -29,7 +29,7 @@ struct nh_device_api_config {
 	uint64_t idle_ms;                  /* a device silent for so long is disconnected; 0 = 180 000. source: reference/device-protocol "4" */
 	uint64_t health_every_ms;          /* how often devices are asked for their health; 0 = 3 600 000. source: reference/device-protocol "12.2" */
 	unsigned connects_per_minute;      /* of one device; the excess is answered 503 with Retry-After; 0 = 30 */
-	unsigned messages_per_second;      /* of one device, heartbeats included, ten seconds' worth at once; the excess waits unread; 0 = 100 */
+	unsigned messages_per_second;      /* of one device, heartbeats included, each begun 4 KiB as one, ten seconds' worth at once; the excess waits unread; 0 = 100 */
 	struct nh_relay *relay;            /* consoles, shells, progress and scripts; NULL: nobody looks on */
 	const struct nh_geo_resolver *geo; /* NULL: nobody knows where an address lies */
 	size_t known_certificates;         /* fingerprints kept in memory; 0 = 262 144 (10 MiB, touched only as used) */
