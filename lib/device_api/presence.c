@@ -25,7 +25,7 @@
 
 #define BEGIN_AFTER_MS 1000 /* without a join */
 #define BEGINS_MAX 250 /* in one transaction: four or five statements each */
-#define ENDS_MAX 250   /* the same: two, or five with a beginning */
+#define ENDS_MAX 250   /* the same: three, or six with a beginning */
 #define SEEN_MAX 500   /* source: hub/device_session.h */
 #define SEEN_CAP 262144 /* kept during an outage; each comes again in a quarter of an hour */
 #define SEEN_EVERY_MS 1000
@@ -106,13 +106,13 @@ static nh_rc write_begins(struct nh_device_api *api, struct presence_begin *cons
 
 static int64_t clock_of_end(void *ctx) { return ((const struct presence_end *)ctx)->at_us; }
 
-/* It came and went. Where the device is here again, the newer connection's row is the one to keep. */
+/* It came and went. Where the device is here again, the newer connection's row is the one to keep, and this one's end is all there is to tell. */
 static nh_rc put_whole(struct nh_device_api *api, struct nh_ctx *ctx, const struct presence_end *e, struct nh_err *err)
 {
 	struct nh_conn_id newer;
 	bool written = false;
 	if (registry_get(&api->registry, e->device_id, &newer))
-		return NH_OK;
+		return nh_session_disconnect(ctx, e->device_id, e->connection_id, NH_SLICE_EMPTY, err);
 	nh_rc rc = nh_session_connect_late(ctx, &e->begin->opening, e->at_us, &written, err);
 	if (rc == NH_ENOTFOUND)
 		return NH_OK;
