@@ -109,6 +109,14 @@ nh_rc nh_objects_open_read(struct nh_objects *objects, const char *key, int *fd,
 	return ended(objects, &objects->reading, objects->kind->open_read(objects, key, fd, size, err), err);
 }
 
+nh_rc nh_objects_url(const struct nh_objects *objects, const char *key, uint64_t ttl_s, struct nh_buf *out, struct nh_err *err)
+{
+	NH_TRY(check_key(key, err));
+	if (!objects->kind->url)
+		return NH_FAIL(err, NH_EUNSUPPORTED, "objects of this store have no URL of their own");
+	return objects->kind->url(objects, key, ttl_s, out, err);
+}
+
 nh_rc nh_objects_delete(struct nh_objects *objects, const char *key, struct nh_err *err)
 {
 	OWN_ERR(err);

@@ -1,5 +1,5 @@
 /*
- * Object store: firmware files under keys. What is behind it is a table of functions; today the file system. Written in two steps, so that
+ * Object store: firmware files under keys. What is behind it is a table of functions: a folder, or a bucket of S3 and its like. Written in two steps, so that
  * an object is visible whole or not at all: bytes go to an upload, and one commit gives it its key.
  *
  * Keys: [a-z0-9._-] segments joined by '/', at most 512 bytes, no empty segment, none that starts with '.'. Anything else: NH_EINVAL.
@@ -12,8 +12,9 @@
  */
 #pragma once
 
+#include "base/buf.h"
+#include "base/clock.h"
 #include "base/err.h"
-#include "base/slice.h"
 
 struct nh_objects;
 struct nh_object_upload;
@@ -23,6 +24,37 @@ struct nh_object_upload;
  * (messages name the path).
  */
 nh_rc nh_objects_open_dir(const char *path, struct nh_objects **out, struct nh_err *err);
+
+/* Everything is copied, except the clock. */
+struct nh_s3_config {
+	const char *endpoint;       /* "https://s3.eu-central-1.amazonaws.com", "http://127.0.0.1:9000": scheme, host, port; no path */
+	const char *region;         /* "eu-central-1" */
+	const char *bucket;         /* exists already */
+	const char *key_id, *secret;
+	const char *session_token;  /* NULL: the credentials are not temporary */
+	bool bucket_as_host;        /* https://BUCKET.HOST/KEY; else https://HOST/BUCKET/KEY */
+	const char *ca_file;        /* PEM; NULL = the system's */
+	const char *spool;          /* folder for uploads under way and objects being read; made where absent. What lies in it has no name, so a crash leaves nothing */
+	uint64_t part_bytes;        /* larger objects travel in parts of this size; 0 = 16 MiB, at least 5 MiB for S3 itself */
+	uint64_t stall_ms;          /* a transfer that moves nothing for so long has failed; 0 = 30 000 */
+	const struct nh_clock *clock; /* NULL = the system's. S3 refuses requests of a clock that is 15 minutes wrong */
+};
+
+/*
+ * nh_objects_open_s3 - store in a bucket that several servers may share. Asks for the bucket once: NH_ENOTFOUND (no such bucket), NH_EAUTH (credentials refused), NH_EINVAL (configuration),
+ * NH_EIO (not reachable); messages name endpoint and bucket and never a secret. A request that fails for a passing reason (5xx, connection lost) is made three times in all. Parts of
+ * uploads that were begun over a day ago and never ended are given back to the bucket.
+ * Objects are read by way of the spool: whoever can should hand out nh_objects_url instead.
+ * source: Amazon S3 API Reference: PutObject, GetObject, DeleteObject, ListObjectsV2, HeadBucket, CreateMultipartUpload, UploadPart, CompleteMultipartUpload, AbortMultipartUpload, ListMultipartUploads
+ */
+nh_rc nh_objects_open_s3(const struct nh_s3_config *config, struct nh_objects **out, struct nh_err *err);
+
+/*
+ * nh_objects_url - appends a URL that anybody may GET the object from for ttl_s seconds (1 to 604 800), ranges included, without asking the server here; whether there is such an object
+ * is not looked at. Does not block. NH_EUNSUPPORTED: objects of this store have no URL of their own (a folder). NH_EINVAL (key, ttl).
+ */
+nh_rc nh_objects_url(const struct nh_objects *objects, const char *key, uint64_t ttl_s, struct nh_buf *out, struct nh_err *err);
+
 void nh_objects_close(struct nh_objects *objects); /* no upload may be open; NULL legal */
 
 /* nh_objects_upload - starts an upload. NH_ENOSPC, NH_EIO. */
