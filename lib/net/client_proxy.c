@@ -186,8 +186,8 @@ nh_rc proxy_take(struct proxy_answer *a, nh_slice bytes, struct nh_err *err)
 		return NH_EAGAIN;
 	if (rc != NH_OK)
 		return NH_FAIL(err, NH_EIO, "its answer is not HTTP: %s", why.msg);
-	if (head.status == 407)
-		return NH_FAIL(err, NH_EIO, "it wants another user name or password (HTTP 407)");
+	if (head.status == 407 || head.status == 401) /* tinyproxy says the latter of a password that is wrong */
+		return NH_FAIL(err, NH_EIO, "it wants another user name or password (HTTP %u)", head.status);
 	if (head.status < 200 || head.status > 299)
 		return NH_FAIL(err, NH_EIO, "it refused with HTTP %u %s", head.status, nh_http_reason(head.status));
 	/* Behind the tunnel we speak first: whatever follows is not the server's. Lengths that are announced mean nothing here. */

@@ -1,6 +1,6 @@
 /*
  * The option table, the configuration file, and the files both name. The file's lines become flags in front of the real ones, so that there is one parser and
- * one set of names; a flag given later wins, lists add up.
+ * one set of names; a flag given later wins, lists add up. packaging/nerveshub-link.conf is made of the table: after a change of a row run tools/agent-config.
  */
 #include <stdlib.h>
 #include <string.h>

@@ -198,6 +198,7 @@ static void answers(void **state)
 		const char *msg;
 	} rows[] = {
 		{"HTTP/1.1 407 Proxy Authentication Required\r\nProxy-Authenticate: Basic\r\n\r\n", false, NH_EIO, "it wants another user name or password (HTTP 407)"},
+		{"HTTP/1.1 401 Unauthorized\r\n\r\n", false, NH_EIO, "it wants another user name or password (HTTP 401)"},
 		{"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 2\r\n\r\nno", false, NH_EIO, "it refused with HTTP 502 Bad Gateway"},
 		{"HTTP/1.1 301 Moved\r\nLocation: http://elsewhere/\r\n\r\n", false, NH_EIO, "it refused with HTTP 301"},
 		{"HTTP/1.1 101 Switching Protocols\r\n\r\n", false, NH_EIO, "it refused with HTTP 101"},
