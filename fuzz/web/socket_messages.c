@@ -64,7 +64,7 @@ static void hear(void *ctx, nh_slice event, nh_slice payload, uint64_t question)
 	NH_AUTO_JSON json_t *heard = NULL;
 	FUZZ_CHECK(nh_json_parse(payload, payload.len, &heard, NULL) == NH_OK && json_is_object(heard), "%.*s", NH_ARG(payload));
 	FUZZ_CHECK(event.len > 0 && !nh_slice_starts(event, NH_LIT("phx_")), "%.*s", NH_ARG(event));
-	if (nh_slice_starts(event, NH_LIT("file-data"))) {
+	if (nh_slice_eq_str(event, "file-data/start") || nh_slice_eq_str(event, "file-data") || nh_slice_eq_str(event, "file-data/stop")) {
 		nh_slice name = nh_json_text(heard, "filename");
 		FUZZ_CHECK(name.len > 0 && nh_slice_chr(name, '/') < 0 && nh_slice_chr(name, '\\') < 0 && !nh_slice_eq_str(name, ".."), "%.*s", NH_ARG(name));
 	}
