@@ -46,7 +46,12 @@ static void env_close(struct env *e)
 static nh_rc env_open(const struct nh_machine *m, int flags, struct env *e, struct nh_err *err)
 {
 	const char *path = m->config.env_path ? m->config.env_path : m->config.devpath;
-	e->place = (struct nh_fw_env_place){.offset_bytes = m->config.env_offset, .size_bytes = m->config.env_size ? m->config.env_size : DEFAULT_ENV_SIZE};
+	e->place = (struct nh_fw_env_place){
+		.offset_bytes = m->config.env_offset,
+		.size_bytes = m->config.env_size ? m->config.env_size : DEFAULT_ENV_SIZE,
+		.redundant = m->config.env_second_offset > 0,
+		.offset_redund_bytes = m->config.env_second_offset,
+	};
 	e->fd = open(path, flags | O_CLOEXEC);
 	if (e->fd < 0)
 		return NH_FAIL(err, nh_rc_from_errno(errno), "cannot open '%s': %s", path, strerror(errno));

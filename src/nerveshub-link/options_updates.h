@@ -13,7 +13,7 @@
 
 struct updates_settings {
 	const char *device, *task, *env_path;
-	uint64_t env_offset, env_size;
+	uint64_t env_offset, env_second_offset, env_size;
 	struct nh_option_list installers;
 	const char *fwup, *rauc, *swupdate;
 	struct nh_option_list fwup_args, rauc_args, swupdate_args;

@@ -34,7 +34,8 @@ struct nh_machine_config {
 	const char *task;           /* NULL = "upgrade" */
 	const char *env_path;       /* file or device with the U-Boot environment; NULL = devpath */
 	uint64_t env_offset;        /* bytes */
-	uint64_t env_size;          /* bytes, with its CRC; 0 = 0x20000 */
+	uint64_t env_size;          /* bytes of one copy, with its CRC; 0 = 0x20000 */
+	uint64_t env_second_offset; /* of the second copy, where there are two: then a power cut while one is written leaves the other. 0 = one copy */
 	nh_machine_installer installer;
 	const char *fwup;           /* program name or path; NULL = "fwup" */
 	const char *const *fwup_args; /* extra arguments, NULL-terminated; NULL = none */
