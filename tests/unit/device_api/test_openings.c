@@ -9,6 +9,7 @@
 
 #include "device_api_int.h"
 #include "hub/certificates.h"
+#include "hub/extensions.h"
 
 #define SOCKET "/socket/websocket?vsn=2.0.0"
 
@@ -60,6 +61,33 @@ static uint64_t writes(struct device_server *s)
 	struct nh_db_stats stats;
 	nh_db_stats(s->db, &stats);
 	return stats.writes;
+}
+
+struct past {
+	struct device_server *s;
+	int64_t device;
+	size_t ended;
+};
+
+static nh_rc past_tx(struct nh_tx *tx, void *arg, struct nh_err *err)
+{
+	struct past *p = arg;
+	struct nh_past_connection *list;
+	size_t count = 0;
+	NH_AUTO_ARENA struct nh_arena arena = NH_ARENA_INIT;
+	struct nh_ctx ctx = {.tx = tx, .arena = &arena, .clock = &p->s->world.clock};
+	NH_TRY(nh_connection_history(&ctx, p->device, INT64_MAX, 100, &list, &count, err));
+	for (size_t i = 0; i < count; i++)
+		p->ended += list[i].disconnected_at_us != 0;
+	return NH_OK;
+}
+
+/* How many connections of the device have ended, as its history tells. */
+static size_t ended(struct device_server *s, int64_t device)
+{
+	struct past p = {s, device, 0};
+	assert_int_equal(nh_db_read(s->db, past_tx, &p, NULL), NH_OK);
+	return p.ended;
 }
 
 /* ---- what is written, and when ------------------------------------------------------------------------------------------------ */
@@ -236,6 +264,7 @@ static void test_newest_wins(void **state)
 			peer_free(new);
 			wait_for_pending(&s, 0);
 			wait_for_status(&s, f.device, "disconnected");
+			assert_int_equal(ended(&s, f.device), 2 * (i + 1)); /* the overtaken one, too, joined or not */
 		}
 		close_all(&s, &f);
 	}
@@ -363,8 +392,10 @@ static void test_many_at_once(void **state)
 		if (i % 3 != 1)
 			end_one(&s, i % 3 == 2 ? &newer[i] : &ones[i]);
 	wait_for_pending(&s, 0);
-	for (uint32_t i = 0; i < MANY; i++)
+	for (uint32_t i = 0; i < MANY; i++) {
 		assert_string_equal(look(&s, f.many[i]).status, "disconnected");
+		assert_int_equal(ended(&s, f.many[i]), i % 3 == 2 ? 2 : 1);
+	}
 	close_all(&s, &f);
 	testdb_close(h.db);
 }
