@@ -16,7 +16,7 @@ static const struct {
 	},
 	[QUIRK_SCRIPT_PATIENCE] = {
 		"nh/", "waits 30 s for any answer, which is just as long as a script may take unless the request says otherwise", "user-api-and-cli \"18.5\", \"20.1\" 10",
-		"test_user_api_scripts: test_patience",
+		"user_api/test_support.c: test_patience",
 	},
 };
 _Static_assert(NH_ARRAY_LEN(quirks) == QUIRK_COUNT, "a row for each quirk");

@@ -19,6 +19,7 @@ struct api_server {
 	struct nh_pool *pool;
 	struct nh_server *server;
 	struct nh_user_api *api;
+	struct nh_relay *relay;
 	struct nh_hub_config config;
 	struct nh_clock clock;
 	int64_t ahead_us; /* atomic */
@@ -66,19 +67,23 @@ struct api_server *api_server_new(unsigned engine)
 		.download_base_url = "https://devices.example.com",
 		.download_ttl_s = 86400,
 		.max_firmware_bytes = 200000,
+		.max_archive_bytes = 150000,
 		.shared_secrets_enabled = true,
 		.registration_open = true,
 	};
+	s->relay = nh_relay_new();
 	s->api = nh_user_api_new(&(struct nh_user_api_config){.db = s->db,
 	                                                      .objects = s->objects,
 	                                                      .hub = &s->config,
 	                                                      .clock = &s->clock,
 	                                                      .cost = &nh_password_cost_test,
 	                                                      .effects = count_effects,
-	                                                      .effects_ctx = s});
+	                                                      .effects_ctx = s,
+	                                                      .relay = s->relay});
 	s->mounts[0] = (struct nh_mount){.routes = nh_user_api_routes, .app = s->api, .fault = nh_user_api_fault};
 	s->listener = (struct nh_listener){.name = "web", .address = "127.0.0.1", .mounts = s->mounts};
 	must(nh_server_open(&(struct nh_server_config){.pool = s->pool, .listeners = &s->listener, .listener_count = 1}, &s->server, &err), &err, "server");
+	nh_user_api_start(s->api, s->server);
 	must(nh_server_start(s->server, &err), &err, "start");
 	return s;
 }
@@ -90,6 +95,7 @@ void api_server_free(struct api_server *s)
 	nh_pool_free(s->pool);
 	nh_server_free(s->server);
 	nh_user_api_free(s->api);
+	nh_relay_free(s->relay);
 	nh_objects_close(s->objects);
 	testdb_close(s->db);
 	const char *const argv[] = {"rm", "-r", s->dir, NULL};
@@ -99,6 +105,7 @@ void api_server_free(struct api_server *s)
 
 struct nh_user_api *api_server_app(struct api_server *s) { return s->api; }
 struct nh_hub_config *api_server_config(struct api_server *s) { return &s->config; }
+struct nh_relay *api_server_relay(struct api_server *s) { return s->relay; }
 void api_server_age_claims(struct api_server *s) { __atomic_add_fetch(&s->ahead_us, 3601 * NH_US_PER_S, __ATOMIC_SEQ_CST); }
 unsigned api_server_effects(struct api_server *s, nh_effect_kind kind) { return __atomic_load_n(&s->effects[kind], __ATOMIC_SEQ_CST); }
 
@@ -289,9 +296,11 @@ struct answer expect(struct api_server *s, unsigned status, const char *method, 
 struct answer upload(struct api_server *s, const char *path, const char *token, nh_slice file, bool chunked)
 {
 	NH_AUTO_BUF struct nh_buf body = NH_BUF_INIT;
-	nh_buf_put_str(&body, "--b0undary\r\nContent-Disposition: form-data; name=\"ttl\"\r\n\r\n3600\r\n"
-	                      "--b0undary\r\nContent-Disposition: form-data; name=\"firmware\"; filename=\"x.fw\"\r\n"
-	                      "Content-Type: application/octet-stream\r\n\r\n");
+	nh_buf_printf(&body,
+	              "--b0undary\r\nContent-Disposition: form-data; name=\"ttl\"\r\n\r\n3600\r\n"
+	              "--b0undary\r\nContent-Disposition: form-data; name=\"%s\"; filename=\"x.fw\"\r\n"
+	              "Content-Type: application/octet-stream\r\n\r\n",
+	              nh_slice_ends(nh_slice_str(path), NH_LIT("/archives")) ? "archive" : "firmware");
 	nh_buf_put_slice(&body, file);
 	nh_buf_put_str(&body, "\r\n--b0undary--\r\n");
 	return ask(s, &(struct ask){.method = "POST",

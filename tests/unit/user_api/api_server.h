@@ -20,6 +20,7 @@ struct api_server *api_server_new(unsigned engine); /* NULL: engine not availabl
 void api_server_free(struct api_server *s);
 struct nh_user_api *api_server_app(struct api_server *s);
 struct nh_hub_config *api_server_config(struct api_server *s); /* change only between requests */
+struct nh_relay *api_server_relay(struct api_server *s);
 size_t api_server_objects(struct api_server *s);               /* objects in the store */
 unsigned api_server_effects(struct api_server *s, nh_effect_kind kind); /* carried out so far */
 void api_server_user(struct api_server *s, const char *name, const char *email, const char *password);
@@ -47,6 +48,7 @@ struct ask {
 struct answer ask(struct api_server *s, const struct ask *a);
 /* Shorthands: asserts the status. */
 struct answer expect(struct api_server *s, unsigned status, const char *method, const char *path, const char *token, const char *json);
+/* a firmware, or an archive where the path ends so */
 struct answer upload(struct api_server *s, const char *path, const char *token, nh_slice file, bool chunked);
 /* Sends half an upload and goes away. */
 void abandon_upload(struct api_server *s, const char *path, const char *token);
