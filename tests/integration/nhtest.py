@@ -143,12 +143,12 @@ class Server:
         self.token = self.api("POST", "/users/login", {"email": email, "password": password}, token="", expect=200).data["token"]
         return self.token
 
-    def upload(self, org, product, path, expect=201, token=None):
+    def upload(self, org, product, path, expect=201, token=None, kind="firmware"):
         boundary = "nhtest-" + uuid.uuid4().hex
         content = path if isinstance(path, bytes) else Path(path).read_bytes()
-        body = (f"--{boundary}\r\nContent-Disposition: form-data; name=\"firmware\"; filename=\"x.fw\"\r\n"
+        body = (f"--{boundary}\r\nContent-Disposition: form-data; name=\"{kind}\"; filename=\"x.fw\"\r\n"
                 f"Content-Type: application/octet-stream\r\n\r\n").encode() + content + f"\r\n--{boundary}--\r\n".encode()
-        return self.api("POST", f"/orgs/{org}/products/{product}/firmwares", body, token=token, expect=expect,
+        return self.api("POST", f"/orgs/{org}/products/{product}/{kind}s", body, token=token, expect=expect,
                         headers={"Content-Type": f"multipart/form-data; boundary={boundary}"})
 
 
