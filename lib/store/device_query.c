@@ -3,10 +3,12 @@
  * bound value.
  */
 #include "base/encode.h"
+#include "base/json.h"
 #include "store/device_query.h"
 
 struct query {
 	struct nh_arena *arena;
+	const struct nh_device_search *search;
 	struct nh_buf sql;
 	struct nh_param params[NH_DEVICE_QUERY_PARAMS_MAX];
 	size_t count;
@@ -174,6 +176,52 @@ static bool by_group(struct query *q, nh_slice v)
 	return true;
 }
 
+/* Of the device's latest health report. */
+#define LATEST(column) "(SELECT h." column " FROM device_health h WHERE h.device_id = d.id AND h.superseded = 0)"
+
+static bool by_health(struct query *q, nh_slice v)
+{
+	equals(q, "COALESCE(" LATEST("status") ", 'unknown')", nh_p_text(v));
+	return true;
+}
+
+static bool by_alarm_status(struct query *q, nh_slice v)
+{
+	bool with = nh_slice_eq_str(v, "with");
+	put(q, with ? LATEST("alarms") " IS NOT NULL" : LATEST("alarms") " IS NULL");
+	return with || nh_slice_eq_str(v, "without");
+}
+
+static bool by_alarm(struct query *q, nh_slice v)
+{
+	contains(q, LATEST("alarms"), v);
+	return true;
+}
+
+static nh_slice other_filter(const struct query *q, const char *key)
+{
+	for (size_t i = 0; i < q->search->filter_count; i++) {
+		if (nh_slice_eq_str(q->search->filters[i].key, key))
+			return q->search->filters[i].value;
+	}
+	return NH_SLICE_EMPTY;
+}
+
+/* Three filters that mean something together only: which, compared how, with what. */
+static bool by_metric(struct query *q, nh_slice v)
+{
+	nh_slice how = other_filter(q, "metrics_operator");
+	NH_AUTO_JSON json_t *number = NULL;
+	bool greater = nh_slice_eq_str(how, "gt");
+	if ((!greater && !nh_slice_eq_str(how, "lt")) || nh_json_parse(other_filter(q, "metrics_value"), 64, &number, NULL) != NH_OK || !json_is_number(number))
+		return false;
+	put(q, "(SELECT m.value FROM device_metrics m WHERE m.health_id = " LATEST("id") " AND m.key = ");
+	bind(q, nh_p_text(v));
+	put(q, greater ? ") > " : ") < ");
+	bind(q, nh_p_real(json_number_value(number)));
+	return true;
+}
+
 static const struct {
 	const char *key;
 	bool (*add)(struct query *q, nh_slice value);
@@ -188,6 +236,10 @@ static const struct {
 	{"platform", by_platform},
 	{"updates", by_updates},
 	{"deployment_id", by_group},
+	{"health_status", by_health},
+	{"alarm_status", by_alarm_status},
+	{"alarm", by_alarm},
+	{"metrics_key", by_metric},
 };
 
 /* Both directions spelled out, since the connection columns are inverted on purpose (reference/user-api-and-cli "11.2"). */
@@ -259,7 +311,7 @@ nh_rc nh_device_search_rows(struct nh_tx *tx, struct nh_arena *arena, const stru
 	if (!order)
 		return NH_FAIL(err, NH_EINVAL, "devices cannot be sorted by '%.*s'", NH_ARG(sort));
 
-	struct query q = {.arena = arena, .now_us = search->now_us};
+	struct query q = {.arena = arena, .search = search, .now_us = search->now_us};
 	put(&q, NH_DEVICE_SELECT NH_DEVICE_FROM);
 	put_where(&q, search);
 	put(&q, " ORDER BY ");
@@ -276,7 +328,7 @@ nh_rc nh_device_search_rows(struct nh_tx *tx, struct nh_arena *arena, const stru
 nh_rc nh_device_search_count(struct nh_tx *tx, struct nh_arena *arena, const struct nh_device_search *search, int64_t max, int64_t *out,
                              struct nh_err *err)
 {
-	struct query q = {.arena = arena, .now_us = search->now_us};
+	struct query q = {.arena = arena, .search = search, .now_us = search->now_us};
 	struct nh_rows *rows = NULL;
 	put(&q, "SELECT COUNT(*) FROM (SELECT d.id FROM devices d LEFT JOIN device_connections c ON c.device_id = d.id ");
 	put_where(&q, search);

@@ -293,6 +293,61 @@ static nh_rc health_limits(struct world *w, struct nh_err *err)
 }
 static void test_health_limits(void **state) { on_each_engine(health_limits, NULL); }
 
+/* Lists of devices by what their latest report said. */
+static nh_rc lists(struct world *w, struct nh_err *err)
+{
+	static const struct {
+		const char *identifier, *first, *latest; /* reports; NULL: none */
+	} devices[] = {
+		{"fine", "{\"metrics\":{\"cpu_usage_percent\":95}}", "{\"metrics\":{\"cpu_usage_percent\":5,\"fans\":2}}"},
+		{"ill", NULL, "{\"metrics\":{\"cpu_usage_percent\":95,\"fans\":0.5},\"alarms\":{\"Elixir.Fan.Stuck\":\"100% stuck\"}}"},
+		{"mute", NULL, NULL},
+		{"vague", "{\"metrics\":{\"fans\":9},\"alarms\":{\"Fan\":\"x\"}}", "{\"alarms\":{}}"},
+	};
+	static const struct {
+		struct nh_filter filters[3];
+		const char *found;
+	} cases[] = {
+		{{{NH_LIT("health_status"), NH_LIT("healthy")}}, "fine "},
+		{{{NH_LIT("health_status"), NH_LIT("unhealthy")}}, "ill "},
+		{{{NH_LIT("health_status"), NH_LIT("unknown")}}, "mute vague "},
+		{{{NH_LIT("health_status"), NH_LIT("' OR 1 = 1")}}, ""},
+		{{{NH_LIT("alarm_status"), NH_LIT("with")}}, "ill "},
+		{{{NH_LIT("alarm_status"), NH_LIT("without")}}, "fine mute vague "},
+		{{{NH_LIT("alarm_status"), NH_LIT("perhaps")}}, "fine ill mute vague "},
+		{{{NH_LIT("alarm"), NH_LIT("fan.STUCK")}}, "ill "},
+		{{{NH_LIT("alarm"), NH_LIT("100%")}}, "ill "},
+		{{{NH_LIT("alarm"), NH_LIT("fan%stuck")}}, ""},
+		{{{NH_LIT("metrics_key"), NH_LIT("fans")}, {NH_LIT("metrics_operator"), NH_LIT("gt")}, {NH_LIT("metrics_value"), NH_LIT("0.25")}}, "fine ill "},
+		{{{NH_LIT("metrics_value"), NH_LIT("2")}, {NH_LIT("metrics_operator"), NH_LIT("lt")}, {NH_LIT("metrics_key"), NH_LIT("fans")}}, "ill "},
+		{{{NH_LIT("metrics_key"), NH_LIT("fans")}, {NH_LIT("metrics_operator"), NH_LIT("eq")}, {NH_LIT("metrics_value"), NH_LIT("2")}}, "fine ill mute vague "},
+		{{{NH_LIT("metrics_key"), NH_LIT("fans")}, {NH_LIT("metrics_operator"), NH_LIT("gt")}, {NH_LIT("metrics_value"), NH_LIT("many")}}, "fine ill mute vague "},
+		{{{NH_LIT("metrics_key"), NH_LIT("fans")}}, "fine ill mute vague "},
+		{{{NH_LIT("metrics_key"), NH_LIT("fans")}, {NH_LIT("metrics_operator"), NH_LIT("gt")}, {NH_LIT("metrics_value"), NH_LIT("0")}}, "fine ill "},
+	};
+	struct teller t;
+	NH_TRY(add_firmware(w, 1, "1.0.0", err));
+	for (size_t i = 0; i < NH_ARRAY_LEN(devices); i++) {
+		NH_TRY(arrive(w, devices[i].identifier, &t, err));
+		if (devices[i].first)
+			OK(tell(w, &t, NH_EXT_HEALTH, "report", nh_arena_printf(&w->arena, "{\"value\":%s}", devices[i].first)));
+		if (devices[i].latest)
+			OK(tell(w, &t, NH_EXT_HEALTH, "report", nh_arena_printf(&w->arena, "{\"value\":%s}", devices[i].latest)));
+	}
+	for (size_t i = 0; i < NH_ARRAY_LEN(cases); i++) {
+		struct nh_device_query query = {.filters = cases[i].filters, .filter_count = NH_ARRAY_LEN(cases[i].filters)};
+		struct nh_device_page page;
+		const char *found = "";
+		OK(nh_device_list(&w->ctx, &w->as_ada, &w->widget, &query, &page, NO_ERRORS(w), E(w)));
+		for (size_t d = 0; d < page.count; d++)
+			found = nh_arena_printf(&w->arena, "%s%.*s ", found, NH_ARG(page.items[d].identifier));
+		if (strcmp(found, cases[i].found) != 0 || page.total != (int64_t)page.count)
+			return NH_FAIL(err, NH_EINTERNAL, "case %zu: %s", i, found);
+	}
+	return NH_OK;
+}
+static void test_lists(void **state) { on_each_engine(lists, NULL); }
+
 /* ---- places ----------------------------------------------------------------------------------------------------------------------- */
 
 static bool known_place(void *ctx, nh_slice remote, double *latitude, double *longitude, uint32_t *accuracy_m, const char **source)
@@ -924,7 +979,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_names_and_versions), cmocka_unit_test(test_settings),   cmocka_unit_test(test_speaking),       cmocka_unit_test(test_thresholds),
-		cmocka_unit_test(test_health),             cmocka_unit_test(test_health_limits), cmocka_unit_test(test_places),      cmocka_unit_test(test_bucket),
+		cmocka_unit_test(test_health),             cmocka_unit_test(test_health_limits), cmocka_unit_test(test_lists), cmocka_unit_test(test_places),     cmocka_unit_test(test_bucket),
 		cmocka_unit_test(test_log_lines),          cmocka_unit_test(test_log_limits), cmocka_unit_test(test_log_search),     cmocka_unit_test(test_long_search),
 		cmocka_unit_test(test_identity_rules),     cmocka_unit_test(test_identity_entries), cmocka_unit_test(test_connections), cmocka_unit_test(test_flapping),
 		cmocka_unit_test(test_retention),
