@@ -253,13 +253,20 @@ static void arrived(struct nh_relay *relay)
 	pthread_cond_broadcast(&relay->changed);
 }
 
+#define TURN 64 /* messages of one end; then the loop's others have theirs, also where somebody says more all the time */
+
 /* On the end's loop: runs what is queued, one message at a time, since a callback may close its end. */
 static void deliver(void *arg)
 {
 	struct end *e = arg;
 	struct nh_relay *relay = e->relay;
 	pthread_mutex_lock(&relay->mutex);
-	while (e->head && !e->gone) {
+	for (unsigned turn = 0; e->head && !e->gone; turn++) {
+		if (turn == TURN) {
+			nh_loop_send(e->loop, &e->message);
+			pthread_mutex_unlock(&relay->mutex);
+			return;
+		}
 		struct item *item = queue_take(e);
 		pthread_mutex_unlock(&relay->mutex);
 		e->call(e, item);

@@ -207,6 +207,27 @@ static void test_leave_inside(void **state)
 	room_end(&r);
 }
 
+static void chatter(void *ctx, nh_relay_news news, nh_slice event, nh_slice payload, uint64_t lost)
+{
+	struct ear *e = ctx;
+	e->count++;
+	nh_relay_viewer_chat(e->viewer, NH_LIT("message"), NH_LIT("and another thing"));
+}
+
+/* Somebody who is never done leaves the loop to others, who stop it here. */
+static void test_turns(void **state)
+{
+	struct room r;
+	struct ear e = {0};
+	room_open(&r);
+	e.viewer = nh_relay_viewer_join(r.relay, 1, NH_RELAY_CONSOLE, r.loop, chatter, &e);
+	nh_relay_viewer_chat(e.viewer, NH_LIT("message"), NH_LIT("one thing"));
+	turn(&r);
+	assert_in_range(e.count, 64, 256);
+	nh_relay_viewer_leave(e.viewer);
+	room_end(&r);
+}
+
 /* ---- what slow ones lose ------------------------------------------------------------------------------------------------------- */
 
 static char block[100000];
@@ -512,7 +533,7 @@ static void test_threads(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_conversation), cmocka_unit_test(test_reconnect), cmocka_unit_test(test_leave_inside), cmocka_unit_test(test_lost),
+		cmocka_unit_test(test_conversation), cmocka_unit_test(test_reconnect), cmocka_unit_test(test_leave_inside), cmocka_unit_test(test_turns), cmocka_unit_test(test_lost),
 		cmocka_unit_test(test_lost_alone),   cmocka_unit_test(test_missed),    cmocka_unit_test(test_too_much),     cmocka_unit_test(test_questions),
 		cmocka_unit_test(test_question_late), cmocka_unit_test(test_threads),
 	};
