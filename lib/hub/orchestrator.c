@@ -245,6 +245,15 @@ static nh_rc expire_one(struct nh_ctx *ctx, int64_t device_id, struct nh_err *er
 	return nh_audit_add(ctx, &actor, d.org_id, NH_AUDIT_DEVICE, device_id, err, "Update of device %.*s expired: %s", NH_ARG(d.identifier), text);
 }
 
+/* Since its update was sent, the device may have been switched off, moved to another group, or have come into the penalty box. What a person pushed to it (no group) is theirs to take back. */
+static nh_rc may_hear_again(struct nh_ctx *ctx, int64_t device_id, bool *yes, struct nh_err *err)
+{
+	struct nh_device_facts d;
+	NH_TRY(nh_device_facts_load(ctx, device_id, &d, err));
+	*yes = d.inflight_group_id == 0 || (d.inflight_group_id == d.group_id && d.updates_enabled && d.blocked_until_us <= nh_ctx_now(ctx));
+	return NH_OK;
+}
+
 nh_rc nh_orchestrator_remind(struct nh_ctx *ctx, size_t *reminded, struct nh_err *err)
 {
 	struct nh_list list = NH_LIST_OF(ctx->arena, int64_t);
@@ -252,9 +261,13 @@ nh_rc nh_orchestrator_remind(struct nh_ctx *ctx, size_t *reminded, struct nh_err
 	*reminded = 0;
 	NH_TRY(nh_list_rows(ctx->tx, &list, &nh_q_inflight_unheard, NH_PARAMS(nh_p_int(after), nh_p_int(until), nh_p_int(REMIND_MAX)), read_id, err));
 	const int64_t *ids = list.items;
-	for (size_t i = 0; i < list.count; i++)
-		NH_TRY(nh_update_send_again(ctx, ids[i], err));
-	*reminded = list.count;
+	for (size_t i = 0; i < list.count; i++) {
+		bool again = false;
+		NH_TRY(may_hear_again(ctx, ids[i], &again, err));
+		if (again)
+			NH_TRY(nh_update_send_again(ctx, ids[i], err));
+		*reminded += again;
+	}
 	return NH_OK;
 }
 
