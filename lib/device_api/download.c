@@ -30,6 +30,17 @@ static void refuse_later(struct nh_response *res, nh_rc rc, const char *missing)
 	refuse(res, rc == NH_ENOTFOUND ? 404 : 503, rc == NH_ENOTFOUND ? missing : "temporarily unavailable");
 }
 
+/* A link that was given out before the objects moved to a bucket. */
+static bool elsewhere(struct nh_device_api *api, const char *key, struct nh_response *res)
+{
+	NH_AUTO_BUF struct nh_buf url = NH_BUF_INIT;
+	if (nh_objects_url(api->config.objects, key, api->config.hub->download_ttl_s, &url, NULL) != NH_OK)
+		return false;
+	nh_response_header(res, "Location", nh_buf_slice(&url));
+	nh_response_send(res, 302, NULL, NH_SLICE_EMPTY);
+	return true;
+}
+
 void download_firmware(struct nh_request *req, struct nh_response *res)
 {
 	struct nh_device_api *api = req->app;
@@ -47,7 +58,10 @@ void download_firmware(struct nh_request *req, struct nh_response *res)
 	}
 	int fd = -1;
 	uint64_t size = 0;
-	rc = nh_objects_open_read(api->config.objects, nh_arena_str(req->arena, lookup.target.object_key), &fd, &size, &err);
+	const char *key = nh_arena_str(req->arena, lookup.target.object_key);
+	if (elsewhere(api, key, res))
+		return;
+	rc = nh_objects_open_read(api->config.objects, key, &fd, &size, &err);
 	if (rc != NH_OK) {
 		if (!nh_rc_outage(rc)) /* an outage is in the log already */
 			NH_LOG(NH_LOG_ERROR, "download.object_missing", NH_S("key", lookup.target.object_key), NH_STR("why", err.msg));

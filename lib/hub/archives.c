@@ -180,7 +180,7 @@ static nh_slice payload_of(struct nh_ctx *ctx, const struct nh_archive *a)
 {
 	NH_AUTO_BUF struct nh_buf path = NH_BUF_INIT, url = NH_BUF_INIT, at = NH_BUF_INIT;
 	nh_download_archive_path(&path, a->product_id, a->uuid);
-	nh_download_url(ctx->config, nh_buf_slice(&path), nh_ctx_now(ctx), &url);
+	nh_download_url(ctx->config, nh_buf_slice(&path), a->object_key, nh_ctx_now(ctx), &url);
 	nh_time_put_iso(&at, a->inserted_at_us);
 	nh_buf_truncate(&at, at.len ? at.len - 1 : 0);
 	NH_AUTO_JSON json_t *payload = json_pack("{s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "size", (json_int_t)a->size_bytes, "uuid", nh_json_new_text(a->uuid),

@@ -34,9 +34,11 @@ static void sign(const struct nh_hub_config *config, nh_slice path, uint64_t exp
 	nh_b64_put(out, nh_slice_of(mac, sizeof(mac)), NH_B64_URL_NOPAD);
 }
 
-void nh_download_url(const struct nh_hub_config *config, nh_slice path, int64_t now_us, struct nh_buf *out)
+void nh_download_url(const struct nh_hub_config *config, nh_slice path, nh_slice object_key, int64_t now_us, struct nh_buf *out)
 {
 	uint64_t ttl_s = config->download_ttl_s ? config->download_ttl_s : 86400;
+	if (config->object_url && config->object_url(config->object_url_ctx, object_key, ttl_s, out))
+		return;
 	uint64_t expires_s = (uint64_t)(now_us / NH_US_PER_S) + ttl_s;
 	nh_buf_put_str(out, config->download_base_url);
 	nh_buf_put_slice(out, path);

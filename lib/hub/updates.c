@@ -110,7 +110,7 @@ nh_rc nh_update_explain(struct nh_ctx *ctx, int64_t org_id, int64_t device_id, s
 /* ---- sending -------------------------------------------------------------------------------------------------------------- */
 
 struct target {
-	nh_slice uuid, version, platform, architecture, product, author, description, misc, vcs_identifier, checksum, partials;
+	nh_slice uuid, version, platform, architecture, product, author, description, misc, vcs_identifier, checksum, partials, object_key;
 	int64_t size_bytes, org_id, product_id;
 };
 
@@ -131,6 +131,7 @@ static void read_target(const struct nh_rows *rows, struct nh_arena *arena, void
 		.partials = nh_col_text(rows, 11, arena),
 		.org_id = nh_col_int(rows, 12),
 		.product_id = nh_col_int(rows, 13),
+		.object_key = nh_col_text(rows, 14, arena),
 	};
 }
 
@@ -148,7 +149,7 @@ static nh_slice payload_of(struct nh_ctx *ctx, const struct target *t, int64_t g
 {
 	NH_AUTO_BUF struct nh_buf path = NH_BUF_INIT, url = NH_BUF_INIT;
 	nh_download_path(&path, t->org_id, t->uuid);
-	nh_download_url(ctx->config, nh_buf_slice(&path), nh_ctx_now(ctx), &url);
+	nh_download_url(ctx->config, nh_buf_slice(&path), t->object_key, nh_ctx_now(ctx), &url);
 	json_t *partials = NULL;
 	if (nh_json_parse(t->partials, PARTIALS_MAX, &partials, NULL) != NH_OK)
 		partials = json_null();

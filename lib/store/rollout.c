@@ -124,7 +124,7 @@ STMT(inflight_unheard, "SELECT i.device_id FROM inflight_updates i JOIN devices 
 STMT(update_stat_add, "INSERT INTO update_stats (product_id, device_id, deployment_id, type, source_firmware_uuid, target_firmware_uuid, "
                       "update_bytes, saved_bytes, inserted_at) VALUES ($1, $2, $3, 'fwup_full', $4, $5, $6, 0, $7)");
 STMT(firmware_for_payload, "SELECT f.uuid, f.version, f.platform, f.architecture, p.name, f.author, f.description, f.misc, f.vcs_identifier, "
-                           "f.size_bytes, f.checksum, f.partials_checksums, f.org_id, f.product_id "
+                           "f.size_bytes, f.checksum, f.partials_checksums, f.org_id, f.product_id, f.object_key "
                            "FROM firmwares f JOIN products p ON p.id = f.product_id WHERE f.id = $1");
 STMT(firmware_size_by_uuid, "SELECT size_bytes FROM firmwares WHERE product_id = $1 AND uuid = $2");
 STMT(firmware_metadata_by_uuid, "SELECT f.uuid, p.name, f.version, f.architecture, f.platform, f.author, f.description, f.vcs_identifier, "

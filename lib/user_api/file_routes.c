@@ -27,6 +27,8 @@ const struct file_kind *file_kind_of(const struct endpoint *endpoint)
 
 /* ---- download ---------------------------------------------------------------------------------------------------------- */
 
+#define DOWNLOAD_TTL_S 3600
+
 struct download_call {
 	struct call call; /* first */
 	struct stored_file file;
@@ -38,7 +40,19 @@ static nh_rc find_download(struct call *call, struct nh_err *err)
 	return file_kind_of(call->endpoint)->find(call, &d->file, err);
 }
 
-/* The bytes themselves and no redirect: clients drop their token at a redirect and may not trust the device port's certificate. */
+/* Where the store has URLs of its own, and hands the bytes out without a token. */
+static bool elsewhere(struct download_call *d)
+{
+	NH_AUTO_BUF struct nh_buf url = NH_BUF_INIT;
+	if (nh_objects_url(d->call.api->config.objects, (const char *)d->file.object_key.ptr, DOWNLOAD_TTL_S, &url, NULL) != NH_OK)
+		return false;
+	send_common_headers(d->call.req, d->call.res);
+	nh_response_header(d->call.res, "location", nh_buf_slice(&url));
+	nh_response_send(d->call.res, 302, NULL, NH_SLICE_EMPTY);
+	return true;
+}
+
+/* The bytes themselves, and no redirect to the device port: clients drop their token at a redirect and may not trust that port's certificate. */
 void handle_download(struct nh_request *req, struct nh_response *res)
 {
 	struct download_call d = {0};
@@ -48,9 +62,10 @@ void handle_download(struct nh_request *req, struct nh_response *res)
 	int fd = -1;
 	uint64_t size = 0;
 	nh_rc rc = call_transact(&d.call, find_download, false, &err);
-	if (rc == NH_OK)
+	bool redirected = rc == NH_OK && elsewhere(&d);
+	if (rc == NH_OK && !redirected)
 		rc = nh_objects_open_read(d.call.api->config.objects, (const char *)d.file.object_key.ptr, &fd, &size, &err);
-	if (rc == NH_OK) {
+	if (rc == NH_OK && !redirected) {
 		send_common_headers(req, res);
 		nh_response_header(res, "content-disposition",
 		                   nh_slice_str(nh_arena_printf(req->arena, "attachment; filename=\"%.*s.fw\"", NH_ARG(d.file.uuid))));

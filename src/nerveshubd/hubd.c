@@ -55,6 +55,25 @@ static nh_rc open_tls(struct hubd *h, struct nh_err *err)
 
 static void carry_out(void *ctx, const struct nh_effects *effects) { nh_device_api_effects(ctx, effects); }
 
+static bool object_url(void *ctx, nh_slice object_key, uint64_t ttl_s, struct nh_buf *out)
+{
+	struct hubd *h = ctx;
+	NH_AUTO_ARENA struct nh_arena arena = NH_ARENA_INIT;
+	return nh_objects_url(h->objects, nh_arena_str(&arena, object_key), ttl_s, out, NULL) == NH_OK;
+}
+
+static nh_rc open_objects(struct hubd *h, struct nh_err *err)
+{
+	const struct settings *s = h->settings;
+	if (strcmp(s->storage, "S3") != 0)
+		return nh_objects_open_dir(s->firmware_path, &h->objects, err);
+	struct nh_s3_config config = {.endpoint = s->s3_host, .region = s->s3_region, .bucket = s->s3_bucket, .key_id = s->s3_key_id, .secret = s->s3_secret, .bucket_as_host = s->s3_bucket_as_host,
+				      .session_token = *s->s3_session_token ? s->s3_session_token : NULL, .ca_file = *s->s3_ca_file ? s->s3_ca_file : NULL, .spool = s->spool};
+	h->hub.object_url = object_url;
+	h->hub.object_url_ctx = h;
+	return nh_objects_open_s3(&config, &h->objects, err);
+}
+
 static nh_rc open_parts(struct hubd *h, struct nh_err *err)
 {
 	const struct settings *s = h->settings;
@@ -63,7 +82,7 @@ static nh_rc open_parts(struct hubd *h, struct nh_err *err)
 					.max_archive_bytes = s->archive_max_bytes, .shared_secrets_enabled = s->shared_secrets, .registration_open = s->registrations, .download_base_url = ""};
 	struct nh_db_config db = {.url = s->database_url, .connections = (unsigned)s->workers + 1, .timeout_ms = s->database_timeout_ms, .statements = nh_store_statements};
 	NH_TRY(nh_db_open(&db, &h->db, err));
-	NH_TRY(nh_objects_open_dir(s->firmware_path, &h->objects, err));
+	NH_TRY(open_objects(h, err));
 	NH_TRY(admin_bootstrap(h, err));
 	NH_TRY(nh_pool_new(&(struct nh_pool_config){.threads = (unsigned)s->workers, .queue_max = 4096}, &h->pool, err));
 	NH_TRY(geo_open(s->geo_resolver, &h->geo, err));
@@ -114,7 +133,6 @@ static nh_rc open_server(struct hubd *h, struct nh_err *err)
 	NH_TRY(nh_server_open(&config, &h->server, err));
 	set_urls(h);
 	NH_TRY(nh_device_api_start(h->device_api, h->server, err));
-	nh_user_api_start(h->user_api, h->server);
 	nh_user_api_start(h->user_api, h->server);
 	recover_objects(h);
 	NH_TRY(housekeeping_start(h, err));

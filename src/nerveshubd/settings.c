@@ -32,6 +32,15 @@ static const struct row rows[] = {
 	{"database", "DATABASE_URL", NULL, TEXT, FIELD(database_url), "", "URL", "sqlite:PATH or postgres://…; default: SQLite in the data directory"},
 	{"database-timeout", "DATABASE_TIMEOUT", NULL, DURATION, FIELD(database_timeout_ms), "15s", "TIME", "how long PostgreSQL may take for one statement"},
 	{"firmware-path", "FIRMWARE_UPLOAD_PATH", NULL, TEXT, FIELD(firmware_path), "", "DIR", "object store; default: objects/ in the data directory"},
+	{"storage", "FIRMWARE_UPLOAD_BACKEND", NULL, TEXT, FIELD(storage), "local", "WHERE", "where objects lie: local (the folder above) or S3"},
+	{"s3-host", "S3_HOST", NULL, TEXT, FIELD(s3_host), "", "URL", "S3 server, a name or a URL; default: Amazon's of the region"},
+	{"s3-region", "S3_REGION", NULL, TEXT, FIELD(s3_region), "us-east-1", "NAME", "region that requests are signed for"},
+	{"s3-bucket", "S3_BUCKET_NAME", NULL, TEXT, FIELD(s3_bucket), "", "NAME", "bucket, which exists already"},
+	{"s3-bucket-as-host", "S3_BUCKET_AS_HOST", NULL, BOOL, FIELD(s3_bucket_as_host), "false", "BOOL", "is the bucket part of the host's name, and not of the path?"},
+	{"s3-key-id", "S3_ACCESS_KEY_ID", "AWS_ACCESS_KEY_ID", TEXT, FIELD(s3_key_id), "", "ID", "access key of the bucket"},
+	{"s3-secret", "S3_SECRET_ACCESS_KEY", "AWS_SECRET_ACCESS_KEY", SECRET, FIELD(s3_secret), "", "TEXT", "its secret"},
+	{"s3-session-token", "AWS_SESSION_TOKEN", NULL, SECRET, FIELD(s3_session_token), "", "TEXT", "where the access key is a temporary one"},
+	{"s3-ca", "S3_CA_FILE", NULL, TEXT, FIELD(s3_ca_file), "", "FILE", "certificates (PEM) that vouch for the S3 server; default: the system's"},
 	{"bind", "NERVESHUB_BIND", NULL, TEXT, FIELD(bind_address), "0.0.0.0", "ADDRESS", "address to listen on (web and device)"},
 	{"device-port", "DEVICE_PORT", NULL, PORT, FIELD(device_port), "4001", "PORT", "TLS port for devices"},
 	{"web-port", "HTTP_PORT", "PORT", PORT, FIELD(web_port), "4000", "PORT", "port of the User API"},
@@ -231,6 +240,11 @@ static void derive(struct settings *s, struct nh_arena *arena)
 		s->database_url = nh_arena_printf(arena, "sqlite:%s/nerveshub.db", s->data_dir);
 	if (!*s->firmware_path)
 		s->firmware_path = nh_arena_printf(arena, "%s/objects", s->data_dir);
+	s->spool = nh_arena_printf(arena, "%s/spool", s->data_dir);
+	if (!*s->s3_host)
+		s->s3_host = nh_arena_printf(arena, "https://s3.%s.amazonaws.com", s->s3_region);
+	else if (!strstr(s->s3_host, "://"))
+		s->s3_host = nh_arena_printf(arena, "https://%s", s->s3_host);
 	if (!*s->device_host)
 		s->device_host = s->web_host;
 	if (!*s->web_scheme)
@@ -250,6 +264,10 @@ static nh_rc check_pairs(const struct settings *s, struct nh_err *err)
 		return NH_FAIL(err, NH_EINVAL, "WEB_SSL_CERTFILE and WEB_SSL_KEYFILE belong together; only one is set");
 	if (*s->secret_key && strlen(s->secret_key) < 32)
 		return NH_FAIL(err, NH_EINVAL, "SECRET_KEY_BASE needs at least 32 characters, not %zu", strlen(s->secret_key));
+	if (strcmp(s->storage, "local") != 0 && strcmp(s->storage, "S3") != 0)
+		return NH_FAIL(err, NH_EINVAL, "FIRMWARE_UPLOAD_BACKEND is '%s'; expected local or S3", s->storage);
+	if (strcmp(s->storage, "S3") == 0 && (!*s->s3_bucket || !*s->s3_key_id || !*s->s3_secret))
+		return NH_FAIL(err, NH_EINVAL, "FIRMWARE_UPLOAD_BACKEND=S3 needs S3_BUCKET_NAME, S3_ACCESS_KEY_ID and S3_SECRET_ACCESS_KEY");
 	if (strcmp(s->web_scheme, "http") != 0 && strcmp(s->web_scheme, "https") != 0)
 		return NH_FAIL(err, NH_EINVAL, "WEB_SCHEME is '%s'; expected http or https", s->web_scheme);
 	return NH_OK;

@@ -16,6 +16,9 @@ struct settings {
 	const char *database_url;
 	uint64_t database_timeout_ms;
 	const char *firmware_path;
+	const char *storage, *spool;
+	const char *s3_host, *s3_region, *s3_bucket, *s3_key_id, *s3_secret, *s3_session_token, *s3_ca_file;
+	bool s3_bucket_as_host;
 	const char *bind_address;
 	uint64_t device_port, web_port, metrics_port; /* what to listen on; 0 = the kernel chooses */
 	const char *web_host, *web_scheme;

@@ -137,19 +137,32 @@ class S3Server:
         for kind in ("account", "container", "object"):
             (self.home / f"{kind}.conf").write_text(BACKEND.format(kind=kind, port=ports[kind], **common))
 
+    def away(self):
+        """Nobody answers any more."""
+        front = self.processes.pop()
+        front.kill()
+        front.wait()
+
+    def back(self):
+        self.start("proxy")
+        self.wait()
+
     def __enter__(self):
         subprocess.run([PYTHON, "-c", RINGS, self.home, *(str(self.ports[kind]) for kind in KINDS[:3])], check=True)
         for kind in KINDS:
             self.start(kind)
+        self.wait()
+        status, body = self.request("PUT", f"/{self.bucket}")
+        assert status == 200, (status, body)
+        return self
+
+    def wait(self):
         end = time.monotonic() + 60
         while not self.healthy():
             if time.monotonic() > end or any(p.poll() is not None for p in self.processes):
                 self.__exit__()
                 raise AssertionError("the S3 server did not start:\n" + "".join(f"{log.name}: {log.read_text()[-1500:]}\n" for log in self.home.glob("*.log")))
             time.sleep(0.1)
-        status, body = self.request("PUT", f"/{self.bucket}")
-        assert status == 200, (status, body)
-        return self
 
     def start(self, kind):
         with open(self.home / f"{kind}.log", "ab") as log:

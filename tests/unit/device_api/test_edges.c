@@ -272,7 +272,7 @@ static void link_to(struct device_server *s, struct nh_buf *out, int64_t org_id,
 {
 	NH_AUTO_BUF struct nh_buf path = NH_BUF_INIT, url = NH_BUF_INIT;
 	nh_download_path(&path, org_id, fw_uuid(&s->world, number));
-	nh_download_url(&s->world.config, nh_buf_slice(&path), s->world.now_us - age_s * NH_US_PER_S, &url);
+	nh_download_url(&s->world.config, nh_buf_slice(&path), NH_SLICE_EMPTY, s->world.now_us - age_s * NH_US_PER_S, &url);
 	nh_buf_clear(out);
 	nh_buf_put_str(out, nh_buf_cstr(&url) + strlen(s->world.config.download_base_url));
 }

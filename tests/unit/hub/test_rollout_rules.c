@@ -402,7 +402,7 @@ static void test_download(void **state)
 	NH_AUTO_BUF struct nh_buf url = NH_BUF_INIT;
 	nh_download_path(&path, 7, S("u-u-i-d"));
 	assert_string_equal(nh_buf_cstr(&path), "/firmware/7/u-u-i-d.fw");
-	nh_download_url(&config, nh_buf_slice(&path), NOW, &url);
+	nh_download_url(&config, nh_buf_slice(&path), NH_LIT("firmware/1/x.fw"), NOW, &url);
 	nh_slice query, head;
 	assert_true(nh_slice_starts(nh_buf_slice(&url), NH_LIT("https://h:1/firmware/7/u-u-i-d.fw?expires=1700000060&signature=")));
 	nh_slice_cut(nh_buf_slice(&url), '?', &head, &query);

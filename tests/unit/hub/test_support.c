@@ -152,7 +152,7 @@ static nh_rc downloads(struct world *w, struct nh_err *err)
 	for (size_t i = 0; i < NH_ARRAY_LEN(wrong); i++)
 		CHECK_RC(NH_ENOTFOUND, nh_download_resolve(&w->ctx, nh_slice_str(wrong[i]), &target, E(w)));
 	/* neither of the two links opens the other's door */
-	nh_download_url(&w->config, nh_buf_slice(&path), w->now_us, &url);
+	nh_download_url(&w->config, nh_buf_slice(&path), NH_SLICE_EMPTY, w->now_us, &url);
 	nh_slice head, query;
 	nh_slice_cut(nh_buf_slice(&url), '?', &head, &query);
 	OK(nh_download_check(&w->config, nh_buf_slice(&path), query, w->now_us, E(w)));

@@ -16,8 +16,11 @@ void nh_download_path(struct nh_buf *out, int64_t org_id, nh_slice firmware_uuid
 /* nh_download_archive_path - "/uploads/archives/<product id>/<uuid>.fw" of an archive. */
 void nh_download_archive_path(struct nh_buf *out, int64_t product_id, nh_slice archive_uuid);
 
-/* nh_download_url - absolute URL for path, valid from now for config->download_ttl_s. */
-void nh_download_url(const struct nh_hub_config *config, nh_slice path, int64_t now_us, struct nh_buf *out);
+/*
+ * nh_download_url - absolute URL of the object, valid from now for config->download_ttl_s: the store's own where it has one (so that devices that resume after a redirect need not), else path
+ * on this server.
+ */
+void nh_download_url(const struct nh_hub_config *config, nh_slice path, nh_slice object_key, int64_t now_us, struct nh_buf *out);
 
 /* nh_download_check - may path be had with this query (text after '?', as received)? NH_EAUTH: signature missing or wrong. NH_ETIMEOUT: expired. */
 nh_rc nh_download_check(const struct nh_hub_config *config, nh_slice path, nh_slice query, int64_t now_us, struct nh_err *err);

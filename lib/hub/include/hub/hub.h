@@ -50,6 +50,9 @@ struct nh_hub_config {
 	nh_slice secret_key;             /* >= 32 bytes: HMAC key of download URLs and session tokens */
 	const char *download_base_url;   /* "https://host:port" that devices reach, without trailing slash */
 	uint64_t download_ttl_s;         /* default 86400 */
+	/* Where anybody may fetch an object for so long without asking this server (a bucket's URL): appends and returns true. NULL, or false: the URL leads here. Pure, any thread. */
+	bool (*object_url)(void *ctx, nh_slice object_key, uint64_t ttl_s, struct nh_buf *out);
+	void *object_url_ctx;
 	uint64_t max_firmware_bytes;     /* default 1 GiB */
 	uint64_t max_archive_bytes;      /* default 200 000 000 */
 	nh_slice node;                   /* names this server among those of one database, the same at each start; empty where there is only one */
