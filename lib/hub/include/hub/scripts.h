@@ -42,6 +42,7 @@ nh_rc nh_script_list(struct nh_ctx *ctx, const struct nh_actor *actor, int64_t o
 /* nh_script_all - every script of a product (at most NH_SCRIPTS_MAX), by name. */
 nh_rc nh_script_all(struct nh_ctx *ctx, const struct nh_actor *actor, int64_t org_id, int64_t product_id, struct nh_script **out, size_t *count, struct nh_err *err);
 
+/* nh_script_open - one of the product. NH_ENOTFOUND, NH_EPERM. */
 nh_rc nh_script_open(struct nh_ctx *ctx, const struct nh_actor *actor, const struct nh_product *product, int64_t id, nh_role need, struct nh_script *out,
                      struct nh_err *err);
 /*
