@@ -232,6 +232,8 @@ static struct nh_link_config link_config(struct device *d, const struct nh_link_
 	struct nh_link_config config = {.host = c->server, .ca_pem = c->ca_pem, .public_keys = &c->public_key, .public_key_count = 1, .platform = p, .platform_ctx = d,
 					.on_event = on_link_event, .event_ctx = d, .clock = &d->clock, .identifier = d->view.name, .validate_interval_ms = 1000,
 					.heartbeat_ms = c->heartbeat_ms,
+					.transport = d->view.polls ? NH_LINK_POLL : NH_LINK_CHANNEL,
+					.poll_interval_ms = c->poll_interval_ms,
 					.fwup_version = nh_machine_fwup_version(d->machine),
 					.download_bytes_per_s = d->bad.slow ? c->script.slow_bytes_per_s : c->download_bytes_per_s};
 	if (d->view.identity == NH_FLEET_SECRET) {
@@ -266,7 +268,8 @@ static void connect_device(struct device *d)
 		set_faulty(d, &err);
 		return;
 	}
-	if (!d->bad.duplicate || d->ghost)
+	/* A clone that asks would only take the answer that was meant for the other. */
+	if (!d->bad.duplicate || d->ghost || d->view.polls)
 		return;
 	/* A cloned card in a second machine: the newest connection wins, then the clone disappears. */
 	d->bad.duplicate = false;

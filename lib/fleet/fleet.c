@@ -20,6 +20,22 @@ const char *nh_fleet_identity_name(nh_fleet_identity identity)
 	return names[identity];
 }
 
+nh_rc nh_fleet_transport_parse(nh_slice text, nh_fleet_transport *out, struct nh_err *err)
+{
+	static const char *const names[] = {"channel", "poll", "mixed"};
+	for (size_t i = 0; i < NH_ARRAY_LEN(names); i++)
+		if (nh_slice_eq_str(text, names[i])) {
+			*out = (nh_fleet_transport)i;
+			return NH_OK;
+		}
+	return NH_FAIL(err, NH_EINVAL, "--transport is channel, poll or mixed, not '%.*s'", NH_ARG(text));
+}
+
+static bool polls(nh_fleet_transport transport, nh_fleet_identity identity, size_t i)
+{
+	return transport == NH_FLEET_POLL || (transport == NH_FLEET_MIXED && identity == NH_FLEET_CERTIFICATE && i % 2 == 0);
+}
+
 static void name_of(char out[64], const struct nh_fleet_config *c, const char *kind, unsigned i, unsigned of)
 {
 	snprintf(out, 64, of > 99 ? "%s%s-%05u" : "%s%s-%02u", c->prefix ? c->prefix : "", kind, i + 1);
@@ -33,6 +49,8 @@ static nh_rc check(const struct nh_fleet_config *c, struct nh_err *err)
 		return NH_FAIL(err, NH_EINVAL, "devices with certificates need a device CA that signs them: --device-ca and --device-ca-key");
 	if (c->secrets && (!c->secret_key || !c->secret))
 		return NH_FAIL(err, NH_EINVAL, "devices with a shared secret need --secret-key and --secret");
+	if (c->secrets && c->transport == NH_FLEET_POLL)
+		return NH_FAIL(err, NH_EINVAL, "devices with a shared secret cannot poll: --transport is channel or mixed for them");
 	return nh_dir_make(c->dir, 0700, err);
 }
 
@@ -45,6 +63,7 @@ static void add(struct nh_fleet *fleet, size_t first, nh_fleet_identity identity
 		char name[64];
 		name_of(name, c, kind, (unsigned)i, (unsigned)count);
 		device_init(d, fleet, c->loops[(first + i) % c->loop_count], name, identity);
+		d->view.polls = polls(c->transport, identity, i);
 		if (identity == NH_FLEET_NERVESKEY)
 			d->nerveskey = c->nerveskeys[i];
 	}

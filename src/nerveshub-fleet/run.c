@@ -17,6 +17,7 @@
 
 struct run {
 	struct nh_fleet_config config;
+	const char *transport;
 	const char *ca, *device_ca, *device_ca_key, *public_key_file, *script, *json, *expect_version;
 	struct nh_option_list nerveskeys;
 	uint64_t certificates, secrets, loops, workers, timeout_ms, seed, rate;
@@ -41,6 +42,8 @@ static nh_rc load(struct run *r, struct nh_err *err)
 		return NH_FAIL(err, NH_EINVAL, "--firmware and --public-key say what new disks get and whose signature counts");
 	if (access(r->config.firmware, R_OK) < 0) /* else every device would say so, for ever */
 		return NH_FAIL(err, nh_rc_from_errno(errno), "cannot read the firmware %s: %s", r->config.firmware, strerror(errno));
+	if (r->transport)
+		NH_TRY(nh_fleet_transport_parse(nh_slice_str(r->transport), &r->config.transport, err));
 	NH_TRY(read_optional(r->ca, &r->ca_pem, err));
 	NH_TRY(read_optional(r->device_ca, &r->device_ca_pem, err));
 	NH_TRY(read_optional(r->device_ca_key, &r->device_ca_key_pem, err));
@@ -191,6 +194,8 @@ int run_main(int argc, char **argv)
 		{.name = "prefix", .kind = NH_OPT_TEXT, .target = &r.config.prefix, .value = "TEXT", .help = "put before each device's name"},
 		{.name = "download-rate", .kind = NH_OPT_SIZE, .target = &r.rate, .value = "BYTES", .help = "bytes per second and device; 0 = as fast as it goes", .max = UINT64_C(1) << 40},
 		{.name = "heartbeat", .kind = NH_OPT_DURATION, .target = &r.config.heartbeat_ms, .value = "TIME", .help = "between two heartbeats of a device (30s)", .min = 1, .max = UINT64_C(86400000)},
+		{.name = "transport", .kind = NH_OPT_TEXT, .target = &r.transport, .value = "WHICH", .help = "channel: devices stay connected; poll: they ask from time to time; mixed: every second one with a certificate polls (channel)"},
+		{.name = "poll-interval", .kind = NH_OPT_DURATION, .target = &r.config.poll_interval_ms, .value = "TIME", .help = "between two questions of a device that polls, half of it more or less (15m)", .min = 1, .max = UINT64_C(604800000)},
 		{.name = "script", .kind = NH_OPT_TEXT, .target = &r.script, .value = "FILE", .help = "misbehaviour: drop=50 slow=100 fail-install=20 revert=5 duplicate=10 skew=30 (of a thousand)"},
 		{.name = "seed", .kind = NH_OPT_U64, .target = &r.seed, .value = "N", .help = "what the misbehaviour is drawn from (1)"},
 		{.name = "loops", .kind = NH_OPT_U64, .target = &r.loops, .value = "N", .help = "I/O threads (2)", .min = 1, .max = LOOPS_MAX},

@@ -149,7 +149,8 @@ nh_rc view_write_json(struct nh_fleet *fleet, const char *path, struct nh_err *e
 	for (size_t i = 0; i < nh_fleet_count(fleet); i++) {
 		struct nh_fleet_view d;
 		nh_fleet_view(fleet, i, &d);
-		json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:i, s:i}", "identifier", d.name, "identity", nh_fleet_identity_name(d.identity),
+		json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:i, s:i}", "identifier", d.name, "identity", nh_fleet_identity_name(d.identity),
+						      "transport", d.polls ? "poll" : "channel",
 						      "phase", nh_fleet_phase_name(d.phase), "outcome", nh_fleet_outcome_name(d.outcome), "version", d.version, "target", d.target,
 						      "note", d.note, "connects", (int)d.connects, "updates", (int)d.updates));
 	}

@@ -84,8 +84,37 @@ static void test_refused(void **state)
 	bad_ca.device_ca_pem = NH_LIT("junk");
 	assert_int_equal(nh_fleet_new(&bad_ca, &fleet, &err), NH_EFORMAT);
 	assert_non_null(strstr(err.msg, "device CA"));
+	no_secret.secret_key = no_secret.secret = "x";
+	no_secret.transport = NH_FLEET_POLL;
+	assert_int_equal(nh_fleet_new(&no_secret, &fleet, &err), NH_EINVAL);
+	assert_non_null(strstr(err.msg, "cannot poll"));
 	assert_null(fleet);
 	nh_fleet_free(NULL);
+}
+
+static void test_who_polls(void **state)
+{
+	static const struct {
+		const char *name;
+		bool polls[5]; /* three with certificates, two with secrets */
+	} rows[] = {{"channel", {false, false, false, false, false}}, {"mixed", {true, false, true, false, false}}, {"poll", {true, true, true}}};
+	nh_fleet_transport transport;
+	for (size_t i = 0; i < NH_ARRAY_LEN(rows); i++) {
+		struct nh_fleet *fleet = NULL;
+		struct nh_fleet_config c = config();
+		c.certificates = 3;
+		c.secret_key = c.secret = "x";
+		assert_int_equal(nh_fleet_transport_parse(nh_slice_str(rows[i].name), &c.transport, NULL), NH_OK);
+		c.secrets = c.transport == NH_FLEET_POLL ? 0 : 2;
+		assert_int_equal(nh_fleet_new(&c, &fleet, NULL), NH_OK);
+		for (size_t k = 0; k < nh_fleet_count(fleet); k++) {
+			struct nh_fleet_view v;
+			nh_fleet_view(fleet, k, &v);
+			assert_int_equal(v.polls, rows[i].polls[k]);
+		}
+		nh_fleet_free(fleet);
+	}
+	assert_int_equal(nh_fleet_transport_parse(NH_LIT("Poll"), &transport, NULL), NH_EINVAL);
 }
 
 /* Each device has a key of its own that only its owner may read, a certificate signed by the CA, and keeps both. */
@@ -176,7 +205,7 @@ static void test_stop(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(test_refused, setup, teardown), cmocka_unit_test_setup_teardown(test_identities, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_refused, setup, teardown), cmocka_unit_test_setup_teardown(test_who_polls, setup, teardown), cmocka_unit_test_setup_teardown(test_identities, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_faulty, setup, teardown), cmocka_unit_test_setup_teardown(test_stop, setup, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -19,7 +19,7 @@ struct nh_fleet_script {
 	uint64_t slow_bytes_per_s;
 	unsigned fail_install; /* the first install fails */
 	unsigned revert;       /* the first new firmware fails its self-test */
-	unsigned duplicate;    /* a second machine shows up with the same identity */
+	unsigned duplicate;    /* a second machine shows up with the same identity, unless the device polls */
 	unsigned skew;         /* the clock is skew_s ahead or behind */
 	int64_t skew_s;
 };
@@ -29,6 +29,15 @@ nh_rc nh_fleet_script_parse(nh_slice text, struct nh_fleet_script *out, struct n
 
 typedef enum nh_fleet_identity { NH_FLEET_CERTIFICATE, NH_FLEET_SECRET, NH_FLEET_NERVESKEY } nh_fleet_identity;
 const char *nh_fleet_identity_name(nh_fleet_identity identity); /* "certificate" */
+
+/* How devices hear of updates. A shared secret needs a channel. */
+typedef enum nh_fleet_transport {
+	NH_FLEET_CHANNEL,
+	NH_FLEET_POLL,
+	NH_FLEET_MIXED, /* of the devices with certificates the first, the third, ... poll; all others hold a channel */
+} nh_fleet_transport;
+/* nh_fleet_transport_parse - "channel", "poll", "mixed". NH_EINVAL. */
+nh_rc nh_fleet_transport_parse(nh_slice text, nh_fleet_transport *out, struct nh_err *err);
 
 /* Borrowed until free. */
 struct nh_fleet_config {
@@ -48,6 +57,8 @@ struct nh_fleet_config {
 	struct nh_fleet_script script;
 	uint64_t download_bytes_per_s; /* 0 = as fast as it goes */
 	uint64_t heartbeat_ms;         /* 0 = the link's default */
+	nh_fleet_transport transport;
+	uint64_t poll_interval_ms;     /* 0 = the link's default */
 	struct nh_loop **loops;     /* running */
 	size_t loop_count;
 	struct nh_pool *pool;
@@ -68,6 +79,7 @@ typedef enum nh_fleet_outcome { NH_FLEET_PENDING, NH_FLEET_UPDATED, NH_FLEET_ROL
 struct nh_fleet_view {
 	char name[64];
 	nh_fleet_identity identity;
+	bool polls;
 	nh_fleet_phase phase;
 	nh_fleet_outcome outcome;
 	unsigned percent;
