@@ -203,6 +203,7 @@ static const struct {
 	{"fwup_public_keys", on_keys},
 	{"extensions:get", extras_get},
 	{"scripts/run", scripts_event},
+	{"archive", archive_event},
 };
 
 void channel_event(struct nh_link *l, nh_slice event, const json_t *payload)

@@ -225,7 +225,7 @@ static void attempt(struct nh_link *l)
 	u->paused_queue = u->paused_pace = false;
 	u->attempt_bytes = 0;
 	u->attempt_ms = nh_loop_now_ms(l->loop);
-	channel_push_json(l, "status_update", json_pack("{s:s, s:s?}", "status", "started", "downloader_network_interface", l->config.network_interface));
+	channel_push_json(l, "status_update", json_pack("{s:s, s:s?}", "status", "started", "downloader_network_interface", route_name(l)));
 	link_event(l, &(struct nh_link_event){.kind = NH_LINK_UPDATE_STARTED, .text = nh_slice_str(u->why), .uuid = u->offer.uuid, .version = u->offer.version});
 	if (l->closing)
 		return;

@@ -92,6 +92,7 @@ void extras_close(struct nh_link *l)
 	nh_timer_close(x->identity_timer);
 	health_close(x);
 	logging_close(l);
+	archive_close(x);
 	programs_kill(&x->programs);
 }
 
@@ -105,6 +106,7 @@ void extras_free(struct nh_link *l)
 	health_free(x);
 	logging_free(x);
 	files_free(x);
+	archive_free(x);
 	free(x->identities);
 	free(x);
 	l->extras = NULL;

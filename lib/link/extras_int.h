@@ -7,6 +7,7 @@
  *   geo.c, logging.c, network_identity.c, shell.c   one extension each
  *   console.c           the console channel; terminal.c a shell that somebody far away types into; files.c what is sent through the console
  *   scripts.c           support scripts
+ *   archive.c           the archive of the device's release
  *   program.c           child programs on the loop
  */
 #pragma once
@@ -121,6 +122,10 @@ struct link_extras {
 	struct logging log;
 	struct files files;
 	struct script scripts[SCRIPTS_AT_ONCE];
+	struct archive *archive;        /* being fetched, or NULL */
+	char archive_next_uuid[LINK_UUID_MAX], *archive_next_url; /* announced meanwhile */
+	uint64_t archive_next_size;
+	struct program *archive_program;
 };
 
 /* extras.c */
@@ -195,5 +200,9 @@ void files_run(struct nh_link *l);
 void files_done(struct nh_link *l);
 void files_free(struct link_extras *x);
 bool files_name(nh_slice given, struct nh_buf *out); /* the base name of what a stranger calls a file; false: not acceptable */
+/* archive.c */
+void archive_event(struct nh_link *l, const json_t *payload);
+void archive_close(struct link_extras *x);
+void archive_free(struct link_extras *x);
 /* scripts.c */
 void scripts_event(struct nh_link *l, const json_t *payload); /* also without extras: the server is told that they are off */

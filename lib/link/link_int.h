@@ -139,6 +139,7 @@ struct nh_link {
 	char *pending_status;         /* outcome of an update that could not be told yet: JSON payload */
 
 	struct nh_timer *route_timer; /* until the interface is looked for again */
+	char route_found[16];         /* the interface last found; empty = none */
 	bool route_told, route_muted; /* told in this channel; a server broke one over it */
 	struct link_extras *extras;   /* extras_int.h; NULL = nothing is switched on */
 
@@ -197,6 +198,7 @@ void clock_run(struct nh_link *l);
 void clock_done(struct nh_link *l);
 /* route.c */
 void route_report(struct nh_link *l);
+const char *route_name(const struct nh_link *l); /* NULL = not known */
 void route_left(struct nh_link *l); /* the device channel is gone */
 void route_close(struct nh_link *l);
 /* topic.c */

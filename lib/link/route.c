@@ -42,20 +42,26 @@ static void on_timer(void *arg) { route_report(arg); }
 
 void route_report(struct nh_link *l)
 {
-	char found[IF_NAMESIZE];
 	const char *name = l->config.network_interface;
 	if (!name || l->route_muted)
 		return;
 	if (strcmp(name, "auto") == 0) {
-		if (!find(l, found)) {
+		if (!find(l, l->route_found)) {
+			l->route_found[0] = 0;
 			if (!l->route_timer)
 				l->route_timer = nh_timer_new(l->loop, on_timer, l);
 			nh_timer_start(l->route_timer, RETRY_MS, 0);
 			return;
 		}
-		name = found;
+		name = l->route_found;
 	}
 	l->route_told = channel_push_json(l, "report_network_interface", json_pack("{s:s}", "interface", name));
+}
+
+const char *route_name(const struct nh_link *l)
+{
+	const char *name = l->config.network_interface;
+	return !name || strcmp(name, "auto") != 0 ? name : l->route_found[0] ? l->route_found : NULL;
 }
 
 void route_left(struct nh_link *l)

@@ -57,7 +57,7 @@ static const char *const *command(struct nh_arena *arena, const char *text)
 /* As above; further arguments of the program become the command's last ones. */
 static const char *const *command_with_path(struct nh_arena *arena, const char *text)
 {
-	return text ? words(arena, 4, (const char *const[]){"/bin/sh", "-c", nh_arena_printf(arena, "exec %s \"$@\"", text), "sh"}) : NULL;
+	return text ? words(arena, 4, (const char *const[]){"/bin/sh", "-c", nh_arena_printf(arena, "%s \"$@\"", text), "sh"}) : NULL;
 }
 
 static const char *const *shell(const struct extras_settings *s, struct nh_arena *arena)

@@ -5,11 +5,12 @@ import base64
 import json
 import socket
 import stat
+import subprocess
 import tempfile
 import unittest
 from pathlib import Path
 
-from nhtest import DEADLINE
+from nhtest import DEADLINE, make_firmware, program, run
 from phoenixpeer import Agent, Hub
 
 SERVICES = ("--health", "--geo", "52.1,4.3", "--logging", "--local-shell", "--network-identity-command", "true")
@@ -28,6 +29,12 @@ class Case(unittest.IsolatedAsyncioTestCase):
         path.write_text("#!/bin/sh\n" + text)
         path.chmod(path.stat().st_mode | stat.S_IXUSR)
         return path
+
+    async def eventually(self, seen):
+        async def look():
+            while not seen():
+                await asyncio.sleep(0.01)
+        await asyncio.wait_for(look(), DEADLINE)
 
     async def device(self, hub):
         """The next connection, its device channel joined."""
@@ -342,11 +349,8 @@ class Console(Case):
             c = await self.console(hub)
             await self.type(c, "x")
             await self.until(c, "ready")
-        for pid in map(int, pids.read_text().split()):
-            async def gone():
-                while Path(f"/proc/{pid}").exists() and Path(f"/proc/{pid}/stat").read_text().split(") ")[1][0] != "Z":
-                    await asyncio.sleep(0.01)
-            await asyncio.wait_for(gone(), DEADLINE)
+        for pid in pids.read_text().split():
+            await self.eventually(lambda: subprocess.run(["ps", "-o", "stat=", "-p", pid], capture_output=True, text=True).stdout[:1] in ("", "Z"))
 
 
 class LocalShell(Case):
@@ -467,6 +471,91 @@ class Scripts(Case):
         async with Hub() as hub, Agent(hub, "--scripts", "--script-interpreter", "python3 -u"):
             c = await self.device(hub)
             self.assertEqual(await self.run_script(c, "import sys\nprint('π', len(sys.argv))"), {"result": "completed", "output": "π 1\n", "return": "0"})
+
+
+class FileServer:
+    """Serves one file over HTTP; breaks the first connections off in the middle."""
+
+    def __init__(self, content, breaks=0):
+        self.content, self.breaks, self.requests = content, breaks, []
+
+    async def handle(self, reader, writer):
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        first = int(head.lower().split("range: bytes=")[1].split("-")[0]) if "range:" in head.lower() else 0
+        self.requests.append(first)
+        size, rest = len(self.content), self.content[first:]
+        status = f"206 Partial Content\r\nContent-Range: bytes {first}-{size - 1}/{size}" if first else "200 OK"
+        writer.write(f"HTTP/1.1 {status}\r\nContent-Length: {len(rest)}\r\nConnection: close\r\n\r\n".encode())
+        self.breaks -= 1
+        writer.write(rest[:len(rest) // 2] if self.breaks >= 0 else rest)
+        await writer.drain()
+        writer.close()
+
+    async def __aenter__(self):
+        self.server = await asyncio.start_server(self.handle, "127.0.0.1", 0)
+        self.url = f"http://127.0.0.1:{self.server.sockets[0].getsockname()[1]}/archive"
+        return self
+
+    async def __aexit__(self, *exc):
+        self.server.close()
+        await self.server.wait_closed()
+
+
+class Archives(Case):
+    UUID = "aaaaaaaa-0000-4000-8000-00000000000%d"
+
+    def setUp(self):
+        super().setUp()
+        for name in ("key", "stranger"):
+            run(program("nh-fwup"), "-g", "-o", self.home / name)
+        self.kept = self.home / "kept"
+
+    def archive(self, version, key="key"):
+        return make_firmware(self.home, version, self.home / f"{key}.priv", size=300000).read_bytes()
+
+    async def announce(self, c, number, url, **more):
+        await c.send("archive", {"uuid": self.UUID % number, "url": url, "version": "1.0.0", "platform": "generic", "architecture": "generic", "uploaded_at": "2024-03-05T10:11:12", **more},
+                     "device")
+
+    def files(self):
+        return sorted(p.name for p in self.kept.iterdir())
+
+    async def test_fetch_verify_hand_on(self):
+        content, newer, foreign = self.archive("1.0.0"), self.archive("1.1.0"), self.archive("1.2.0", "stranger")
+        options = ("--archive-directory", self.kept, "--public-key", self.home / "key.pub", "--archive-command", f"echo told >> {self.home}/told; cp -t {self.home}/in",
+                   "--download-retry", "100ms")
+        (self.home / "in").mkdir()
+        async with Hub() as hub, Agent(hub, *options) as agent, FileServer(content, breaks=2) as first, FileServer(newer) as second, FileServer(foreign) as third:
+            c = await self.device(hub)
+            await self.announce(c, 1, first.url, size=len(content))
+            await self.announce(c, 1, first.url, size=len(content))
+            await agent.logged(self.UUID % 1 + ": kept")
+            self.assertEqual(self.files(), ["archive-" + self.UUID % 1 + ".fw"])
+            self.assertEqual((self.kept / self.files()[0]).read_bytes(), content)
+            self.assertEqual(first.requests[0], 0)
+            self.assertGreater(first.requests[2], first.requests[1])  # went on where it broke
+            await self.announce(c, 1, first.url)  # there already
+            await self.announce(c, 2, third.url)  # signed by a stranger: the old one stays
+            await agent.logged(self.UUID % 2 + ": ")
+            self.assertNotIn(self.UUID % 2 + ": kept", agent.log_text())
+            self.assertEqual(self.files(), ["archive-" + self.UUID % 1 + ".fw"])
+            await self.announce(c, 3, second.url, size=len(newer) - 1)  # longer than announced
+            await agent.logged(self.UUID % 3 + ": download failed")
+            for uuid in ("../../x", None, 7):
+                await c.send("archive", {"uuid": uuid, "url": second.url}, "device")
+            await self.announce(c, 4, second.url + "\r\nX: y")
+            await agent.logged(self.UUID % 4 + ": download failed")
+            await self.announce(c, 5, second.url)
+            await agent.logged(self.UUID % 5 + ": kept")
+            self.assertEqual(self.files(), ["archive-" + self.UUID % 5 + ".fw"])
+            self.assertEqual(len(first.requests), 3)
+            await self.eventually(lambda: len(list((self.home / "in").iterdir())) == 2)
+
+    async def test_no_key_no_archive(self):
+        async with Hub() as hub, Agent(hub, "--archive-directory", self.kept) as agent:
+            c = await self.device(hub)
+            await self.announce(c, 1, "http://127.0.0.1:1/")
+            await agent.logged("archive text=\"refused: no public key")
 
 
 if __name__ == "__main__":
