@@ -74,6 +74,9 @@ static nh_rc open_objects(struct hubd *h, struct nh_err *err)
 	return nh_objects_open_s3(&config, &h->objects, err);
 }
 
+/* "0 = no limit" of the settings. */
+static unsigned limit(uint64_t n) { return n == 0 || n > UINT32_MAX ? UINT32_MAX : (unsigned)n; }
+
 static nh_rc open_parts(struct hubd *h, struct nh_err *err)
 {
 	const struct settings *s = h->settings;
@@ -88,7 +91,8 @@ static nh_rc open_parts(struct hubd *h, struct nh_err *err)
 	NH_TRY(geo_open(s->geo_resolver, &h->geo, err));
 	h->relay = nh_relay_new();
 	h->device_api = nh_device_api_new(&(struct nh_device_api_config){.db = h->db, .objects = h->objects, .pool = h->pool, .relay = h->relay, .hub = &h->hub, .geo = geo_resolver(h->geo), .clock = &nh_clock_system,
-									 .rng = &nh_rng_system, .orchestrator_interval_ms = s->orchestrator_interval_ms, .idle_ms = s->device_idle_ms});
+									 .rng = &nh_rng_system, .orchestrator_interval_ms = s->orchestrator_interval_ms, .idle_ms = s->device_idle_ms,
+									 .health_every_ms = s->health_every_ms, .connects_per_minute = limit(s->device_connects), .messages_per_second = limit(s->device_messages)});
 	h->user_api = nh_user_api_new(&(struct nh_user_api_config){.db = h->db, .objects = h->objects, .hub = &h->hub, .clock = &nh_clock_system, .rng = &nh_rng_system,
 								   .relay = h->relay, .effects = carry_out, .effects_ctx = h->device_api});
 	h->web = nh_web_new(&(struct nh_web_config){.db = h->db, .pool = h->pool, .relay = h->relay, .hub = &h->hub, .clock = &nh_clock_system, .rng = &nh_rng_system,

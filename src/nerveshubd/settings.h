@@ -34,7 +34,9 @@ struct settings {
 	uint64_t max_handshakes, max_stalled, max_queued; /* of each loop; max_queued 0 = measured */
 	uint64_t body_rate;         /* bytes a second */
 	uint64_t firmware_max_bytes, archive_max_bytes;
-	uint64_t orchestrator_interval_ms, device_idle_ms;
+	uint64_t orchestrator_interval_ms, device_idle_ms, health_every_ms;
+	uint64_t device_connects;   /* a minute; 0 = no limit */
+	uint64_t device_messages;   /* a second; 0 = no limit */
 	uint64_t permission_age_ms; /* of somebody who looks on at a device; 0 = asked for at each message */
 	const char *geo_resolver;   /* "none", "static:LATITUDE,LONGITUDE", "maxmind:FILE" */
 	uint64_t health_days, log_days, connection_days; /* how long what devices told is kept */
