@@ -30,6 +30,9 @@ static void stop(struct reading *r, bool refused)
 	XML_StopParser(r->parser, XML_FALSE);
 }
 
+/* A parser that was stopped may still tell of the end of an empty element. */
+static bool over(const struct reading *r) { return r->stopped || r->refused; }
+
 static void on_start(void *ctx, const char *name, const char **attributes)
 {
 	struct reading *r = ctx;
@@ -47,6 +50,8 @@ static void on_start(void *ctx, const char *name, const char **attributes)
 static void on_text(void *ctx, const char *text, int len)
 {
 	struct reading *r = ctx;
+	if (over(r))
+		return;
 	nh_buf_put(&r->text, text, (size_t)len);
 	if (!nh_buf_ok(&r->text))
 		stop(r, true);
@@ -55,6 +60,8 @@ static void on_text(void *ctx, const char *text, int len)
 static void on_end(void *ctx, const char *name)
 {
 	struct reading *r = ctx;
+	if (over(r))
+		return;
 	const char *local = r->names[--r->depth];
 	bool on = true;
 	if (r->leaf && r->xml->leaf)

@@ -47,6 +47,7 @@ use = egg:swift#s3api
 location = {region}
 s3_acl = false
 cors_preflight_allow_origin =
+storage_domain = localhost
 min_segment_size = 1048576
 allow_multipart_uploads = true
 

@@ -20,8 +20,8 @@ class Bucket(unittest.TestCase):
         cls.addClassCleanup(home.cleanup)
         cls.s3 = cls.enterClassContext(S3Server(home.name))
 
-    def contract(self):
-        env = os.environ | {"NH_S3_ENDPOINT": self.s3.endpoint, "NH_S3_REGION": self.s3.region, "NH_S3_BUCKET": self.s3.bucket, "NH_S3_KEY_ID": self.s3.access_key, "NH_S3_SECRET": self.s3.secret_key}
+    def contract(self, **more):
+        env = os.environ | {"NH_S3_ENDPOINT": self.s3.endpoint, "NH_S3_REGION": self.s3.region, "NH_S3_BUCKET": self.s3.bucket, "NH_S3_KEY_ID": self.s3.access_key, "NH_S3_SECRET": self.s3.secret_key} | more
         done = nhtest.run(Path(nhtest.BUILD) / "tests" / "unit" / "objects" / "test_objects_contract", env=env, check=False)
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
         return done.stdout + done.stderr
@@ -37,6 +37,10 @@ class Bucket(unittest.TestCase):
         self.assertEqual((status, re.findall(rb"<Key>(.*?)</Key>", listing)), (200, [b"contract/url-a_b.fw"]))
         status, uploads = self.s3.request("GET", f"/{self.s3.bucket}", query="uploads=")
         self.assertEqual((status, re.findall(rb"<UploadId>", uploads)), (200, []))
+
+    def test_contract_with_the_bucket_as_host(self):
+        output = self.contract(NH_S3_AS_HOST="1", NH_S3_ENDPOINT=self.s3.endpoint.replace("127.0.0.1", "localhost"))
+        self.assertRegex(output, rf"# url http://{self.s3.bucket}\.localhost:\d+/contract/url-a_b\.fw\?X-Amz-")
 
     def get(self, url, part=None):
         request = urllib.request.Request(url, headers={"Range": part} if part else {})

@@ -1,5 +1,5 @@
 /*
- * What every object store does, on each kind there is: a folder always, a bucket where NH_S3_ENDPOINT names a server (NH_S3_BUCKET, NH_S3_KEY_ID, NH_S3_SECRET, NH_S3_REGION beside it).
+ * What every object store does, on each kind there is: a folder always, a bucket where NH_S3_ENDPOINT names a server (NH_S3_BUCKET, NH_S3_KEY_ID, NH_S3_SECRET, NH_S3_REGION beside it; NH_S3_AS_HOST: the bucket in the host's name).
  * tests/integration/test_objects.py gives it a real one.
  */
 #include <stdio.h>
@@ -35,7 +35,7 @@ static struct nh_s3_config s3_config(void)
 	static char spool[80];
 	snprintf(spool, sizeof spool, "%s/spool", root);
 	return (struct nh_s3_config){.endpoint = getenv("NH_S3_ENDPOINT"), .region = getenv("NH_S3_REGION"), .bucket = getenv("NH_S3_BUCKET"), .key_id = getenv("NH_S3_KEY_ID"),
-				     .secret = getenv("NH_S3_SECRET"), .spool = spool, .part_bytes = PART};
+				     .secret = getenv("NH_S3_SECRET"), .bucket_as_host = getenv("NH_S3_AS_HOST") != NULL, .spool = spool, .part_bytes = PART};
 }
 
 static int open_dir(void **state)
