@@ -3,6 +3,7 @@ certificates made by openssl. Nothing here knows the server's insides; waiting i
 
 import asyncio
 import base64
+import contextlib
 import hashlib
 import hmac
 import http.client
@@ -10,6 +11,7 @@ import json
 import os
 import shutil
 import signal
+import sqlite3
 import ssl
 import struct
 import subprocess
@@ -142,6 +144,13 @@ class Server:
         password = password or (self.data_dir / "admin-password").read_text().strip()
         self.token = self.api("POST", "/users/login", {"email": email, "password": password}, token="", expect=200).data["token"]
         return self.token
+
+    def sql(self, text):
+        """First column of what the server's own database answers."""
+        if "DATABASE_URL" in self.env:
+            return run("psql", self.env["DATABASE_URL"], "-qAt", "-c", text).stdout.splitlines()
+        with contextlib.closing(sqlite3.connect(self.data_dir / "nerveshub.db", timeout=DEADLINE)) as db, db:
+            return [row[0] for row in db.execute(text)]
 
     def upload(self, org, product, path, expect=201, token=None, kind="firmware"):
         boundary = "nhtest-" + uuid.uuid4().hex

@@ -5,12 +5,11 @@ import base64
 import contextlib
 import json
 import os
-import sqlite3
 import unittest
 
 import websockets
 
-from nhtest import DEADLINE, Device, Person, Server, ServerCase, nh1_headers, run
+from nhtest import DEADLINE, Device, Person, Server, ServerCase, nh1_headers
 from rawpeer import TEXT, WebSocketPeer, frame, upgrade_request
 
 CONSOLE, SHELL = "user:console:identifier-", "user:local_shell:identifier-"
@@ -56,16 +55,9 @@ class ConsoleCase(ServerCase):
             device.up = lambda text: device.send("up", {"data": text}, topic="console")
             yield device
 
-    def sql(self, text):
-        """First column of what the server's own database answers."""
-        if "DATABASE_URL" in self.server.env:
-            return run("psql", self.server.env["DATABASE_URL"], "-qAt", "-c", text).stdout.splitlines()
-        with contextlib.closing(sqlite3.connect(self.server.data_dir / "nerveshub.db", timeout=DEADLINE)) as db, db:
-            return [row[0] for row in db.execute(text)]
-
     def audit(self, identifier):
         """Descriptions of the device's audit entries that concern consoles and shells, oldest first."""
-        return self.sql(f"SELECT description FROM audit_logs WHERE description LIKE '% of device {identifier}' AND "
+        return self.server.sql(f"SELECT description FROM audit_logs WHERE description LIKE '% of device {identifier}' AND "
                         "(description LIKE '%console%' OR description LIKE '%shell%') ORDER BY id")
 
     async def audited(self, identifier, count):
@@ -337,7 +329,7 @@ class TestPermissions(ConsoleCase):
             async with self.at_console("p-3") as device, self.person() as ada, self.person(path=EVENTS) as watcher:
                 await ada.join(CONSOLE + "p-3")
                 await watcher.join("device:p-3")
-                self.sql("DELETE FROM user_tokens WHERE user_id = (SELECT id FROM users WHERE email = 'admin@localhost')")
+                self.server.sql("DELETE FROM user_tokens WHERE user_id = (SELECT id FROM users WHERE email = 'admin@localhost')")
                 await ada.send("dn", {"data": "halt()"})
                 self.assertEqual(await ada.closed(), 1008)
                 await watcher.send("heartbeat", {}, topic="phoenix")
@@ -439,7 +431,7 @@ class TestShellAndEvents(ConsoleCase):
 
 
 class TestDrain(unittest.TestCase):
-    sql, audit = ConsoleCase.sql, ConsoleCase.audit
+    audit = ConsoleCase.audit
 
     def test_stop_while_people_look_on(self):
         """A stop closes both sides with 1012 and loses no audit entry; the metrics had counted them."""
