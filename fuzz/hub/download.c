@@ -15,7 +15,7 @@ static nh_rc furnish(struct world *w, struct nh_err *err) { return add_firmware(
 static nh_slice right_query(nh_slice path, struct nh_buf *url)
 {
 	nh_slice before, query;
-	nh_download_url(&world.config, path, world.now_us, url);
+	nh_download_url(&world.config, path, NH_SLICE_EMPTY, world.now_us, url);
 	nh_slice rest = nh_slice_skip(nh_buf_slice(url), strlen(world.config.download_base_url) + path.len);
 	nh_slice_cut(rest, '?', &before, &query);
 	return query;
@@ -35,7 +35,7 @@ static nh_rc look(struct nh_tx *tx, void *arg, struct nh_err *err)
 	ctx.arena = &arena;
 	nh_rc rc = nh_download_resolve(&ctx, ((const struct input *)arg)->path, &target, err);
 	FUZZ_CHECK(rc == NH_OK || rc == NH_ENOTFOUND, "%s", nh_rc_name(rc));
-	FUZZ_CHECK(rc != NH_OK || (target.firmware_id > 0 && target.object_key.len > 0 && target.size_bytes > 0), "target");
+	FUZZ_CHECK(rc != NH_OK || (target.id > 0 && target.object_key.len > 0 && target.size_bytes > 0), "target");
 	return rc;
 }
 

@@ -1,17 +1,17 @@
 /*
- * Firmware uploads as they arrive: a multipart body in pieces of any size through the route's sink into the object store, inspection of the archive, the
- * row. The first byte chooses the size of the pieces, the second who asks and whether the peer goes away in the middle; then the body with the
+ * Uploads of firmware and archives as they arrive: a multipart body in pieces of any size through the route's sink into the object store, inspection of the archive, the
+ * row. The first byte chooses the size of the pieces, the second who asks, for what, and whether the peer goes away in the middle; then the body with the
  * boundary "b". Where the body is no form, it is the archive inside one: archives as they are serve as inputs.
  */
 #include "world.h"
 
-#define FORM_HEAD "--b\r\nContent-Disposition: form-data; name=\"firmware\"; filename=\"x.fw\"\r\n\r\n"
+#define FORM_HEAD "--b\r\nContent-Disposition: form-data; name=\"%s\"; filename=\"x.fw\"\r\n\r\n"
 #define FORM_TAIL "\r\n--b--\r\n"
 
 struct input {
 	size_t piece;
 	fuzz_person person;
-	bool cut;
+	bool cut, archive;
 	nh_slice body;
 };
 
@@ -44,7 +44,7 @@ static void play(void *arg)
 	size_t objects = 0;
 	bool answered = true;
 	fuzz_api_begin(w, in->body);
-	fuzz_ask_open(w, &a, in->person, NH_LIT("POST /api/orgs/acme/products/-/firmwares"));
+	fuzz_ask_open(w, &a, in->person, in->archive ? NH_LIT("POST /api/orgs/acme/products/-/archives") : NH_LIT("POST /api/orgs/acme/products/-/firmwares"));
 	struct nh_request *req = &a.ex.request;
 	fuzz_ask_header(&a, "content-type", NH_LIT("multipart/form-data; boundary=b"));
 	if (req->route->sink->begin(req, &a.ex.response, &req->stream) == NH_OK)
@@ -66,13 +66,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct fuzz_api *w = fuzz_api_world();
 	uint8_t piece = fuzz_byte(&in), how = fuzz_byte(&in);
 	NH_AUTO_BUF struct nh_buf form = NH_BUF_INIT;
-	bool plain = !nh_slice_starts(in, NH_LIT("--b"));
+	bool plain = !nh_slice_starts(in, NH_LIT("--b")), archive = how & 0x10;
 	if (plain)
-		nh_buf_put_str(&form, FORM_HEAD);
+		nh_buf_printf(&form, FORM_HEAD, archive ? "archive" : "firmware");
 	nh_buf_put_slice(&form, in);
 	if (plain)
 		nh_buf_put_str(&form, FORM_TAIL);
-	struct input input = {.piece = piece ? (size_t)piece * 7 : SIZE_MAX / 2, .person = (fuzz_person)(how & 3), .cut = (how & 0xc) == 0xc, .body = nh_buf_slice(&form)};
+	struct input input = {.piece = piece ? (size_t)piece * 7 : SIZE_MAX / 2, .person = (fuzz_person)(how & 3), .cut = (how & 0xc) == 0xc, .archive = archive, .body = nh_buf_slice(&form)};
 	fuzz_db_play(w->db, play, &input);
 	return 0;
 }

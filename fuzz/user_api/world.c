@@ -7,7 +7,8 @@
 
 #include "base/encode.h"
 #include "base/file.h"
-#include "hub/firmware.h"
+#include "hub/archives.h"
+#include "hub/scripts.h"
 
 #define SIGNER "9IYP+5uUmFNiL8MLdYueMcog8FSfMHWSsf3+JG2ajd0=" /* of the fixtures' firmware: tests/vectors/firmware */
 
@@ -61,6 +62,22 @@ static nh_rc add_secret(struct world *w, struct fuzz_api *f, struct nh_err *err)
 	return NH_OK;
 }
 
+static nh_rc add_support(struct world *w, struct nh_err *err)
+{
+	struct nh_script script;
+	struct nh_firmware_intake intake;
+	struct nh_archive archive;
+	nh_slice object;
+	NH_AUTO_JSON json_t *fields = json_pack("{s:s, s:s, s:[s]}", "name", "hello", "text", "IO.puts 1", "tags", "lab");
+	OK(nh_script_create(&w->ctx, &w->as_ada, &w->widget, fields, &script, NULL, E(w)));
+	OK(nh_archive_intake_open(&w->ctx, &w->as_ada, w->acme.id, w->widget.name, &intake, E(w)));
+	struct nh_firmware_facts facts = {.org_key_id = intake.keys[0].id, .uuid = fw_uuid(w, 1), .version = NH_LIT("1.0.0"), .platform = NH_LIT("generic"),
+		.architecture = NH_LIT("generic"), .size_bytes = 4, .checksum = NH_LIT("AB")};
+	OK(nh_archive_claim(&w->ctx, &w->as_ada, &intake, &facts, &object, NULL, E(w)));
+	OK(nh_archive_publish(&w->ctx, &w->as_ada, &intake, &facts, object, &archive, NULL, E(w)));
+	return NH_OK;
+}
+
 static nh_rc furnish(struct world *w, struct nh_err *err)
 {
 	struct fuzz_api *f = w->arg;
@@ -75,6 +92,7 @@ static nh_rc furnish(struct world *w, struct nh_err *err)
 	NH_TRY(add_device(w, "d-2", NULL, &device, err));
 	OK(add_group(w, group_fields(w, "main", 2), &group));
 	NH_TRY(add_certificates(w, f, err));
+	NH_TRY(add_support(w, err));
 	return add_secret(w, f, err);
 }
 
@@ -152,6 +170,8 @@ static nh_slice known(const struct fuzz_api *w, const struct nh_route *route, nh
 		{"serial", strstr(route->path, "/ca_certificates/") ? w->ca_serial : w->cert_serial},
 		{"key", w->secret_key},
 		{"token", w->cli_token},
+		{"id", "1"},
+		{"name_or_id", "hello"},
 	};
 	for (size_t i = 0; i < NH_ARRAY_LEN(table); i++) {
 		if (nh_slice_eq_str(name, table[i].name))

@@ -13,6 +13,7 @@
 #define TIMEOUT_NH_MS UINT64_C(28000)
 #define TIMEOUT_MAX_MS UINT64_C(600000)
 #define ANSWER_MAX ((size_t)4 << 20) /* more than a device's message may hold */
+#define AWAY "device not available or responding"
 
 static json_t *render(const struct call *call, const struct nh_script *script) { return render_script(script, has_quirk(call->req, QUIRK_SCRIPT_TEXTS)); }
 
@@ -125,6 +126,11 @@ struct run_call {
 
 static nh_rc find_script(struct call *call, struct nh_err *err)
 {
+	if (!call->api->loop) {
+		call->errors = json_pack("{s:s}", "detail", AWAY);
+		call->status = 403;
+		return NH_FAIL(err, NH_EINVAL, "there is no relay to devices");
+	}
 	return nh_script_run(&call->ctx, &call->actor, &call->device, param(call, "name_or_id"), &((struct run_call *)call)->script, err);
 }
 
@@ -150,7 +156,7 @@ static void on_answer(void *ctx, nh_rc rc, nh_slice payload)
 	if (rc == NH_OK && nh_json_parse(payload, ANSWER_MAX, &answer, NULL) == NH_OK)
 		nh_later_send(ctx, 200, "text/plain; charset=utf-8", nh_json_text(answer, "output"));
 	else
-		nh_later_send(ctx, 403, "application/json; charset=utf-8", NH_LIT("{\"errors\":{\"detail\":\"device not available or responding\"}}"));
+		nh_later_send(ctx, 403, "application/json; charset=utf-8", NH_LIT("{\"errors\":{\"detail\":\"" AWAY "\"}}"));
 }
 
 static void ask(struct run_call *r, struct nh_later *take_later, uint64_t timeout_ms)
@@ -159,10 +165,7 @@ static void ask(struct run_call *r, struct nh_later *take_later, uint64_t timeou
 	NH_AUTO_JSON json_t *payload = json_pack("{s:o, s:I}", "text", nh_json_new_text(r->script.text), "timeout", (json_int_t)timeout_ms);
 	NH_AUTO_BUF struct nh_buf text = NH_BUF_INIT;
 	nh_json_put(&text, payload);
-	if (api->loop)
-		nh_relay_ask(api->config.relay, r->call.device.id, NH_LIT("scripts/run"), nh_buf_slice(&text), timeout_ms, api->loop, on_answer, take_later);
-	else
-		on_answer(take_later, NH_ECLOSED, NH_SLICE_EMPTY);
+	nh_relay_ask(api->config.relay, r->call.device.id, NH_LIT("scripts/run"), nh_buf_slice(&text), timeout_ms, api->loop, on_answer, take_later);
 }
 
 void handle_script_run(struct nh_request *req, struct nh_response *res)
