@@ -96,7 +96,9 @@ static nh_rc read_line(nh_slice line, json_t *report, struct nh_err *err)
 		kind++;
 	if (kind->word[0]) {
 		nh_slice_cut(nh_slice_trim(rest), ' ', &name, &rest);
-		return put(report, kind, name, nh_json_new_text(nh_slice_sub(nh_slice_trim(rest), 0, VALUE_MAX)), err);
+		nh_slice said = nh_slice_sub(nh_slice_trim(rest), 0, VALUE_MAX);
+		said.len = terminal_whole(said);
+		return put(report, kind, name, nh_json_new_text(said.len > 0 ? said : NH_LIT("")), err);
 	}
 	json_t *number = NULL;
 	NH_IGNORE(nh_json_parse(nh_slice_trim(rest), VALUE_MAX, &number, NULL)); /* put says what is wrong with it */

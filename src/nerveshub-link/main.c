@@ -132,6 +132,8 @@ static nh_rc start(struct agent *a, struct nh_err *err)
 	a->machine_config.reboot = on_reboot;
 	a->machine_config.ctx = a;
 	NH_TRY(nh_machine_new(&a->machine_config, &a->machine, err));
+	if (a->settings.check)
+		a->settings.extras.loaded.log_socket = NULL; /* it is the running agent's */
 	settings_link(&a->settings, &config);
 	config.platform = &nh_machine_platform;
 	config.platform_ctx = a->machine;

@@ -74,6 +74,19 @@ static void commands(void **state)
 		{{"--srever", "h"}, 1, "unknown option '--srever'; did you mean '--server'?"},
 		{{"--heartbeat", "1ms"}, 1, "--heartbeat"},
 		{{"--log-level", "loud"}, 1, "--log-level is debug"},
+		{{"-c", "%D/extras.conf", "--check"}, 0, "all right"},
+		{{"--device", "/x", "--wire-format", "xml"}, 1, "--wire-format is json or msgpack"},
+		{{"--device", "/x", "--geo", "52.1"}, 1, "--geo is LATITUDE,LONGITUDE"},
+		{{"--device", "/x", "--geo", "52.1,4.3,10,1"}, 1, "--geo is LATITUDE,LONGITUDE"},
+		{{"--device", "/x", "--geo", "91,4.3"}, 1, "--geo is LATITUDE,LONGITUDE"},
+		{{"--device", "/x", "--geo", "north,4.3"}, 1, "--geo is LATITUDE,LONGITUDE"},
+		{{"--device", "/x", "--geo", "1,2", "--geo-command", "true"}, 1, "--geo or --geo-command, not both"},
+		{{"--device", "/x", "--health", "--health-metadata", "x"}, 1, "--health-metadata is NAME=TEXT"},
+		{{"--device", "/x", "--health-plugins", "/x"}, 1, "--health-plugins needs --health"},
+		{{"--device", "/x", "--logging", "--logging-level", "loud"}, 1, "--logging-level is debug"},
+		{{"--device", "/x", "--files-directory", "/x"}, 1, "--files-directory needs --console"},
+		{{"--device", "/x", "--shell-user", "x"}, 1, "--shell-user needs --console or --local-shell"},
+		{{"--device", "/x", "--archive-command", "x"}, 1, "--archive-command needs --archive-directory"},
 		{{"stray"}, 1, "unexpected argument 'stray'"},
 		{{"-c", "%D/none"}, 1, "cannot read "},
 		{{"-c", "%D/unknown.conf"}, 1, "%D/unknown.conf line 2: unknown name 'sever'"},
@@ -103,7 +116,7 @@ static int set_up(void **state)
 	assert_non_null(mkdtemp(dir));
 	put_file("secret", "s3cret\n");
 	put_file("key.pub", KEY "\n");
-	char text[600];
+	char text[1000];
 	snprintf(text, sizeof text,
 		 "# a device\nserver = localhost:1\n\nca = /etc/ssl/certs/ca-certificates.crt\ndevice=%s/disk\nsecret-key = nhp_x\nidentifier = dev 1\nsecret-file = %s/secret\n"
 		 "request-keys = false\npublic-key = " KEY "\nenv-size = 8k\n",
@@ -112,6 +125,10 @@ static int set_up(void **state)
 	if (access("/etc/ssl/certs/ca-certificates.crt", R_OK) != 0)
 		snprintf(text, sizeof text, "server = ws://localhost:1\ndevice=%s/disk\nsecret-key = nhp_x\nidentifier = i\nsecret-file = %s/secret\n", dir, dir);
 	put_file("good.conf", text);
+	snprintf(text + strlen(text), sizeof text - strlen(text),
+		 "health = yes\nhealth-metadata = site=Lab 7\nhealth-metadata = rack=2\ngeo = -33.9,151,20\nlogging = yes\nlogging-socket = %s/socket\nconsole = yes\nshell-user = root\nscripts = yes\n",
+		 dir);
+	put_file("extras.conf", text);
 	put_file("unknown.conf", "server = h\nsever = h\n");
 	put_file("flag.conf", "request-keys = maybe\n");
 	put_file("line.conf", "request-keys\n");
@@ -120,7 +137,7 @@ static int set_up(void **state)
 
 static int tear_down(void **state)
 {
-	static const char *const names[] = {"secret", "key.pub", "good.conf", "unknown.conf", "flag.conf", "line.conf"};
+	static const char *const names[] = {"secret", "key.pub", "good.conf", "extras.conf", "unknown.conf", "flag.conf", "line.conf"};
 	char path[200];
 	for (size_t i = 0; i < NH_ARRAY_LEN(names); i++) {
 		snprintf(path, sizeof path, "%s/%s", dir, names[i]);
