@@ -18,6 +18,7 @@
 #define NAME_MAX_BYTES 200
 #define WAITING_MAX ((size_t)1 << 20) /* bytes not yet written: a disk slower than the sender */
 #define HIDDEN ".nerveshub-"
+#define BLOCK_BYTES 4096
 
 struct file_open {
 	char *name;
@@ -88,7 +89,7 @@ static void give_up(struct link_extras *x, struct file_open **at)
 		give_up(x, at);
 }
 
-/* Bytes of what lies in the directory. With `clean` what an earlier life left half done goes. */
+/* Bytes of what lies in the directory, an empty file being a block too. With `clean` what an earlier life left half done goes. */
 static uint64_t used_bytes(const char *directory, bool clean)
 {
 	DIR *dir = opendir(directory);
@@ -99,7 +100,7 @@ static uint64_t used_bytes(const char *directory, bool clean)
 		if (clean && nh_slice_starts(nh_slice_str(entry->d_name), NH_LIT(HIDDEN)))
 			unlinkat(dirfd(dir), entry->d_name, 0);
 		else if (fstatat(dirfd(dir), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode))
-			sum += (uint64_t)st.st_size;
+			sum += ((uint64_t)st.st_size / BLOCK_BYTES + 1) * BLOCK_BYTES;
 	}
 	if (dir)
 		closedir(dir);
@@ -125,6 +126,10 @@ static void run_start(struct link_extras *x, struct file_step *s)
 	}
 	uint64_t used = used_bytes(x->config.files_directory, !x->files.cleaned), quota = x->config.files_quota_bytes, left = used < quota ? quota - used : 0;
 	x->files.cleaned = true;
+	if (left < BLOCK_BYTES) {
+		fail(x, s, NULL, "there is no room for it");
+		return;
+	}
 	const char *path = path_of(x, &arena, HIDDEN, s->name);
 	unlink(path);
 	int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
