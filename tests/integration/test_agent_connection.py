@@ -131,7 +131,7 @@ class Polling(AgentCase):
         process, log = self.agent(disk, *words)
         text = self.sees(process, log, "joined")
         self.assertIn(f"https://localhost:{self.server.device_port}/device/update", text)
-        self.sees(process, log, "connected", 3)
+        self.sees(process, log, "debug connected", 3)
         self.assertEqual((self.show("poll-1")["version"], self.show("poll-1")["connection_status"]), ("1.0.0", "disconnected"))
         self.deploy("polls", firmware)
         wait_until(lambda: "rebooting" in log.read_text(), process, "the reboot into the update")
@@ -244,7 +244,7 @@ class Proxies(AgentCase):
     def test_polls(self):
         before = self.tunnels()
         process, log = self.agent(self.disk("proxied-2"), *QUICK, "--transport", "poll", "--proxy", self.address(), *self.device("proxied-2"))
-        self.sees(process, log, "connected", 3)
+        self.sees(process, log, "debug connected", 3)
         self.assertGreaterEqual(self.tunnels() - before, 3)
 
     def test_a_wrong_password(self):

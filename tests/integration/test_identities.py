@@ -181,6 +181,11 @@ class NervesKeyIdentity(AgentCase):
             wait_until(lambda: log.read_text().count("joined") == 2, process, "the second join")
         process.terminate()
         process.wait(DEADLINE)
+        with self.subTest("it asks instead: the chip signs for each question"):
+            process, log = self.joins(self.disk("nk-1-poll"), "--identity", uri, "--transport", "poll", "--poll-interval", "200ms")
+            wait_until(lambda: log.read_text().count("debug connected") >= 3, process, "the third answer")
+            process.terminate()
+            process.wait(DEADLINE)
         with self.subTest("auxiliary certificates, of a signer nobody knows"):
             log = self.fails(self.disk("nk-1-aux"), "disconnected", "--identity", uri, "--certificate-pair", "aux")
             self.assertIn("may not accept this device's certificate", log.read_text())

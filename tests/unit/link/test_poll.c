@@ -8,8 +8,8 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
-#include "base/encode.h"
 #include "link/link.h"
 #include "net/server.h"
 #include "test_pki.h"
@@ -64,8 +64,10 @@ static void handle_question(struct nh_request *req, struct nh_response *res)
 	nh_response_send(res, a->status, "application/json", nh_buf_slice(&body));
 }
 
+/* A slow one: dozens of intervals, in which nothing may be asked. */
 static void handle_file(struct nh_request *req, struct nh_response *res)
 {
+	usleep(30000);
 	pthread_mutex_lock(&hub.lock);
 	hub.downloads++;
 	pthread_mutex_unlock(&hub.lock);
