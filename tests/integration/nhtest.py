@@ -133,6 +133,10 @@ class Server:
             raise AssertionError(f"{method} {path}: {response.status} instead of {expect}: {response.body[:500]!r}\n{self.log_text()[-3000:]}")
         return response
 
+    def metric(self, name):
+        text = self.http("GET", "/metrics", port=self.metrics_port).body.decode()
+        return next(int(line.split()[1]) for line in text.splitlines() if line.startswith(f"nerveshub_{name} "))
+
     def signed(self, path):
         """The path of a download with its signature, good for a day."""
         expires = int(time.time()) + 86400

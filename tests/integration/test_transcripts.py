@@ -10,16 +10,18 @@ client; its transcript is in the order of the device's own life:
 Words in braces stand for text that is the same for all: what the device knows of its firmware, what the server says of the update. Whatever the server sends is also held against what
 would crash that client. source: reference/device-protocol 3.7, 16, 17"""
 
+import datetime
 import hashlib
 import json
 import ssl
+import time
 import unittest
 import urllib.parse
 
 import msgpack
 
-from nhtest import ServerCase, nh1_headers
-from rawpeer import BINARY, PING, PONG, TEXT, WebSocketPeer, close_frame, frame, upgrade_request
+from nhtest import ServerCase, make_firmware, nh1_headers
+from rawpeer import BINARY, PING, PONG, TEXT, Broken, WebSocketPeer, close_frame, frame, upgrade_request
 
 KV = ('"nerves_fw_application_part0_devpath":"/dev/mmcblk0p4","nerves_fw_application_part0_fstype":"f2fs","nerves_fw_application_part0_target":"/root",'
       '"nerves_fw_architecture":"aarch64","nerves_fw_author":"","nerves_fw_description":"","nerves_fw_misc":"","nerves_fw_platform":"fixture_board",'
@@ -329,7 +331,6 @@ D ["1","2","device","firmware_validated",{}]'''),
 ]
 
 GATES = {"archive": "2.0.0", "scripts/run": "2.1.0", "extensions:get": "2.2.0"}
-PHOENIX_CLIENT = ("nerves_hub", "link 0.4", "link 0.8", "link 0.10")
 
 
 def number(version):
@@ -518,6 +519,7 @@ class TranscriptCase(ServerCase):
 
     def archive_told(self, told):
         self.assertTrue(told["url"].startswith("https://"), told)
+        self.assertRegex(told["uploaded_at"], r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d$", "a time without a zone")
         return json.dumps({"size": self.archive["size"], "uuid": self.archive["uuid"], "version": "2.0.0", "description": None, "platform": "generic", "architecture": "generic",
                            "uploaded_at": self.archive["inserted_at"], "url": told["url"]}, separators=(",", ":"))
 
@@ -526,7 +528,6 @@ class Generations(TranscriptCase):
     @classmethod
     def prepare(cls):
         super().prepare()
-        from nhtest import make_firmware
         path = make_firmware(cls.home, "2.0.0", cls.key_private, product="Anything", platform="generic", architecture="generic")
         cls.archive = {**cls.server.upload("acme", "Thermo%20Widget", path, kind="archive").data, "size": path.stat().st_size}
         cls.server.api("POST", f"{cls.product_path}/deployments", {"name": "all", "firmware": cls.fw[0]["uuid"], "archive": cls.archive["uuid"], "state": "on",
@@ -561,6 +562,208 @@ class Generations(TranscriptCase):
                 self.play(self.client(identifier, api, path, identity, name), identifier, transcript)
                 self.assertEqual(self.device(identifier)["version"], "1.1.0", "the update succeeded")
 
+
+OK = '{"status":"ok","response":{}}'
+VALIDATED = '"meta":{"firmware_validated":true,"firmware_auto_revert_detected":false}'
+
+
+class Quirks(TranscriptCase):
+    """Each row of device-protocol 17.3 that a server has to know of; its number is in the name."""
+
+    server_args = ("--orchestrator-interval", "1s")
+
+    def joined(self, identifier, api="2.3.0", more=VALIDATED, kv="KV1", **kwargs):
+        client = self.client(identifier, api, **kwargs)
+        self.join(client, more, kv)
+        return client
+
+    def join(self, client, more=VALIDATED, kv="KV1", uuid=None):
+        text = self.fill('["1","1","device","phx_join",{"device_api_version":"%s",%s,{%s}}]' % (client.api, more, kv), client)
+        client.send(text.replace(self.fw[0]["uuid"], uuid) if uuid else text)
+        self.assertEqual(client.next("device"), ('["1","1","device","phx_reply",%s]' % OK).encode())
+        if number(client.api) >= (2, 2, 0):
+            self.assertEqual(client.next("device"), b'[null,null,"device","extensions:get",{}]')
+
+    def silent(self, client):
+        """Whatever was said before, nothing was answered."""
+        client.ping()
+        self.assertEqual(client.waiting, {})
+
+    def again(self, client):
+        client.close()
+        client.connect()
+
+    def test_1_nothing_is_acknowledged(self):
+        client = self.joined("q-1")
+        client.send('["2","2","console","phx_join",{}]')
+        client.next("console")
+        for topic, event, payload in [("device", "fwup_progress", {"value": 5}), ("device", "update_progress", {"stage": "updating", "value": 5}),
+                                      ("device", "firmware_validated", {}), ("device", "rebooting", {}), ("device", "connection_types", {"values": ["wifi"]}),
+                                      ("device", "report_network_interface", {"interface": "wlan0"}), ("device", "network_interface_mismatch", {}),
+                                      ("device", "scripts/run", {"ref": "nobody", "output": "", "return": ""}), ("device", "location:update", {"latitude": 1, "longitude": 2}),
+                                      ("device", "health_check_report", {"value": {"metrics": {}}}), ("console", "up", {"data": "x"}),
+                                      *(("device", "status_update", {"status": s, "reason": "x", "delay_for": 15}) for s in
+                                        ("received", "started", "downloading", "updating", "completed", "ignored", "rescheduled", "failed", "fwup error x", "update failed"))]:
+            client.send(json.dumps(["1" if topic == "device" else "2", "77", topic, event, payload]))
+        self.silent(client)
+        client.close()
+
+    def test_2_refs_of_a_join_come_back_as_they_were(self):
+        for refs in ('"1","1"', 'null,"1"', '"a","b"', "null,7", "3,3", 'null,null'):
+            client = self.client("q-2", "1.0.0")
+            client.send("[%s,%s" % (refs, self.fill('"device","phx_join",{{KV1}}]', client)))
+            self.assertEqual(client.next("device"), ('[%s,"device","phx_reply",%s]' % (refs, OK)).encode())
+            client.close()
+
+    def test_3_join_refs_of_pushes(self):
+        """Null and the join's are heard, an earlier join's is not."""
+        client = self.joined("q-3")
+        ignored = self.server.metric("device_ignored_total")
+        for ref, interface in (("null", "wlan0"), ('"1"', "eth0"), ('"0"', "wwan0")):
+            client.send('[%s,"5","device","report_network_interface",{"interface":"%s"}]' % (ref, interface))
+        self.silent(client)
+        self.assertEqual(self.server.metric("device_ignored_total"), ignored + 1)
+        client.close()
+
+    def test_4_refs_keep_their_type(self):
+        client = self.client("q-4")
+        for ref in ("2", '"2"', "9007199254740993", "null"):
+            client.send('[null,%s,"phoenix","heartbeat",null]' % ref)
+            self.assertEqual(client.next("phoenix"), ('[null,%s,"phoenix","phx_reply",%s]' % (ref, OK)).encode())
+        client.close()
+
+    def test_5_a_device_is_made_to_rejoin_by_a_close_of_its_socket(self):
+        client = self.joined("q-5")
+        self.server.api("POST", f"{self.product_path}/devices/q-5/reconnect", expect=204)
+        frames, code = client.peer.until_close()
+        self.assertEqual((frames, code), ([], 1001))
+
+    def test_6_7_22_the_join_brings_no_update_and_there_is_one_at_a_time(self):
+        self.server.api("POST", f"{self.product_path}/deployments", {"name": "six", "firmware": self.fw[1]["uuid"], "state": "on", "conditions": {"version": "", "tags": ["six"]}}, expect=201)
+        self.server.api("POST", f"{self.product_path}/devices", {"identifier": "q-6", "tags": ["six"]}, expect=201)
+        client = self.joined("q-6")
+        told = client.format.read(client.next("device"))
+        self.assertEqual((told[3], told[4]["update_available"]), ("update", True))
+        self.assertIsInstance(told[4]["deployment_id"], int)
+        self.assertEqual(self.server.api("POST", f"{self.product_path}/devices/q-6/upgrade", {"uuid": self.fw[1]["uuid"]}).status, 409)
+        self.silent(client)
+        client.close()
+
+    def test_7_who_asks_for_an_update_is_told_that_there_is_none(self):
+        client = self.joined("q-7", "2.0.0")
+        client.send('["1","4","device","check_update_available",{}]')
+        self.assertEqual(client.next("device"), b'["1","4","device","phx_reply",{"status":"ok","response":{"update_available":false}}]')
+        client.close()
+
+    def test_8_minutes_and_milliseconds(self):
+        self.server.api("POST", f"{self.product_path}/deployments", {"name": "eight", "firmware": self.fw[1]["uuid"], "state": "on", "conditions": {"version": "", "tags": ["eight"]}}, expect=201)
+        esp = '"update_tool":"fwup",' + VALIDATED
+        rows = [("q-8-link", VALIDATED, 15, 15 * 60), ("q-8-esp", esp, 300000, 300), ("q-8-short", esp, 60000, 60), ("q-8-long", VALIDATED, 600000, 600)]
+        clients = []
+        for identifier, more, _delay, _seconds in rows:
+            self.server.api("POST", f"{self.product_path}/devices", {"identifier": identifier, "tags": ["eight"]}, expect=201)
+            clients.append(self.joined(identifier, more=more))
+        for client, (identifier, _more, delay, seconds) in zip(clients, rows):
+            client.next("device")
+            before = time.time()
+            client.send('["1","5","device","status_update",{"status":"rescheduled","delay_for":%d,"reason":"busy"}]' % delay)
+            client.ping()
+            until = datetime.datetime.fromisoformat(self.device(identifier)["updates_blocked_until"].replace("Z", "+00:00"))
+            blocked = (until if until.tzinfo else until.replace(tzinfo=datetime.timezone.utc)).timestamp()
+            self.assertTrue(before - 2 <= blocked - seconds <= time.time() + 2, f"{identifier}: blocked for {blocked - before} s instead of {seconds}")
+            client.close()
+
+    def test_9_what_means_nothing_is_counted(self):
+        client = self.joined("q-9")
+        unknown, ignored = (self.server.metric(f"device_{name}_total") for name in ("unknown_events", "ignored"))
+        for event, payload in [("status_update", '{"status":"exploded"}'), ("status_update", "null"), ("status_update", "[]"), ("status_update", '{"status":7}'),
+                               ("fwup_progress", '{"stage":"thinking","value":3}'), ("fwup_progress", '"x"'), ("fwup_progress", '{"value":"x"}'), ("fwup_progress", "{}"),
+                               ("connection_types", '{"values":"wifi"}'), ("report_network_interface", '{"interface":null}')]:
+            client.send('["1","5","device","%s",%s]' % (event, payload))
+        for event in ("no_such_event", "phx_error", "", "update"):
+            client.send('["1","5","device","%s",{}]' % event)
+        self.silent(client)
+        self.assertEqual(self.server.metric("device_ignored_total"), ignored + 10)
+        self.assertEqual(self.server.metric("device_unknown_events_total"), unknown + 4)
+        client.close()
+
+    def test_10_a_download_nobody_asked_for_keeps_no_update_away(self):
+        client = self.joined("q-10")
+        for _ in range(8):
+            client.send('["1","5","device","status_update",{"status":"started","downloader_network_interface":"eth0"}]')
+        self.silent(client)
+        self.push("q-10")
+        self.assertEqual(client.format.read(client.next("device"))[3], "update")
+        client.close()
+
+    def test_11_any_other_firmware_is_a_success(self):
+        client = self.joined("q-11")
+        self.push("q-11")
+        client.next("device")
+        client.send('["1","5","device","status_update",{"status":"received"}]')
+        client.ping()
+        self.again(client)
+        self.join(client, uuid="33333333-3333-4333-8333-333333333333")
+        client.updates = 0
+        self.push("q-11")  # nothing is in flight any more
+        self.assertEqual(client.format.read(client.next("device"))[3], "update")
+        client.close()
+
+    def test_13_metrics_that_are_texts(self):
+        client = self.joined("q-13")
+        client.send('["4","4","extensions","phx_join",{"health":"0.0.1"}]')
+        client.next("extensions")
+        client.send('["4","5","extensions","health:attached",{}]')
+        client.next("extensions")
+        client.send('["4","6","extensions","health:report",{"value":{"metrics":{"cpu_usage_percent":"95.5","eth0_bytes_sent_total":"123"}}}]')
+        self.silent(client)
+        self.assertEqual(self.server.api("GET", f"{self.product_path}/devices/q-13/health", expect=200).data["status"], "unhealthy")
+        client.close()
+
+    def test_14_a_clock_that_is_fast(self):
+        headers = nh1_headers(self.secret["key"], self.secret["secret"], "q-14", at=int(time.time()) + 60)
+        client = Client(self, "q-14", "2.3.0", "/device-socket/websocket?vsn=2.0.0", headers, None)
+        client.connect()
+        client.close()
+
+    def test_15_not_validated_whatever_the_version_of_the_api(self):
+        self.server.api("POST", f"{self.product_path}/deployments", {"name": "fifteen", "firmware": self.fw[1]["uuid"], "state": "on", "conditions": {"version": "", "tags": ["fifteen"]}}, expect=201)
+        for identifier in ("q-15", "q-15-other"):
+            self.server.api("POST", f"{self.product_path}/devices", {"identifier": identifier, "tags": ["fifteen"]}, expect=201)
+        client = self.joined("q-15", "2.2.0", more='"meta":{"firmware_validated":false}')
+        other = self.joined("q-15-other")
+        self.assertEqual(other.format.read(other.next("device"))[3], "update")  # the group's turn came, and
+        self.silent(client)
+        client.send('["1","5","device","firmware_validated",{}]')
+        self.assertEqual(client.format.read(client.next("device"))[3], "update")
+        client.close()
+        other.close()
+
+    def test_16_certificates_that_sign_themselves(self):
+        self.pki.ca("q-16")
+        client = Client(self, "q-16", "2.3.0", "/socket/websocket?vsn=2.0.0", {}, (self.pki.home / "q-16.crt", self.pki.home / "q-16.key"))
+        with self.assertRaises((ssl.SSLError, ConnectionError, Broken)):
+            client.connect()
+
+    def test_17_a_device_that_forgets_its_download(self):
+        """It comes back without a word of the update it had begun: what was sent is given up, and can be sent again."""
+        client = self.joined("q-17")
+        self.push("q-17")
+        client.next("device")
+        client.send('["1","5","device","update_progress",{"stage":"downloading","value":10}]')
+        client.ping()
+        self.again(client)
+        self.join(client)
+        client.updates = 0
+        self.push("q-17")
+        self.assertEqual(client.format.read(client.next("device"))[3], "update")
+        self.again(client)
+        self.join(client, more=VALIDATED + ',"currently_downloading_uuid":"%s"' % self.fw[1]["uuid"])
+        self.assertEqual(self.server.api("POST", f"{self.product_path}/devices/q-17/upgrade", {"uuid": self.fw[1]["uuid"]}).status, 409, "one that goes on is left alone")
+        client.close()
+
+
+del TranscriptCase, ServerCase
 
 if __name__ == "__main__":
     unittest.main()
