@@ -151,8 +151,8 @@ class AgentFaults(ServerCase):
         for agent in agents:
             agent.installed()
         self.assertEqual(self.proxy.met, faults, "each fault has happened")
-        resumed = sum(agent.count("update.started") > 1 for agent in agents)
-        self.assertGreaterEqual(resumed, len(faults) - 1, "all but the slow one had to ask again")
+        again = sum(agent.count("update.started") - 1 for agent in agents)  # one agent may have met two of them
+        self.assertGreaterEqual(again, len(faults) - 1, "all but the slow one led to another request")
 
     def test_a_server_that_is_killed_in_the_middle(self):
         self.proxy.plan(["slow"], DOWNLOAD_BYTES // 4)
