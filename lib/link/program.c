@@ -26,6 +26,7 @@
 #define OUTPUT_MAX ((size_t)64 << 10)
 #define LAST_READS 16       /* blocks still taken from a program that has ended */
 #define HANGUP_GRACE_MS 1000
+#define LAST_WAIT_MS 5000   /* for what was killed, when its owner ends */
 
 extern char **environ;
 
@@ -253,10 +254,14 @@ static void on_end(void *arg, unsigned events)
 	program_free(p);
 }
 
+/* The limit; or a program that even a kill does not end, since the kernel waits for a disk or a server: who wants to go does not wait with it. */
 static void on_timer(void *arg)
 {
 	struct program *p = arg;
-	kill_because(p, NH_ETIMEOUT);
+	if (p->rc == NH_ECLOSED)
+		program_free(p);
+	else
+		kill_because(p, NH_ETIMEOUT);
 }
 
 /* ---- what others call */
@@ -335,8 +340,10 @@ void programs_kill(struct programs *all)
 {
 	for (struct program *p = all->first; p; p = p->next) {
 		p->stopped = true;
+		p->rc = NH_ECLOSED;
 		signal_groups(p, SIGKILL);
 		close_output(p);
+		nh_timer_start(p->timer, LAST_WAIT_MS, 0);
 	}
 }
 

@@ -47,4 +47,4 @@ void program_write(struct program *p, nh_slice bytes); /* what does not fit into
 void program_resize(struct program *p, unsigned rows, unsigned columns);
 void program_read(struct program *p, bool on);     /* off: output stays with the program, which stops once the kernel's buffer is full */
 void program_signal(struct program *p, int number); /* to its group, and to the one in the terminal's foreground */
-void programs_kill(struct programs *all);          /* all at once; on_empty follows */
+void programs_kill(struct programs *all);          /* all at once; on_empty follows, within five seconds */
