@@ -11,7 +11,6 @@
 
 #define IDENTITIES_MAX 10 /* of one report */
 #define NAME_MAX_CHARACTERS 255
-#define DETAILS_MAX 4096
 
 struct reported {
 	nh_slice service, instance, identifier, details;
@@ -32,7 +31,7 @@ bool nh_network_service_known(nh_slice service)
 	return false;
 }
 
-static bool name_ok(nh_slice name)
+bool nh_network_name_ok(nh_slice name)
 {
 	return name.len > 0 && nh_input_text_ok(name, 4 * NAME_MAX_CHARACTERS) && nh_input_characters(name) <= NAME_MAX_CHARACTERS;
 }
@@ -46,7 +45,7 @@ static bool read_entry(struct nh_arena *arena, const json_t *entry, struct repor
 		.identifier = nh_json_text(entry, "identifier"),
 		.details = json_is_object(details) ? nh_json_arena(arena, details) : NH_LIT("{}"),
 	};
-	return nh_network_service_known(out->service) && name_ok(out->instance) && name_ok(out->identifier) && out->details.len <= DETAILS_MAX;
+	return nh_network_service_known(out->service) && nh_network_name_ok(out->instance) && nh_network_name_ok(out->identifier) && out->details.len <= NH_NETWORK_DETAILS_MAX;
 }
 
 static void read_holder(const struct nh_rows *rows, struct nh_arena *arena, void *item)
@@ -159,7 +158,7 @@ nh_rc nh_network_identity_report(struct nh_ctx *ctx, struct nh_told *told, struc
 
 /* ---- what people see ---------------------------------------------------------------------------------------------------- */
 
-static void read_identity(const struct nh_rows *rows, struct nh_arena *arena, void *item)
+void nh_network_identity_read(const struct nh_rows *rows, struct nh_arena *arena, void *item)
 {
 	*(struct nh_network_identity *)item = (struct nh_network_identity){
 		.id = nh_col_int(rows, 0),
@@ -178,7 +177,7 @@ static void read_identity(const struct nh_rows *rows, struct nh_arena *arena, vo
 nh_rc nh_network_identity_list(struct nh_ctx *ctx, int64_t device_id, struct nh_network_identity **out, size_t *count, struct nh_err *err)
 {
 	struct nh_list list = NH_LIST_OF(ctx->arena, struct nh_network_identity);
-	NH_TRY(nh_list_rows(ctx->tx, &list, &nh_q_identity_list, NH_PARAMS(nh_p_int(device_id)), read_identity, err));
+	NH_TRY(nh_list_rows(ctx->tx, &list, &nh_q_identity_list, NH_PARAMS(nh_p_int(device_id)), nh_network_identity_read, err));
 	*out = list.items;
 	*count = list.count;
 	return NH_OK;

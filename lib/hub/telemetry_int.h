@@ -31,6 +31,12 @@ static inline void nh_telemetry_topic(struct nh_ctx *ctx, int64_t device_id, nh_
 	nh_effect_add(ctx, NH_EFFECT_TOPIC, device_id, what, NH_SLICE_EMPTY);
 }
 
+/* network_identities.c, for those whom operators register: names within their limits, details within theirs, a row of ten columns. */
+bool nh_network_name_ok(nh_slice name);
+#define NH_NETWORK_DETAILS_MAX 4096 /* as JSON */
+#define NH_NETWORK_IDENTITY_COLUMNS 10
+void nh_network_identity_read(const struct nh_rows *rows, struct nh_arena *arena, void *identity);
+
 /* nh_history_add (connection_history.c) - a connection has ended; written once, however often it is told. established_at is that of its id where the device's row is another's. */
 nh_rc nh_history_add(struct nh_ctx *ctx, int64_t device_id, const char *connection_id, int64_t ended_at_us, nh_slice reason, struct nh_err *err);
 

@@ -343,3 +343,17 @@ static nh_slice bytes_of(const struct nh_rows *rows, int c, nh_param_kind kind, 
 
 nh_slice nh_col_text(const struct nh_rows *rows, int c, struct nh_arena *arena) { return bytes_of(rows, c, NH_PARAM_TEXT, arena); }
 nh_slice nh_col_blob(const struct nh_rows *rows, int c, struct nh_arena *arena) { return bytes_of(rows, c, NH_PARAM_BLOB, arena); }
+
+nh_slice nh_like_pattern(struct nh_arena *arena, nh_slice text, bool anywhere)
+{
+	NH_AUTO_BUF struct nh_buf pattern = NH_BUF_INIT;
+	nh_buf_put_str(&pattern, anywhere ? "%" : "");
+	for (size_t i = 0; i < text.len; i++) {
+		uint8_t c = text.ptr[i];
+		if (c == '%' || c == '_' || c == '\\')
+			nh_buf_put_u8(&pattern, '\\');
+		nh_buf_put_u8(&pattern, c >= 'A' && c <= 'Z' ? (uint8_t)(c + 32) : c);
+	}
+	nh_buf_put_u8(&pattern, '%');
+	return nh_arena_copy(arena, nh_buf_slice(&pattern));
+}

@@ -32,27 +32,12 @@ static void put(struct query *q, const char *fragment)
 	nh_buf_put_str(&q->sql, fragment);
 }
 
-/* %text% in lower case with the pattern characters escaped. */
-static nh_slice like_pattern(struct nh_arena *arena, nh_slice text)
-{
-	NH_AUTO_BUF struct nh_buf b = NH_BUF_INIT;
-	nh_buf_put_u8(&b, '%');
-	for (size_t i = 0; i < text.len; i++) {
-		uint8_t c = text.ptr[i];
-		if (c == '%' || c == '_' || c == '\\')
-			nh_buf_put_u8(&b, '\\');
-		nh_buf_put_u8(&b, c >= 'A' && c <= 'Z' ? (uint8_t)(c + 32) : c);
-	}
-	nh_buf_put_u8(&b, '%');
-	return nh_arena_copy(arena, nh_buf_slice(&b));
-}
-
 static void contains(struct query *q, const char *column, nh_slice text)
 {
 	put(q, "LOWER(");
 	put(q, column);
 	put(q, ") LIKE ");
-	bind(q, nh_p_text(like_pattern(q->arena, text)));
+	bind(q, nh_p_text(nh_like_pattern(q->arena, text, true)));
 	put(q, " ESCAPE '\\'");
 }
 

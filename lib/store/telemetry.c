@@ -47,10 +47,23 @@ STMT(identity_touch, "UPDATE network_identities SET last_reported_at = $1 WHERE 
 STMT(identity_take, "UPDATE network_identities SET device_id = $1, instance = $2, details = $3, source = 'device_reported', last_reported_at = $4, updated_at = $4 "
                     "WHERE id = $5");
 STMT(identity_delete, "DELETE FROM network_identities WHERE id = $1");
-STMT(identity_list, "SELECT id, device_id, service, instance, identifier, details, source, last_reported_at, inserted_at, updated_at FROM network_identities "
-                    "WHERE device_id = $1 ORDER BY service, instance");
+#define IDENTITY "SELECT i.id, i.device_id, i.service, i.instance, i.identifier, i.details, i.source, i.last_reported_at, i.inserted_at, i.updated_at"
+STMT(identity_list, IDENTITY " FROM network_identities i WHERE i.device_id = $1 ORDER BY i.service, i.instance");
 STMT(identity_device_deleted, "DELETE FROM network_identities WHERE device_id = $1");
 STMT(identity_device_moved, "UPDATE network_identities SET org_id = $1 WHERE device_id = $2");
+
+#define ENDPOINT                                                                                                                  \
+	IDENTITY ", d.identifier, u.name, u.email FROM network_identities i LEFT JOIN devices d ON d.id = i.device_id "            \
+	"LEFT JOIN org_users m ON m.id = i.org_user_id LEFT JOIN users u ON u.id = m.user_id WHERE i.org_id = $1 AND i.service = 'iroh' "
+STMT(endpoint_list, ENDPOINT "AND ($2 = '' OR ($2 = 'device' AND i.device_id IS NOT NULL) OR ($2 = 'user' AND i.org_user_id IS NOT NULL) "
+                             "OR ($2 = 'none' AND i.device_id IS NULL AND i.org_user_id IS NULL)) "
+                             "AND ($3 = '' OR LOWER(i.identifier) LIKE $3 ESCAPE '\\' OR LOWER(d.identifier) LIKE $4 ESCAPE '\\' OR LOWER(u.name) LIKE $4 ESCAPE '\\') "
+                             "ORDER BY i.id DESC LIMIT $5");
+STMT(endpoint_get, ENDPOINT "AND i.identifier = $2");
+STMT(endpoint_add, "INSERT INTO network_identities (org_id, org_user_id, service, instance, identifier, details, source, inserted_at, updated_at) "
+                   "VALUES ($1, CAST($2 AS BIGINT), 'iroh', $3, $4, $5, 'operator', $6, $6)");
+STMT(endpoint_delete, "DELETE FROM network_identities WHERE org_id = $1 AND service = 'iroh' AND identifier = $2");
+STMT(member_id, "SELECT m.id FROM org_users m JOIN users u ON u.id = m.user_id WHERE m.org_id = $1 AND u.email_key = $2 AND u.deleted_at IS NULL");
 
 /* ---- connections that ended --------------------------------------------------------------------------------------------- */
 
@@ -76,6 +89,7 @@ const struct nh_stmt *const nh_telemetry_statements[] = {
 	&nh_q_log_add, &nh_q_log_page, &nh_q_log_trim,
 	&nh_q_identity_holder, &nh_q_identity_of, &nh_q_identity_add, &nh_q_identity_replace, &nh_q_identity_refresh, &nh_q_identity_touch, &nh_q_identity_take,
 	&nh_q_identity_delete, &nh_q_identity_list, &nh_q_identity_device_deleted, &nh_q_identity_device_moved,
+	&nh_q_endpoint_list, &nh_q_endpoint_get, &nh_q_endpoint_add, &nh_q_endpoint_delete, &nh_q_member_id,
 	&nh_q_history_add, &nh_q_history_list, &nh_q_history_trim, &nh_q_flapping,
 	NULL,
 };

@@ -138,6 +138,7 @@ json_t *render_moment(int64_t at_us); /* to the microsecond; null for 0 */
 json_t *render_health(const struct nh_health *health);
 json_t *render_log_line(const struct nh_log_line *line);
 json_t *render_network_identity(const struct nh_network_identity *identity);
+json_t *render_iroh_endpoint(const struct nh_iroh_endpoint *endpoint);
 json_t *render_past_connection(const struct nh_past_connection *connection);
 
 /* ---- limiter.c: events per key and minute, bounded memory --------------------------------------------------------------- */
@@ -160,6 +161,7 @@ extern const struct endpoint
 	ep_short_device, ep_short_reboot, ep_short_reconnect, ep_short_upgrade, ep_short_penalty, ep_short_move, ep_short_scripts,
 	ep_certs, ep_cert, ep_cert_add, ep_cert_delete,
 	ep_health, ep_health_history, ep_metrics, ep_logs, ep_network_identities, ep_connections, ep_flapping,
+	ep_irohs, ep_iroh, ep_iroh_create, ep_iroh_delete,
 	ep_archives, ep_archive, ep_archive_delete, ep_archive_download, ep_archive_upload,
 	ep_scripts, ep_script, ep_script_create, ep_script_update, ep_script_delete, ep_script_run, ep_short_script_run,
 	ep_groups, ep_group, ep_group_create, ep_group_update, ep_group_delete,

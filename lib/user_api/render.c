@@ -243,6 +243,15 @@ json_t *render_network_identity(const struct nh_network_identity *i)
 	                 stamp(i->last_reported_us, true), "inserted_at", stamp(i->inserted_at_us, false), "updated_at", stamp(i->updated_at_us, false));
 }
 
+json_t *render_iroh_endpoint(const struct nh_iroh_endpoint *e)
+{
+	const char *owner = e->device_identifier.ptr ? "device" : e->user_email.ptr ? "user" : "none";
+	json_t *out = render_network_identity(&e->identity);
+	json_object_set_new(out, "owner", json_pack("{s:s, s:o, s:o, s:o}", "type", owner, "device_identifier", text_or_null(e->device_identifier), "user_name",
+	                                            text_or_null(e->user_name), "user_email", text_or_null(e->user_email)));
+	return out;
+}
+
 json_t *render_past_connection(const struct nh_past_connection *c)
 {
 	return json_pack("{s:o, s:o, s:o, s:o, s:o}", "id", nh_json_new_text(c->id), "established_at", render_moment(c->established_at_us), "disconnected_at",

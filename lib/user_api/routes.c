@@ -55,6 +55,11 @@ const struct nh_route nh_user_api_routes[] = {
 	ROUTE(GET, ORG "/ca_certificates/:serial", ep_ca, "Show a device CA"),
 	ROUTE(DELETE, ORG "/ca_certificates/:serial", ep_ca_delete, "Delete a device CA"),
 
+	ROUTE(GET, ORG "/iroh_endpoints", ep_irohs, "List the organization's iroh endpoints"),
+	ROUTE(POST, ORG "/iroh_endpoints", ep_iroh_create, "Register an iroh endpoint"),
+	ROUTE(GET, ORG "/iroh_endpoints/:identifier", ep_iroh, "Show an iroh endpoint"),
+	ROUTE(DELETE, ORG "/iroh_endpoints/:identifier", ep_iroh_delete, "Delete an iroh endpoint"),
+
 	ROUTE(GET, ORG "/products", ep_products, "List products"),
 	ROUTE(POST, ORG "/products", ep_product_create, "Create a product"),
 	ROUTE(GET, PRODUCT, ep_product, "Show a product"),

@@ -146,6 +146,43 @@ static nh_rc network_identities(struct call *call, struct nh_err *err)
 }
 const struct endpoint ep_network_identities = {.run = network_identities, .scope = SCOPE_DEVICE, .role = NH_ROLE_VIEW, .success = 200, .tag = "Devices"};
 
+static nh_rc irohs(struct call *call, struct nh_err *err)
+{
+	struct nh_iroh_endpoint *list;
+	size_t count = 0;
+	NH_TRY(nh_iroh_endpoint_list(&call->ctx, &call->actor, call->org.id, nh_json_text(call->params, "owner"), nh_json_text(call->params, "search"), &list, &count, &call->errors, err));
+	call->data = json_array();
+	for (size_t i = 0; i < count; i++)
+		json_array_append_new(call->data, render_iroh_endpoint(&list[i]));
+	return NH_OK;
+}
+const struct endpoint ep_irohs = {.run = irohs, .scope = SCOPE_ORG, .role = NH_ROLE_VIEW, .success = 200, .tag = "Iroh Endpoints"};
+
+static nh_rc iroh(struct call *call, struct nh_err *err)
+{
+	struct nh_iroh_endpoint e;
+	NH_TRY(nh_iroh_endpoint_open(&call->ctx, &call->actor, call->org.id, param(call, "identifier"), &e, err));
+	call->data = render_iroh_endpoint(&e);
+	return NH_OK;
+}
+const struct endpoint ep_iroh = {.run = iroh, .scope = SCOPE_ORG, .role = NH_ROLE_VIEW, .success = 200, .tag = "Iroh Endpoints"};
+
+static nh_rc iroh_create(struct call *call, struct nh_err *err)
+{
+	struct nh_iroh_endpoint e;
+	NH_TRY(nh_iroh_endpoint_register(&call->ctx, &call->actor, call->org.id, call->params, &e, &call->errors, err));
+	set_location(call, e.identity.identifier);
+	call->data = render_iroh_endpoint(&e);
+	return NH_OK;
+}
+const struct endpoint ep_iroh_create = {.run = iroh_create, .scope = SCOPE_ORG, .role = NH_ROLE_MANAGE, .write = true, .success = 201, .tag = "Iroh Endpoints"};
+
+static nh_rc iroh_delete(struct call *call, struct nh_err *err)
+{
+	return nh_iroh_endpoint_delete(&call->ctx, &call->actor, call->org.id, param(call, "identifier"), err);
+}
+const struct endpoint ep_iroh_delete = {.run = iroh_delete, .scope = SCOPE_ORG, .role = NH_ROLE_MANAGE, .write = true, .success = 204, .tag = "Iroh Endpoints"};
+
 static nh_rc connections(struct call *call, struct nh_err *err)
 {
 	struct nh_past_connection *list;

@@ -164,6 +164,46 @@ class TestTelemetry(TelemetryCase):
             self.assertEqual(self.read("n-1", "network_identities", 422, service="fax").json, {"errors": {"detail": "That is not a service this NervesHub knows about."}})
         asyncio.run(run_it())
 
+    def test_iroh_endpoints(self):
+        """As `nh device iroh-console` uses them: its own machine is looked for, registered, and found; a device's is claimed by the device."""
+        def api(method, path="", body=None, expect=200):
+            return self.server.api(method, f"/orgs/acme/iroh_endpoints{path}", body, expect=expect)
+
+        def found(query):
+            return [e["identifier"] for e in api("GET", query).data]
+
+        me, nobody = "0f" * 32, {"type": "none", "device_identifier": None, "user_name": None, "user_email": None}
+        email = self.server.api("GET", "/users/me", expect=200).data["email"]
+        self.assertEqual(found(f"?search={me}"), [])
+        made = api("POST", "", {"identifier": me, "user_email": email.upper(), "details": {"os": "x"}}, 201)
+        self.assertEqual(made.headers["location"], f"/api/orgs/acme/iroh_endpoints/{me}")
+        self.assertEqual((made.data["source"], made.data["instance"], made.data["details"], made.data["last_reported_at"]), ("operator", "default", {"os": "x"}, None))
+        self.assertEqual((made.data["owner"]["type"], made.data["owner"]["user_email"]), ("user", email))
+        self.assertEqual((found(f"?search=%20{me[:9].upper()}"), found("?search=f0"), found("?search=%25"), api("GET", f"/{me}").data), ([me], [], [], made.data))
+        for body, status, errors in (
+                ({"identifier": me}, 409, {"detail": "That endpoint id is already registered. If it belongs to one of your devices, it will be claimed the next time that device connects."}),
+                ({"identifier": "x", "user_email": "eve@example.com"}, 422, {"detail": "That email address does not belong to a member of this organization."}),
+                ({"identifier": "x", "user_email": email}, 422, {"instance": ["has already been taken"]}),
+                ({"identifier": "x" * 256}, 422, {"identifier": ["is invalid"]}), ({}, 422, {"identifier": ["can't be blank"]}),
+                ({"identifier": "x", "details": []}, 422, {"details": ["is invalid"]}), ({"identifier": "x", "details": {"k": "v" * 4096}}, 422, {"details": ["is invalid"]})):
+            self.assertEqual(api("POST", "", body, status).json, {"errors": errors})
+        self.assertEqual(api("GET", "?owner=cat", expect=422).json, {"errors": {"detail": "owner must be one of: device, user, none."}})
+        self.assertEqual(api("POST", "", {"identifier": "ticket-i", "instance": "spare"}, 201).data["owner"], nobody)
+        self.assertEqual((found("?owner=none"), found("?owner=user"), found("?owner=device&search=i-1")), (["ticket-i"], [me], []))
+
+        async def run_it():
+            async with self.device("i-1") as device:
+                await device.tell("network_identity:report", {"identities": [{"service": "iroh", "instance": "iroh_console", "identifier": "ticket-i"}]})
+                mine, = await self.until(lambda: self.read("i-1", "network_identities").data)
+                self.assertEqual((mine["identifier"], mine["instance"], mine["source"]), ("ticket-i", "iroh_console", "device_reported"))
+        asyncio.run(run_it())
+        self.assertEqual((found("?owner=none"), found("?owner=device&search=I-1")), ([], ["ticket-i"]))
+        self.assertEqual(api("GET", "/ticket-i").data["owner"], {**nobody, "type": "device", "device_identifier": "i-1"})
+        api("DELETE", f"/{me}", expect=204)
+        api("DELETE", f"/{me}", expect=404)
+        self.server.api("DELETE", f"{self.product_path}/devices/i-1", expect=204)
+        api("GET", "/ticket-i", expect=404)
+
     def test_connections(self):
         async def run_it():
             for _ in range(11):

@@ -328,6 +328,23 @@ static nh_rc identity_brought(struct world *w, struct nh_err *err) { return iden
 static nh_rc identity_replaced(struct world *w, struct nh_err *err) { return identity(w, "b", err); }
 static nh_rc identity_seen(struct world *w, struct nh_err *err) { return identity(w, "b", err); }
 
+static nh_rc endpoint_register(struct world *w, struct nh_err *err)
+{
+	struct nh_iroh_endpoint e;
+	NH_AUTO_JSON json_t *fields = json_pack("{s:s, s:s}", "identifier", "laptop", "user_email", "ada@example.com");
+	return nh_iroh_endpoint_register(&w->ctx, &w->as_ada, w->acme.id, fields, &e, NO_ERRORS(w), err);
+}
+
+static nh_rc endpoint_for_all(struct world *w, struct nh_err *err)
+{
+	struct nh_iroh_endpoint e;
+	NH_AUTO_JSON json_t *fields = json_pack("{s:s}", "identifier", "c");
+	return nh_iroh_endpoint_register(&w->ctx, &w->as_ada, w->acme.id, fields, &e, NO_ERRORS(w), err);
+}
+
+static nh_rc endpoint_delete(struct world *w, struct nh_err *err) { return nh_iroh_endpoint_delete(&w->ctx, &w->as_ada, w->acme.id, NH_LIT("laptop"), err); }
+static nh_rc identity_taken_over(struct world *w, struct nh_err *err) { return identity(w, "c", err); }
+
 static nh_rc extensions_on(struct world *w, struct nh_err *err)
 {
 	NH_AUTO_JSON json_t *fields = json_pack("{s:{s:b}}", "extensions", "health", 1);
@@ -366,6 +383,7 @@ static const struct step {
 	{"updates_off", updates_off}, {"reboot", reboot},
 	{"extensions_on", extensions_on}, {"health_report", health_report}, {"health_report again", health_report}, {"location", location}, {"log_line", log_line},
 	{"identity_brought", identity_brought}, {"identity_replaced", identity_replaced}, {"identity_seen", identity_seen},
+	{"endpoint_register", endpoint_register}, {"endpoint_for_all", endpoint_for_all}, {"identity_taken_over", identity_taken_over}, {"endpoint_delete", endpoint_delete},
 	{"disconnect", disconnect}, {"telemetry_trim", telemetry_trim}, {"group_delete", group_delete},
 	{"archive_delete", archive_delete}, {"script_create", script_create}, {"script_update", script_update}, {"script_run", script_run}, {"script_delete", script_delete},
 };

@@ -114,6 +114,25 @@ bool nh_network_service_known(nh_slice service);
 /* nh_network_identity_list - by service and instance. NH_EIO. */
 nh_rc nh_network_identity_list(struct nh_ctx *ctx, int64_t device_id, struct nh_network_identity **out, size_t *count, struct nh_err *err);
 
+/*
+ * Iroh endpoints: the organization's identities of that network, devices' and others, and what operators register for a member's machine or for whoever comes.
+ * NH_ENOTFOUND, NH_EPERM as hub/accounts.h; roles: view to look, manage to change. source: reference/user-api-and-cli "11.8", "16.7"
+ */
+struct nh_iroh_endpoint {
+	struct nh_network_identity identity;
+	nh_slice device_identifier;     /* pointer NULL: no device's */
+	nh_slice user_name, user_email; /* pointer NULL: no member's */
+};
+#define NH_IROH_ENDPOINT_LIST_MAX 500
+/* nh_iroh_endpoint_list - newest first, at most NH_IROH_ENDPOINT_LIST_MAX. owner: empty, "device", "user", "none", else NH_EINVAL with *errors. search: start of an identifier, or
+ * part of the name of its device or member; empty = all. */
+nh_rc nh_iroh_endpoint_list(struct nh_ctx *ctx, const struct nh_actor *actor, int64_t org_id, nh_slice owner, nh_slice search, struct nh_iroh_endpoint **out, size_t *count,
+			    json_t **errors, struct nh_err *err);
+nh_rc nh_iroh_endpoint_open(struct nh_ctx *ctx, const struct nh_actor *actor, int64_t org_id, nh_slice identifier, struct nh_iroh_endpoint *out, struct nh_err *err);
+/* nh_iroh_endpoint_register - fields: identifier, instance, details, user_email (a member). NH_EINVAL with *errors; NH_ECONFLICT with *errors: registered on this server already. Audit entry. */
+nh_rc nh_iroh_endpoint_register(struct nh_ctx *ctx, const struct nh_actor *actor, int64_t org_id, const json_t *fields, struct nh_iroh_endpoint *out, json_t **errors, struct nh_err *err);
+nh_rc nh_iroh_endpoint_delete(struct nh_ctx *ctx, const struct nh_actor *actor, int64_t org_id, nh_slice identifier, struct nh_err *err); /* audit entry */
+
 struct nh_past_connection {
 	nh_slice id;
 	int64_t established_at_us, disconnected_at_us; /* disconnected 0: still open */

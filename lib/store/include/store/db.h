@@ -142,5 +142,8 @@ nh_slice nh_col_text(const struct nh_rows *rows, int column, struct nh_arena *ar
 nh_slice nh_col_blob(const struct nh_rows *rows, int column, struct nh_arena *arena);
 static inline bool nh_col_bool(const struct nh_rows *rows, int column) { return nh_col_int(rows, column) != 0; }
 
+/* nh_like_pattern - what LIKE … ESCAPE '\' needs to find the text literally in LOWER(column), ASCII letters without case: at its start, or anywhere. In arena. */
+nh_slice nh_like_pattern(struct nh_arena *arena, nh_slice text, bool anywhere);
+
 /* nh_store_statements - every family of this program (lib/store/statements.c lists them). */
 extern const struct nh_stmt *const *const nh_store_statements[];

@@ -37,6 +37,12 @@ extern const struct nh_stmt nh_q_identity_delete;  /* id */
 extern const struct nh_stmt nh_q_identity_list;    /* device */
 extern const struct nh_stmt nh_q_identity_device_deleted; /* device */
 extern const struct nh_stmt nh_q_identity_device_moved;   /* org, device */
+/* columns of an iroh endpoint: those of an identity, then its device's identifier, its member's name and email, each or null */
+extern const struct nh_stmt nh_q_endpoint_list;    /* org, owner or empty, start of the identifier or empty, part of an owner's name, limit; newest first */
+extern const struct nh_stmt nh_q_endpoint_get;     /* org, identifier */
+extern const struct nh_stmt nh_q_endpoint_add;     /* org, member or null, instance, identifier, details, at */
+extern const struct nh_stmt nh_q_endpoint_delete;  /* org, identifier → changed */
+extern const struct nh_stmt nh_q_member_id;        /* org, email key → id of the membership */
 
 /* ---- connections that ended --------------------------------------------------------------------------------------------- */
 extern const struct nh_stmt nh_q_history_add;      /* connection, established where the row does not say, ended, reason or null, device */
