@@ -8,6 +8,8 @@
  * There is one firmware in the folder at a time. Each full MiB is flushed before a byte is written behind it: after a power cut everything below the last begun
  * MiB is what was received, and only that is taken up again; after the mere end of the process everything is.
  *
+ * A sealed file is open only while it is read from here: rauc, for one, insists on having it for itself.
+ *
  * Names come from a parsed UUID, never from text of the server. source: reference/device-protocol "13.4"
  */
 #include <dirent.h>
@@ -88,6 +90,13 @@ static nh_rc fail_errno(const struct link_cache *c, const char *verb, struct nh_
 {
 	int number = errno;
 	return NH_FAIL(err, nh_rc_from_errno(number), "cannot %s %s: %s", verb, c->is_sealed ? c->sealed : c->partial, strerrordesc_np(number));
+}
+
+static void close_file(struct link_cache *c)
+{
+	if (c->fd >= 0)
+		close(c->fd);
+	c->fd = -1;
 }
 
 /* ---- the note */
@@ -211,8 +220,7 @@ static nh_rc open_files(struct link_cache *c, const struct note *n, bool known, 
 		unlink(c->partial);
 		unlink(c->sealed);
 	}
-	c->fd = open(c->sealed, O_RDONLY | O_CLOEXEC);
-	if (c->fd >= 0 && fstat(c->fd, &st) == 0) {
+	if (stat(c->sealed, &st) == 0 && S_ISREG(st.st_mode)) {
 		c->is_sealed = true;
 		c->size = (uint64_t)st.st_size;
 		return NH_OK;
@@ -261,8 +269,7 @@ void cache_close(struct link_cache *c, cache_fate fate)
 {
 	if (!c)
 		return;
-	if (c->fd >= 0)
-		close(c->fd);
+	close_file(c);
 	if (fate == CACHE_DROP) {
 		unlink(c->note); /* first: without it the others mean nothing */
 		unlink(c->partial);
@@ -361,6 +368,7 @@ nh_rc cache_seal(struct link_cache *c, struct nh_err *err)
 	if (rename(c->partial, c->sealed) != 0)
 		return fail_errno(c, "rename", err);
 	c->is_sealed = true;
+	close_file(c);
 	sync_dir(c->dir);
 	return NH_OK;
 }
@@ -370,6 +378,10 @@ nh_rc cache_read(struct link_cache *c, uint64_t at, size_t size, struct nh_buf *
 	NH_ASSERT(c->is_sealed);
 	if (at >= c->size)
 		return NH_OK;
+	if (c->fd < 0)
+		c->fd = open(c->sealed, O_RDONLY | O_CLOEXEC);
+	if (c->fd < 0)
+		return fail_errno(c, "open", err);
 	size_t want = c->size - at < size ? (size_t)(c->size - at) : size;
 	nh_buf_reserve(out, want);
 	while (want > 0) {

@@ -118,8 +118,9 @@ void updater_close(struct nh_link *l)
 	decision_close(l);
 	if (!l->update)
 		return;
+	if (l->update->phase != UPDATE_ABORTING)
+		l->update->fate = CACHE_KEEP; /* it goes on when the link is opened again */
 	l->update->phase = UPDATE_ABORTING;
-	l->update->fate = CACHE_KEEP; /* it goes on when the link is opened again */
 	download_stop(l->update);
 }
 
@@ -296,7 +297,7 @@ static void on_written(struct nh_link *l)
 		updater_fail(l, u->apply_failed ? "Update failed" : "Download failed", u->err.msg);
 	} else {
 		if (u->cache)
-			tell_progress(l, downloading, u->total ? (unsigned)(cache_size(u->cache) * 100 / u->total) : 0);
+			tell_progress(l, downloading, u->total ? (unsigned)(cache_size(u->cache) * 99 / u->total) : 0); /* the rest once it is verified */
 		else
 			tell_progress(l, updating, u->percent_known ? u->percent < 99 ? u->percent : 99 : u->total ? (unsigned)(u->applied * 99 / u->total) : 0);
 		if (!l->closing)

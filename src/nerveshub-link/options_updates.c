@@ -28,6 +28,7 @@ size_t updates_rows(struct updates_settings *u, struct nh_option *rows)
 		{.name = "update-timeout", .kind = NH_OPT_DURATION, .target = &u->update_timeout_ms, .value = "TIME", .help = "how long that may take (60s)", .min = 100, .max = 600000},
 		{.name = "validate-command", .kind = NH_OPT_TEXT, .target = &u->validate_command, .value = "COMMAND", .help = "judges new firmware after its first connection: status 0 good, 75 ask again later, else bad"},
 		{.name = "validate-timeout", .kind = NH_OPT_DURATION, .target = &u->validate_timeout_ms, .value = "TIME", .help = "how long that may take (60s)"},
+		{.name = "validate-interval", .kind = NH_OPT_DURATION, .target = &u->validate_interval_ms, .value = "TIME", .help = "until one that said later is asked again (10s)", .min = 100, .max = 3600000},
 		{.name = "validate-deadline", .kind = NH_OPT_DURATION, .target = &u->validate_deadline_ms, .value = "TIME", .help = "after the boot, by which new firmware must be validated, or is reverted (none)"},
 		{.name = "revert-offline", .kind = NH_OPT_FLAG, .target = &u->revert_offline, .help = "the deadline counts even while no server can be reached"},
 		{.name = "revert-command", .kind = NH_OPT_TEXT, .target = &u->revert_command, .value = "COMMAND", .help = "run before the reboot that gives new firmware up (none)"},
@@ -139,6 +140,7 @@ void updates_link(const struct updates_settings *u, struct nh_link_config *out)
 	out->fetch = u->how;
 	out->cache_dir = u->folder;
 	out->installer_verifies = u->machine.rauc.on || u->machine.swupdate.on;
+	out->validate_interval_ms = u->validate_interval_ms;
 	out->validate_deadline_ms = u->validate_deadline_ms;
 	out->validate_deadline_offline = u->revert_offline;
 }

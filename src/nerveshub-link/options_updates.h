@@ -21,7 +21,7 @@ struct updates_settings {
 	const char *policy, *update_command;
 	uint64_t update_timeout_ms;
 	const char *validate_command, *revert_command;
-	uint64_t validate_timeout_ms, validate_deadline_ms;
+	uint64_t validate_timeout_ms, validate_interval_ms, validate_deadline_ms;
 	bool revert_offline;
 
 	/* loaded */
