@@ -13,6 +13,7 @@
 #include "telemetry_int.h"
 
 #define STALE_MAX 500
+#define FIRMWARES_KEPT 20 /* of the history of what a device ran */
 
 static const char *const validation_names[] = {
 	[NH_VALIDATION_UNKNOWN] = "unknown",
@@ -176,10 +177,12 @@ static nh_rc store_firmware(struct nh_ctx *ctx, const struct nh_device_facts *d,
 	                   NH_PARAMS(nh_p_text(r->uuid), nh_p_text(r->version), nh_p_text(r->platform), nh_p_text(r->architecture), nh_p_text(metadata),
 	                             nh_p_str(validation), nh_p_bool(r->reverted), nh_p_int(now), nh_p_int(d->id)),
 	                   NULL, err));
-	return nh_sql_exec(ctx->tx, &nh_q_device_firmware_add,
+	NH_TRY(nh_sql_exec(ctx->tx, &nh_q_device_firmware_add,
 	                   NH_PARAMS(nh_p_str(text), nh_p_int(d->id), nh_p_text(r->uuid), nh_p_text(metadata), nh_p_str(validation),
 	                             nh_p_bool(r->reverted), nh_p_int(now)),
-	                   NULL, err);
+	                   NULL, err));
+	/* A device that says something else at each join must not fill the table. */
+	return nh_sql_exec(ctx->tx, &nh_q_device_firmware_trim, NH_PARAMS(nh_p_int(d->id), nh_p_int(FIRMWARES_KEPT - 1)), NULL, err);
 }
 
 /*

@@ -88,6 +88,8 @@ STMT(device_provision, "UPDATE devices SET status = 'provisioned', first_seen_at
 STMT(device_online, "UPDATE devices SET connected_at = $1 WHERE id = $2");
 STMT(device_firmware_add, "INSERT INTO device_firmwares (id, device_id, firmware_uuid, metadata, validation_status, auto_revert_detected, "
                           "inserted_at) VALUES ($1, $2, $3, $4, $5, $6, $7)");
+STMT(device_firmware_trim, "DELETE FROM device_firmwares WHERE device_id = $1 AND id < "
+                           "(SELECT id FROM device_firmwares WHERE device_id = $1 ORDER BY id DESC LIMIT 1 OFFSET $2)");
 STMT(device_firmware_validation, "UPDATE device_firmwares SET validation_status = $1, auto_revert_detected = $2 WHERE id = "
                                  "(SELECT id FROM device_firmwares WHERE device_id = $3 ORDER BY id DESC LIMIT 1)");
 
@@ -185,7 +187,7 @@ const struct nh_stmt *const nh_rollout_statements[] = {
 	&nh_q_release_insert, &nh_q_release_list, &nh_q_firmware_for_release, &nh_q_firmware_for_release_id,
 	&nh_q_facts, &nh_q_device_set_group, &nh_q_device_set_firmware, &nh_q_device_set_validation,
 	&nh_q_device_set_validated, &nh_q_device_set_attempts, &nh_q_device_set_blocked, &nh_q_device_set_updates, &nh_q_device_set_failure,
-	&nh_q_device_provision, &nh_q_device_online, &nh_q_device_firmware_add, &nh_q_device_firmware_validation,
+	&nh_q_device_provision, &nh_q_device_online, &nh_q_device_firmware_add, &nh_q_device_firmware_trim, &nh_q_device_firmware_validation,
 	&nh_q_waiting_source, &nh_q_waiting_fifo, &nh_q_waiting_lifo,
 	&nh_q_inflight_get, &nh_q_inflight_count, &nh_q_inflight_insert, &nh_q_inflight_set, &nh_q_inflight_delete, &nh_q_inflight_expired,
 	&nh_q_inflight_unheard,

@@ -45,6 +45,7 @@ extern const struct nh_stmt nh_q_device_set_failure;   /* text or null, at or nu
 extern const struct nh_stmt nh_q_device_provision;     /* at, device id: registered → provisioned, first seen */
 extern const struct nh_stmt nh_q_device_online;        /* since or null, device id */
 extern const struct nh_stmt nh_q_device_firmware_add;  /* id, device, uuid, metadata, validation, reverted, at */
+extern const struct nh_stmt nh_q_device_firmware_trim; /* device, how many of the newest stay besides the very newest */
 extern const struct nh_stmt nh_q_device_firmware_validation; /* validation, reverted, device: newest row */
 
 /* ---- selection ---------------------------------------------------------------------------------------------------------- */
