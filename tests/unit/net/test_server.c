@@ -241,7 +241,7 @@ static struct nh_tls *make_client(const char *name, uint8_t fingerprint[32])
 	struct nh_err err = NH_ERR_INIT;
 	if (name)
 		issue(name, false, &cert, &key, fingerprint);
-	struct nh_tls_client_config config = {nh_buf_slice(&ca_pem), nh_buf_slice(&cert), nh_buf_slice(&key)};
+	struct nh_tls_client_config config = {.ca_pem = nh_buf_slice(&ca_pem), .cert_pem = nh_buf_slice(&cert), .key_pem = nh_buf_slice(&key)};
 	assert_int_equal(nh_tls_client_new(&config, &tls, &err), NH_OK);
 	return tls;
 }
