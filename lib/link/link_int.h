@@ -134,6 +134,7 @@ struct nh_link {
 	struct nh_clock_watch postpone_watch;
 	struct nh_timer *deadline_timer;
 	bool ever_joined;             /* since this process started */
+	bool deadline_joined;         /* the same, as deadline_job sees it */
 	char *revert_reason;          /* of the last revert, not told yet; revert_told: on its way */
 	bool revert_told;
 	char *pending_status;         /* outcome of an update that could not be told yet: JSON payload */

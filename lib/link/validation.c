@@ -27,7 +27,7 @@ static void run_deadline(struct nh_link *l)
 		return;
 	}
 	NH_IGNORE(NH_FAIL(&l->job_err, NH_ETIMEOUT, "not validated within %llu s of the boot%s", (unsigned long long)(l->config.validate_deadline_ms / 1000),
-			  l->ever_joined ? "" : ", nor connected")); /* the reason, told below */
+			  l->deadline_joined ? "" : ", nor connected")); /* the reason, told below */
 	if (p->revert) {
 		struct nh_err err = NH_ERR_INIT;
 		if (p->revert(l->config.platform_ctx, l->job_err.msg, &err) != NH_OK)
@@ -57,8 +57,10 @@ static void on_deadline(void *arg)
 	/* Joined within the last moment: the verdict is being asked for, and gets its chance. */
 	if ((!l->ever_joined && !l->config.validate_deadline_offline) || link_job_busy(l, &l->validate_job))
 		nh_timer_start(l->deadline_timer, l->config.validate_interval_ms, 0);
-	else if (!link_job_busy(l, &l->deadline_job))
+	else if (!link_job_busy(l, &l->deadline_job)) {
+		l->deadline_joined = l->ever_joined;
 		link_job_submit(l, &l->deadline_job);
+	}
 }
 
 /* ---- why the last firmware went */
@@ -82,7 +84,8 @@ static void on_told(struct nh_link *l)
 void validation_joined(struct nh_link *l)
 {
 	l->ever_joined = true;
-	if (!l->revert_reason || l->revert_told || link_job_busy(l, &l->told_job))
+	/* The job has the reason while it is busy. */
+	if (link_job_busy(l, &l->told_job) || !l->revert_reason || l->revert_told)
 		return;
 	NH_AUTO_BUF struct nh_buf text = NH_BUF_INIT, reason = NH_BUF_INIT;
 	nh_buf_printf(&reason, "Update failed : %s", l->revert_reason);
