@@ -11,7 +11,7 @@ import tempfile
 import unittest
 from pathlib import Path
 
-from faultcase import until
+from faultcase import until, works
 from faultproxy import FaultProxy
 from nhtest import DEADLINE, ServerCase, program, run, wait_until
 from test_faults import faketime_library, preload
@@ -23,17 +23,46 @@ HANDSHAKE_BYTES, DOWNLOAD_BYTES = 300, 1 << 19
 SIZE = 2 << 20
 
 
+# Eight megabit a second, and what waits longer than a tenth of a second for its turn is dropped: a slow link that loses packets.
+SLOW_LINK = ("tc", "qdisc", "add", "dev", "lo", "root", "tbf", "rate", "8mbit", "burst", "128k", "latency", "100ms")
+
+
+class Island:
+    """A network namespace with nothing but a loopback interface: slow, lossy, and the cable that can be pulled."""
+
+    def __init__(self):
+        for self.make, self.enter in ((["unshare", "-n"], ["-n"]), (["unshare", "-U", "-r", "-n"], ["-U", "--preserve-credentials", "-n"])):
+            if works(*self.make, "ip", "link", "set", "lo", "up"):
+                break
+        else:
+            raise unittest.SkipTest("neither root nor unprivileged user namespaces may make a network namespace here")
+        self.holder = subprocess.Popen([*self.make, "sh", "-c", "ip link set lo up && echo up && exec sleep 3600"], stdout=subprocess.PIPE)
+        self.holder.stdout.readline()
+        self.inside = ["nsenter", "-t", str(self.holder.pid), *self.enter]
+        if not works(*self.inside, *SLOW_LINK):
+            self.end()
+            raise unittest.SkipTest("this kernel has no token bucket filter (tc qdisc tbf)")
+
+    def cable(self, state):
+        run(*self.inside, "ip", "link", "set", "lo", state)
+
+    def end(self):
+        self.holder.kill()
+        self.holder.wait()
+        self.holder.stdout.close()
+
+
 class Agent:
     """nerveshub-link with a disk and a log of its own."""
 
-    def __init__(self, case, name, port, *identity, env=None):
+    def __init__(self, case, name, port, *identity, env=None, inside=()):
         self.case, self.disk, self.log = case, case.home / f"{name}.disk", Path(tempfile.mkstemp(prefix=f"{name}-", suffix=".log", dir=case.home)[1])
         if not self.disk.exists():
             shutil.copy(case.blank, self.disk)
         server = port if isinstance(port, str) else f"localhost:{port}"
         with self.log.open("wb") as out:
             self.process = subprocess.Popen(
-                [program("nerveshub-link"), "--server", server, "--public-key", case.key_public, "--device", self.disk, "--installer", "builtin", "--reboot-command", "true", "--log-level",
+                [*inside, program("nerveshub-link"), "--server", server, "--public-key", case.key_public, "--device", self.disk, "--installer", "builtin", "--reboot-command", "true", "--log-level",
                  "debug", *map(str, (*ENV, *IMPATIENT, *identity))], stdin=subprocess.DEVNULL, stdout=out, stderr=out, env={**os.environ, **(env or {})})
         self.process.log = self.log
         case.addCleanup(self.end)
@@ -171,6 +200,22 @@ class AgentFaults(ServerCase):
         finally:
             self.server.extra = kept
         self.proxy.target = self.server.device_port
+
+    def test_a_cable_that_is_pulled_in_the_middle(self):
+        """The kernel's own slow, lossy and then lost network: packets go nowhere, new connections have no route. In a namespace, where the server keeps its port."""
+        island, port = Island(), self.server.device_port
+        self.addCleanup(island.end)
+        identity = self.certificate("cable", ["update"])
+        self.server.wrap = island.inside
+        self.addCleanup(self.restart)
+        self.addCleanup(setattr, self.server, "wrap", [])
+        self.restart(signal.SIGTERM, "--device-port", port, "--download-url", f"https://localhost:{port}")
+        agent = Agent(self, "cable", port, *identity, inside=island.inside)
+        agent.sees("update.started")
+        island.cable("down")
+        agent.sees("disconnected")
+        island.cable("up")
+        agent.installed()
 
     # ---- who and when
 
