@@ -87,25 +87,26 @@ class Hub:
 
 
 class Agent:
-    """nerveshub-link with a disk of its own, connected to a Hub by a shared secret. Use inside `async with`; it must end well, unless it was killed. home: a folder that outlives it, with
+    """nerveshub-link with a disk of its own, connected to a Hub, or to a URL, by a shared secret. Use inside `async with`; it must end well, unless it was killed. home: a folder that outlives it, with
     the disk of its earlier lives."""
 
-    def __init__(self, hub, *options, home=None, env=None):
-        self.hub, self.options, self.home, self.env = hub, [str(o) for o in options], home, env
+    def __init__(self, hub, *options, home=None, env=None, secret=("nhp_" + "k" * 43, "s" * 43), identifier="agent-1", firmware=None):
+        self.url = hub if isinstance(hub, str) else f"ws://127.0.0.1:{hub.port}"
+        self.options, self.home, self.env, self.secret, self.identifier, self.firmware = [str(o) for o in options], home, env, secret, identifier, firmware or {}
         self.killed = False
 
     async def __aenter__(self):
         self.folder = tempfile.TemporaryDirectory(prefix="nhtest-")
         self.home = Path(self.home or self.folder.name)
-        (self.home / "secret").write_text("s" * 43)
+        (self.home / "secret").write_text(self.secret[1])
         disk = self.home / "disk"
         if not disk.exists():
-            make_disk(disk)
+            make_disk(disk, **{f"a__nerves_fw_{name}": self.firmware[name] for name in ("uuid", "product", "version", "platform", "architecture") if name in self.firmware})
         self.log = self.home / "log"
         with open(self.log, "wb") as log:
             self.process = await asyncio.create_subprocess_exec(
-                program("nerveshub-link"), "--server", f"ws://127.0.0.1:{self.hub.port}", "--secret-key", "nhp_" + "k" * 43, "--secret-file", str(self.home / "secret"),
-                "--identifier", "agent-1", "--device", str(disk), "--env-size", "4k", "--rejoin", "100ms", "--log-level", "debug", *self.options,
+                program("nerveshub-link"), "--server", self.url, "--secret-key", self.secret[0], "--secret-file", str(self.home / "secret"),
+                "--identifier", self.identifier, "--device", str(disk), "--env-size", "4k", "--rejoin", "100ms", "--log-level", "debug", *self.options,
                 stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, env={**os.environ, **(self.env or {})})
         return self
 

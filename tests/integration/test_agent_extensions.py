@@ -23,6 +23,9 @@ class Case(unittest.IsolatedAsyncioTestCase):
         self.addCleanup(self.folder.cleanup)
         self.home = Path(self.folder.name)
 
+    async def asyncSetUp(self):
+        asyncio.get_running_loop().set_debug(False)  # which the case switches on, and which says how slow a machine is
+
     def program(self, name, text, folder="plugins"):
         path = self.home / folder / name
         path.parent.mkdir(exist_ok=True)
