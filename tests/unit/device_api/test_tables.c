@@ -152,11 +152,82 @@ static void test_only_own_is_removed(void **state)
 	registry_fini(&r);
 }
 
+struct found {
+	int64_t ids[4];
+	size_t count;
+};
+
+static void note(void *ctx, int64_t device_id, struct nh_conn_id id)
+{
+	struct found *found = ctx;
+	assert_true(found->count < NH_ARRAY_LEN(found->ids));
+	assert_int_equal(id.slot, device_id); /* as put below */
+	found->ids[found->count++] = device_id;
+}
+
+/* Devices of a product are those whose newest connection has joined. */
+static void test_each_of_a_product(void **state)
+{
+	struct registry r;
+	struct nh_conn_id old;
+	struct found found = {0};
+	registry_init(&r);
+	for (uint32_t i = 1; i <= 4; i++)
+		registry_put(&r, i, (struct nh_conn_id){0, i, 1}, &old);
+	registry_set_product(&r, 1, (struct nh_conn_id){0, 1, 1}, 70);
+	registry_set_product(&r, 2, (struct nh_conn_id){0, 2, 1}, 71);
+	registry_set_product(&r, 3, (struct nh_conn_id){0, 3, 1}, 70);
+	registry_set_product(&r, 4, (struct nh_conn_id){0, 4, 2}, 70); /* a connection that was replaced */
+	registry_set_product(&r, 5, (struct nh_conn_id){0, 5, 1}, 70); /* nobody */
+	registry_put(&r, 3, (struct nh_conn_id){0, 3, 2}, &old);       /* has not joined yet */
+	registry_each(&r, 70, note, &found);
+	assert_int_equal(found.count, 1);
+	assert_int_equal(found.ids[0], 1);
+	registry_fini(&r);
+}
+
+/* ---- who connects again and again ---------------------------------------------------------------------------------------------- */
+
+static void test_reconnects(void **state)
+{
+	static const struct {
+		int64_t device;
+		uint64_t at_ms;
+		bool admitted;
+	} rows[] = {
+		{1, 1000, true}, {1, 1001, true}, {1, 1002, true}, {1, 1003, false}, {1, 60999, false}, /* the first connect's minute */
+		{2, 1003, true}, {1, 61000, true}, {1, 61001, true}, {1, 61002, true}, {1, 61003, false},
+		{2, 61002, true}, {2, 61003, true}, {2, 62002, true}, {2, 62003, true}, {2, 122001, true}, {2, 122002, true}, {2, 122003, true},
+	};
+	struct reconnects r;
+	reconnects_init(&r, 3);
+	for (size_t i = 0; i < NH_ARRAY_LEN(rows); i++)
+		if (reconnects_admit(&r, rows[i].device, rows[i].at_ms) != rows[i].admitted)
+			fail_msg("row %zu", i);
+	reconnects_fini(&r);
+}
+
+/* However many others share its set, a device that goes on is not forgotten, and one whose minute is over makes room first. */
+static void test_reconnects_among_many(void **state)
+{
+	struct reconnects r;
+	uint64_t now_ms = 1000;
+	int64_t other = 5 + RECONNECT_SETS;
+	reconnects_init(&r, 30);
+	for (int connect = 1; connect <= 60; connect++) {
+		assert_int_equal(reconnects_admit(&r, 5, now_ms++), connect <= 30);
+		for (int i = 0; connect > 1 && i < 3 * RECONNECT_WAYS; i++, other += RECONNECT_SETS)
+			assert_true(reconnects_admit(&r, other, now_ms));
+	}
+	reconnects_fini(&r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_known_replaced_forgotten), cmocka_unit_test(test_no_second_entry_before_the_first), cmocka_unit_test(test_bounded),
 		cmocka_unit_test(test_full_set_gives_up_one),    cmocka_unit_test(test_newest_wins),                     cmocka_unit_test(test_only_own_is_removed),
+		cmocka_unit_test(test_each_of_a_product),        cmocka_unit_test(test_reconnects),                      cmocka_unit_test(test_reconnects_among_many),
 	};
 	return cmocka_run_group_tests_name("device_api_tables", tests, NULL, NULL);
 }
