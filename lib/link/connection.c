@@ -224,16 +224,20 @@ static void on_message(void *ctx, nh_ws_opcode opcode, nh_slice data)
 		topics_message(l, data);
 }
 
-/* A 3xx answer: the next attempt goes there, but never from TLS to plain, and not in circles. source: reference/device-protocol "2.6" */
-static void follow(struct nh_link *l, nh_slice location)
+/* A 3xx answer: the next attempt goes there, but never from TLS to plain, and not in circles. What to add to why this one ended. source: reference/device-protocol "2.6" */
+static const char *follow(struct nh_link *l, nh_slice location)
 {
-	bool downgrade = nh_slice_starts(nh_slice_str(l->url), NH_LIT("wss:")) && !nh_slice_starts(location, NH_LIT("wss:"));
-	if (location.len == 0 || location.len > LINK_URL_MAX || downgrade || ++l->redirects > LINK_REDIRECTS_MAX) {
+	const char *wrong = NULL;
+	if (location.len == 0 || location.len > LINK_URL_MAX)
+		wrong = "; its redirect names no address";
+	else if (link_config_secure(nh_slice_str(l->url)) && !link_config_secure(location))
+		wrong = "; its redirect leaves TLS and is not followed";
+	else if (++l->redirects > LINK_REDIRECTS_MAX)
+		wrong = "; too many redirects";
+	if (wrong)
 		l->redirects = 0;
-		link_set_text(&l->url, l->configured_url);
-		return;
-	}
-	link_set_text(&l->url, location);
+	link_set_text(&l->url, wrong ? l->configured_url : location);
+	return wrong ? wrong : "";
 }
 
 static void on_close(void *ctx, const struct nh_ws_client_closed *closed)
@@ -250,13 +254,12 @@ static void on_close(void *ctx, const struct nh_ws_client_closed *closed)
 		l->server_date_us = closed->date_us;
 		l->server_date_mono_ms = nh_mono_ms();
 	}
-	if (closed->status >= 300 && closed->status < 400)
-		follow(l, closed->location);
-	/* The next attempt reads the element again: it may have been exchanged, or have new certificates. */
-	if (element_has(l) && l->phase == LINK_CONNECTING) {
-		nh_tls_unref(l->tls);
-		l->tls = NULL;
+	if (closed->status >= 300 && closed->status < 400) {
+		size_t used = strlen(why);
+		snprintf(why + used, sizeof why - used, "%s", follow(l, closed->location));
 	}
+	if (l->phase == LINK_CONNECTING)
+		element_forget(l);
 	connection_lost(l, why, closed);
 }
 

@@ -36,4 +36,13 @@ static nh_rc load_nerveskey(struct nh_link *l, struct nh_err *err)
 
 bool element_has(const struct nh_link *l) { return l->config.nerveskey || l->config.pkcs11; }
 
+void element_forget(struct nh_link *l)
+{
+	if (!element_has(l) || link_job_busy(l, &l->prepare_job))
+		return;
+	nh_tls_unref(l->tls);
+	l->tls = NULL;
+	l->trusts = false;
+}
+
 nh_rc element_load(struct nh_link *l, struct nh_err *err) { return l->config.pkcs11 ? load_token(l, err) : load_nerveskey(l, err); }

@@ -185,6 +185,7 @@ void connection_on_heartbeat(void *arg);
 bool connection_send(struct nh_link *l, const struct nh_phoenix_message *m);
 /* element.c */
 bool element_has(const struct nh_link *l);
+void element_forget(struct nh_link *l); /* after an attempt that failed: the next one reads it again, as it may have been exchanged, or have new certificates */
 nh_rc element_load(struct nh_link *l, struct nh_err *err); /* [worker] l->tls from what the element or token holds; it trusts nobody yet */
 /* poll.c */
 bool poll_is_chosen(const struct nh_link *l);

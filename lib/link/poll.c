@@ -18,11 +18,8 @@ bool poll_is_chosen(const struct nh_link *l) { return l->config.transport == NH_
 
 static void failed(struct nh_link *l, const char *why, const struct nh_ws_client_closed *end)
 {
-	/* The next attempt reads the element again: it may have been exchanged, or have new certificates. */
-	if (element_has(l) && l->phase != LINK_JOINED) {
-		nh_tls_unref(l->tls);
-		l->tls = NULL;
-	}
+	if (l->phase != LINK_JOINED)
+		element_forget(l);
 	connection_lost(l, why, end);
 }
 

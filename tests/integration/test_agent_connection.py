@@ -305,13 +305,15 @@ class Redirects(AgentCase):
 
     def test_never_to_plain_and_not_in_circles(self):
         cert, key = self.pki.device("moved-2", "factory")
-        for location, paths in (("http://localhost:1/x", ["/socket/websocket"] * 3), ("ws://localhost:1/x", ["/socket/websocket"] * 3),
-                                ("/again", ["/socket/websocket", "/again", "/again", "/socket/websocket"]), ("ftp://localhost/", ["/socket/websocket"] * 2)):
+        home = "/socket/websocket"
+        for location, paths, says in (("http://localhost:1/x", [home] * 3, "leaves TLS and is not followed"), ("ws://localhost:1/x", [home] * 3, "leaves TLS and is not followed"),
+                                      ("/again", [home, "/again", "/again", home], "too many redirects"), ("ftp://localhost/", [home] * 2, "names no address")):
             with self.subTest(location):
                 peer = self.peer(answer(301, "", f"Location: {location}"))
                 process, log = self.alone(f"localhost:{peer.port}", "--cert", cert, "--key", key, ca=[peer.ca])
                 wait_until(lambda: len(peer.heads) >= len(paths), process, "the attempts")
                 self.assertEqual([head.split(" ")[1].partition("?")[0] for head in peer.heads[:len(paths)]], paths)
+                self.sees(process, log, says)
                 self.assertNotIn("localhost:1/", log.read_text())
                 process.terminate()
                 process.wait(DEADLINE)

@@ -172,9 +172,11 @@ class NervesKeyIdentity(AgentCase):
             "jitp": {"description": "made by the line", "tags": ["line"], "product_name": product["name"]}}, expect=201)
 
     def test_first_contact(self):
-        self.register("factory-1")
         uri = f"nerveskey+sim://{self.bus}"
-        process, log = self.joins(self.disk("nk-1"), "--identity", uri)
+        process, log = self.agent(self.disk("nk-1"), "--identity", uri, "--reconnect-delay", "100ms")
+        wait_until(lambda: log.read_text().count("may not accept this device's certificate") >= 2, process, "that nobody knows its signer")
+        self.register("factory-1")
+        wait_until(lambda: "joined" in log.read_text(), process, "the join")
         self.assertTrue(self.connected("nk-1"))
         with self.subTest("it comes back by itself"):
             self.server.api("POST", "/orgs/acme/products/virtual/devices/nk-1/reconnect", expect=204)
