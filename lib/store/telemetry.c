@@ -20,10 +20,10 @@ STMT(health_trim, "DELETE FROM device_health WHERE id IN (SELECT id FROM device_
 
 /* A report's numbers come by the dozen; places that are left over are null. */
 #define PAIR(key, value) "(CAST($" #key " AS TEXT), CAST($" #value " AS DOUBLE PRECISION))"
-STMT(metrics_add, "INSERT INTO device_metrics (health_id, key, value) SELECT CAST($1 AS BIGINT), m.column1, m.column2 FROM (VALUES "
+STMT(metrics_add, "INSERT INTO device_metrics (health_id, key, value) SELECT CAST($1 AS BIGINT), given.column1, given.column2 FROM (VALUES "
                   PAIR(2, 3) ", " PAIR(4, 5) ", " PAIR(6, 7) ", " PAIR(8, 9) ", " PAIR(10, 11) ", " PAIR(12, 13) ", "
                   PAIR(14, 15) ", " PAIR(16, 17) ", " PAIR(18, 19) ", " PAIR(20, 21) ", " PAIR(22, 23) ", " PAIR(24, 25)
-                  ") AS m WHERE m.column1 IS NOT NULL");
+                  ") AS given WHERE given.column1 IS NOT NULL");
 STMT(metrics_list, "SELECT h.inserted_at, m.key, m.value FROM device_health h JOIN device_metrics m ON m.health_id = h.id "
                    "WHERE h.device_id = $1 AND h.inserted_at >= $2 AND h.inserted_at <= $3 AND ($4 = '' OR m.key = $4) "
                    "ORDER BY h.inserted_at, m.key LIMIT $5");
@@ -76,12 +76,12 @@ STMT(history_list, "SELECT id, established_at, disconnected_at, disconnected_rea
 STMT(history_trim, "DELETE FROM device_connection_history WHERE id IN "
                    "(SELECT id FROM device_connection_history WHERE disconnected_at < $1 ORDER BY disconnected_at LIMIT $2)");
 /* One walk over the product's connections of that time in an index that has all it needs; the one that goes on counts too. */
-STMT(flapping, "SELECT f.device_id, f.identifier, f.connections FROM (SELECT h.device_id, d.identifier, "
-               "h.ended + (CASE WHEN c.status <> 'disconnected' AND c.established_at >= $1 THEN 1 ELSE 0 END) AS connections "
-               "FROM (SELECT device_id, COUNT(*) AS ended FROM device_connection_history WHERE product_id = $2 AND established_at >= $1 GROUP BY device_id "
-               "HAVING COUNT(*) >= $3) AS h JOIN devices d ON d.id = h.device_id AND d.product_id = $2 AND d.deleted_at IS NULL "
-               "LEFT JOIN device_connections c ON c.device_id = h.device_id) AS f "
-               "WHERE f.connections > $3 ORDER BY f.connections DESC, f.identifier LIMIT $4");
+STMT(flapping, "SELECT listed.device_id, listed.identifier, listed.connections FROM (SELECT ended.device_id, d.identifier, "
+               "ended.count + (CASE WHEN c.status <> 'disconnected' AND c.established_at >= $1 THEN 1 ELSE 0 END) AS connections "
+               "FROM (SELECT device_id, COUNT(*) AS count FROM device_connection_history WHERE product_id = $2 AND established_at >= $1 GROUP BY device_id "
+               "HAVING COUNT(*) >= $3) AS ended JOIN devices d ON d.id = ended.device_id AND d.product_id = $2 AND d.deleted_at IS NULL "
+               "LEFT JOIN device_connections c ON c.device_id = ended.device_id) AS listed "
+               "WHERE listed.connections > $3 ORDER BY listed.connections DESC, listed.identifier LIMIT $4");
 
 const struct nh_stmt *const nh_telemetry_statements[] = {
 	&nh_q_extension_settings,

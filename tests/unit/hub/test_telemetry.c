@@ -910,6 +910,37 @@ static nh_rc flapping(struct world *w, struct nh_err *err)
 }
 static void test_flapping(void **state) { on_each_engine(flapping, NULL); }
 
+/* ---- cost ------------------------------------------------------------------------------------------------------------------------------ */
+
+/* No statement walks through a table, however many devices there are: SQLite says how it would go about each. What is walked through are short lists that a statement itself made. */
+static nh_rc plans(struct world *w, struct nh_err *err)
+{
+	static const char *const own[] = {"SCAN ended", "SCAN listed", "SCAN given", "SCAN 12 CONSTANT ROWS"};
+	const struct nh_param nothing[32] = {0};
+	size_t steps = 0;
+	for (const struct nh_stmt *const *stmt = nh_telemetry_statements; *stmt; stmt++) {
+		struct nh_rows *rows = NULL;
+		size_t count = 0;
+		for (const char *at = (*stmt)->sql; (at = strchr(at, '$')); at++) {
+			size_t number = (size_t)strtoul(at + 1, NULL, 10);
+			count = number > count ? number : count;
+		}
+		OK(nh_sql_dynamic(w->ctx.tx, nh_slice_str(nh_arena_printf(&w->arena, "EXPLAIN QUERY PLAN %s", (*stmt)->sql)), nothing, count, &rows, E(w)));
+		for (; nh_sql_next(rows, E(w)) == NH_OK; steps++) {
+			nh_slice step = nh_col_text(rows, 3, &w->arena);
+			bool fine = !nh_slice_starts(step, NH_LIT("SCAN "));
+			for (size_t i = 0; i < NH_ARRAY_LEN(own); i++)
+				fine = fine || nh_slice_eq_str(step, own[i]);
+			if (!fine)
+				return NH_FAIL(err, NH_EINTERNAL, "%s: %.*s", (*stmt)->name, NH_ARG(step));
+		}
+		nh_sql_end(rows);
+	}
+	CHECK(steps > 40);
+	return NH_OK;
+}
+static void test_plans(void **state) { on_engine(0, plans, NULL, ""); }
+
 /* ---- retention ------------------------------------------------------------------------------------------------------------------------ */
 
 static nh_rc count_rows(struct world *w, const char *table, int64_t *count)
@@ -982,7 +1013,7 @@ int main(void)
 		cmocka_unit_test(test_health),             cmocka_unit_test(test_health_limits), cmocka_unit_test(test_lists), cmocka_unit_test(test_places),     cmocka_unit_test(test_bucket),
 		cmocka_unit_test(test_log_lines),          cmocka_unit_test(test_log_limits), cmocka_unit_test(test_log_search),     cmocka_unit_test(test_long_search),
 		cmocka_unit_test(test_identity_rules),     cmocka_unit_test(test_identity_entries), cmocka_unit_test(test_connections), cmocka_unit_test(test_flapping),
-		cmocka_unit_test(test_retention),
+		cmocka_unit_test(test_plans),  cmocka_unit_test(test_retention),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
