@@ -12,7 +12,7 @@ import time
 import unittest
 from pathlib import Path
 
-from nhtest import DEADLINE, firmware_key, make_firmware, run, select_tick
+from nhtest import DEADLINE, firmware_key, make_firmware, program, run, select_tick
 from phoenixpeer import Agent, Hub, make_disk
 
 MIB = 1 << 20
@@ -279,6 +279,19 @@ class Fetching(Case):
                         (self.home / "rebooted").unlink()
                     else:
                         await self.gone()
+
+    async def test_the_archive_s_own_last_words(self):
+        """An archive that breaks off for good, after it has begun to write: its on-error runs."""
+        conf = self.home / "fw.conf"
+        conf.write_text((self.shared / "1.1.0.conf").read_text().replace("raw_write(64) }", "raw_write(64) }\n on-error { raw_memset(8192, 1, 0xee) }"))
+        run(program("nh-fwup"), "-c", "-f", conf, "-o", self.home / "fw", "-s", self.key)
+        async with Hub() as hub, Files((self.home / "fw").read_bytes()) as files, self.agent(hub, "--fetch", "streaming"):
+            files.turns = [("cut", 1500000), ("status", 404)]
+            c = await self.device(hub)
+            await c.send("update", self.offer(files), "device")
+            await self.statuses(c, "failed", reason="Download failed : HTTP 404 Not Found")
+        disk = (self.home / "disk").read_bytes()
+        self.assertEqual(disk[8192 * 512:8193 * 512], b"\xee" * 512)
 
     async def test_no_room_and_no_uuid(self):
         async with Hub() as hub, Files(self.firmware) as files, self.agent(hub, "--fetch", "cached"):
