@@ -4,6 +4,8 @@
  */
 #include "rollout_world.h"
 
+#include <pthread.h>
+
 #include "hub/extensions.h"
 #include "store/telemetry.h"
 
@@ -941,6 +943,104 @@ static nh_rc plans(struct world *w, struct nh_err *err)
 }
 static void test_plans(void **state) { on_engine(0, plans, NULL, ""); }
 
+/* ---- many at once ---------------------------------------------------------------------------------------------------------------------- */
+
+enum { AT_ONCE = 12, REPORTS = 20 };
+
+struct talker {
+	struct nh_db *db;
+	struct world *world; /* clock and config only */
+	struct teller teller;
+	bool trims; /* instead of talking */
+	nh_rc rc;
+	struct nh_err err;
+};
+
+static nh_rc all_arrive(struct world *w, struct nh_err *err)
+{
+	struct talker *talkers = w->arg;
+	NH_TRY(add_firmware(w, 1, "1.0.0", err));
+	for (int i = 0; i < AT_ONCE; i++)
+		NH_TRY(arrive(w, nh_arena_printf(&w->arena, "d-%d", i), &talkers[i].teller, err));
+	return NH_OK;
+}
+
+static nh_rc talk_tx(struct nh_tx *tx, void *arg, struct nh_err *err)
+{
+	static const struct nh_retention keep = {.health_days = 1, .log_days = 1, .connection_days = 1};
+	struct talker *t = arg;
+	NH_AUTO_ARENA struct nh_arena arena = NH_ARENA_INIT;
+	struct nh_effects effects = {0};
+	struct nh_ctx ctx = {tx, &arena, &t->world->clock, &nh_rng_system, &t->world->config, &effects};
+	size_t trimmed;
+	if (t->trims)
+		return nh_telemetry_trim(&ctx, &keep, &trimmed, err);
+	NH_AUTO_JSON json_t *report = json_pack("{s:{s:{s:i, s:i}}}", "value", "metrics", "cpu_temp", 40, "load_1min", 1);
+	NH_AUTO_JSON json_t *line = json_pack("{s:s, s:s, s:s}", "level", "info", "message", "m", "timestamp", "2026-01-01T00:00:00Z");
+	NH_TRY(nh_extension_event(&ctx, &t->teller.session, NH_EXT_HEALTH, NH_LIT("report"), report, NULL, err));
+	return nh_extension_event(&ctx, &t->teller.session, NH_EXT_LOGGING, NH_LIT("send"), line, NULL, err);
+}
+
+static void *talk(void *arg)
+{
+	struct talker *t = arg;
+	for (int i = 0; i < REPORTS && t->rc == NH_OK; i++)
+		t->rc = nh_db_write(t->db, talk_tx, t, &t->err);
+	return NULL;
+}
+
+static nh_rc totals_tx(struct nh_tx *tx, void *arg, struct nh_err *err)
+{
+	int64_t *totals = arg;
+	struct nh_rows *rows = NULL;
+	NH_TRY(nh_sql_dynamic(tx, NH_LIT("SELECT (SELECT COUNT(*) FROM device_health), (SELECT COUNT(*) FROM device_health WHERE superseded = 0), "
+	                                 "(SELECT COUNT(*) FROM device_metrics), (SELECT COUNT(*) FROM device_log_lines)"),
+	                      NH_NO_PARAMS, &rows, err));
+	NH_TRY(nh_sql_next(rows, err));
+	for (int i = 0; i < 4; i++)
+		totals[i] = nh_col_int(rows, i);
+	nh_sql_end(rows);
+	return NH_OK;
+}
+
+/* A fleet that is asked for its health all at once, while old rows go: nobody is refused, nothing is lost. */
+static void test_at_once(void **state)
+{
+	FOR_EACH_ENGINE (db) {
+		static struct talker talkers[AT_ONCE + 1];
+		struct world world = {.arg = talkers};
+		struct nh_err err = NH_ERR_INIT;
+		struct nh_db_stats before, after;
+		pthread_t threads[AT_ONCE + 1];
+		int64_t totals[4];
+		memset(talkers, 0, sizeof talkers);
+		if (nh_db_write(db, run_scenario, &(struct scenario){&world, all_arrive}, &err) != NH_OK)
+			fail_msg("%s", err.msg);
+		nh_db_stats(db, &before);
+		for (int i = 0; i <= AT_ONCE; i++) {
+			talkers[i].db = db;
+			talkers[i].world = &world;
+			talkers[i].trims = i == AT_ONCE;
+			assert_int_equal(pthread_create(&threads[i], NULL, talk, &talkers[i]), 0);
+		}
+		for (int i = 0; i <= AT_ONCE; i++)
+			pthread_join(threads[i], NULL);
+		nh_db_stats(db, &after);
+		for (int i = 0; i <= AT_ONCE; i++) {
+			if (talkers[i].rc != NH_OK)
+				fail_msg("%s: %s", nh_rc_name(talkers[i].rc), talkers[i].err.msg);
+		}
+		print_message("# %s: %d transactions, %llu runs again after a collision\n", nh_db_is_postgres(db) ? "postgres" : "sqlite", (AT_ONCE + 1) * REPORTS,
+		              (unsigned long long)(after.retries - before.retries));
+		assert_int_equal(nh_db_read(db, totals_tx, totals, NULL), NH_OK);
+		assert_int_equal(totals[0], AT_ONCE * REPORTS);
+		assert_int_equal(totals[1], AT_ONCE);
+		assert_int_equal(totals[2], 2 * AT_ONCE * REPORTS);
+		assert_int_equal(totals[3], AT_ONCE * REPORTS);
+		nh_arena_fini(&world.arena);
+	}
+}
+
 /* ---- retention ------------------------------------------------------------------------------------------------------------------------ */
 
 static nh_rc count_rows(struct world *w, const char *table, int64_t *count)
@@ -1013,7 +1113,7 @@ int main(void)
 		cmocka_unit_test(test_health),             cmocka_unit_test(test_health_limits), cmocka_unit_test(test_lists), cmocka_unit_test(test_places),     cmocka_unit_test(test_bucket),
 		cmocka_unit_test(test_log_lines),          cmocka_unit_test(test_log_limits), cmocka_unit_test(test_log_search),     cmocka_unit_test(test_long_search),
 		cmocka_unit_test(test_identity_rules),     cmocka_unit_test(test_identity_entries), cmocka_unit_test(test_connections), cmocka_unit_test(test_flapping),
-		cmocka_unit_test(test_plans),  cmocka_unit_test(test_retention),
+		cmocka_unit_test(test_plans), cmocka_unit_test(test_at_once), cmocka_unit_test(test_retention),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
