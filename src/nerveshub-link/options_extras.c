@@ -9,7 +9,7 @@ size_t extras_rows(struct extras_settings *s, struct nh_option *rows)
 {
 	const struct nh_option all[] = {
 		{.name = "health", .kind = NH_OPT_FLAG, .target = &s->health, .help = "report processor, memory, disk, temperature and networks when the server asks"},
-		{.name = "health-interval", .kind = NH_OPT_DURATION, .target = &s->health_interval_ms, .value = "TIME", .help = "report them unasked, too, so often", .min = 1000, .max = UINT64_C(7) * 86400000},
+		{.name = "health-interval", .kind = NH_OPT_DURATION, .target = &s->health_interval_ms, .value = "TIME", .help = "report them unasked, too, so often", .min = 100, .max = UINT64_C(7) * 86400000},
 		{.name = "health-disk", .kind = NH_OPT_TEXT, .target = &s->health_disk, .value = "PATH", .help = "whose file system is meant by disk (/)"},
 		{.name = "health-plugins", .kind = NH_OPT_TEXT, .target = &s->health_plugins, .value = "DIR", .help = "programs in it add metrics and alarms to each report"},
 		{.name = "health-plugin-timeout", .kind = NH_OPT_DURATION, .target = &s->health_plugin_ms, .value = "TIME", .help = "how long each of them may take (10s)", .min = 100, .max = 600000},
@@ -20,7 +20,7 @@ size_t extras_rows(struct extras_settings *s, struct nh_option *rows)
 		{.name = "logging-level", .kind = NH_OPT_TEXT, .target = &s->logging_level, .value = "LEVEL", .help = "the least level to send (info)"},
 		{.name = "logging-socket", .kind = NH_OPT_TEXT, .target = &s->logging_socket, .value = "PATH", .help = "make a socket that takes lines of other programs, as /dev/log does"},
 		{.name = "network-identity-command", .kind = NH_OPT_TEXT, .target = &s->identity_command, .value = "COMMAND", .help = "prints the device's identities in overlay networks: {\"identities\":[...]}"},
-		{.name = "network-identity-interval", .kind = NH_OPT_DURATION, .target = &s->identity_interval_ms, .value = "TIME", .help = "how often it is asked for changes (5m)", .min = 1000, .max = UINT64_C(7) * 86400000},
+		{.name = "network-identity-interval", .kind = NH_OPT_DURATION, .target = &s->identity_interval_ms, .value = "TIME", .help = "how often it is asked for changes (5m)", .min = 100, .max = UINT64_C(7) * 86400000},
 		{.name = "console", .kind = NH_OPT_FLAG, .target = &s->console, .help = "let people use a shell on this device through the server's console"},
 		{.name = "console-timeout", .kind = NH_OPT_DURATION, .target = &s->console_idle_ms, .value = "TIME", .help = "end it when nobody used it for so long (5m)", .min = 1000, .max = 86400000},
 		{.name = "local-shell", .kind = NH_OPT_FLAG, .target = &s->local_shell, .help = "the same through the local shell extension"},

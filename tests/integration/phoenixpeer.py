@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import socket
 import tempfile
 from pathlib import Path
 
@@ -73,7 +74,10 @@ class Hub:
         await socket.wait_closed()
 
     async def __aenter__(self):
-        self.server = await websockets.serve(self.handle, "127.0.0.1", 0, compression=None, ping_interval=None, max_queue=4, read_limit=1 << 14)
+        listener = socket.socket()
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)  # what nobody reads stays with the device
+        listener.bind(("127.0.0.1", 0))
+        self.server = await websockets.serve(self.handle, sock=listener, compression=None, ping_interval=None, max_queue=4, read_limit=1 << 14)
         self.port = self.server.sockets[0].getsockname()[1]
         return self
 

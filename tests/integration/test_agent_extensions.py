@@ -172,7 +172,7 @@ class Health(Case):
             await c.event("health:report")
 
     async def test_by_interval_and_after_a_reconnect(self):
-        async with Hub() as hub, Agent(hub, "--health", "--health-interval", "1s", "--health-plugins", self.home / "none") as agent:
+        async with Hub() as hub, Agent(hub, "--health", "--health-interval", "100ms", "--health-plugins", self.home / "none") as agent:
             c = await self.extensions(hub, "health")
             await c.event("health:report")
             await c.event("health:report")
@@ -203,7 +203,7 @@ class PlaceAndNetworks(Case):
         said = self.home / "identities"
         first = {"service": "tailscale", "identifier": "nodekey:1", "instance": "default", "details": {"ip": "100.64.0.1"}}
         said.write_text(json.dumps({"identities": [first, "junk"]}))
-        async with Hub() as hub, Agent(hub, "--network-identity-command", f"cat {said}", "--network-identity-interval", "1s") as agent:
+        async with Hub() as hub, Agent(hub, "--network-identity-command", f"cat {said}", "--network-identity-interval", "100ms") as agent:
             c = await self.extensions(hub, "network_identity")
             await c.send("network_identity:request")
             self.assertEqual(await c.event("network_identity:report"), {"identities": [first]})
@@ -334,7 +334,7 @@ class Console(Case):
 
     async def test_much_output_and_a_slow_reader(self):
         """More than socket and agent may hold: the program has to wait, and nothing is lost."""
-        size = 24 << 20
+        size = 12 << 20
         async with Hub() as hub, Agent(hub, "--console", "--shell-command", f"stty -opost; head -c {size} /dev/zero | tr '\\0' x; printf done") as agent:
             c = await self.console(hub)
             await self.type(c, "x")
@@ -396,7 +396,7 @@ class Files(Case):
 
     async def test_files(self):
         folder = self.home / "in" / "box"
-        async with Hub() as hub, Agent(hub, "--console", "--files-directory", folder, "--files-quota", "12M") as agent:
+        async with Hub() as hub, Agent(hub, "--console", "--files-directory", folder, "--files-quota", "20M") as agent:
             c = await self.device(hub)
             self.assertEqual((await c.joined("console"))["console_version"], "2.0.0")
             await self.upload(c, "a.txt", b"hello ", b"world\n")
@@ -417,17 +417,33 @@ class Files(Case):
                 with self.subTest(name=name[:10]):
                     await self.upload(c, name, *chunks)
                     self.assertIn(why, (await c.event("up", "console"))["data"])
-            await self.upload(c, "nine", *[bytes(512 << 10)] * 18)
-            await agent.logged("nine: 9437184 bytes")
-            await self.upload(c, "four", *[bytes(512 << 10)] * 8)  # the quota
-            self.assertIn("larger than", (await c.event("up", "console"))["data"])
             await self.upload(c, "half", b"half", stop=False)
             await c.socket.close()
             c = await self.device(hub)
             await c.joined("console")
             await self.upload(c, "a.txt", b"anew")
             await agent.logged("a.txt: 4 bytes")
-            self.assertEqual({p.name for p in folder.iterdir()}, {"a.txt", "b.txt", "c.txt", "nine"})
+            self.assertEqual({p.name for p in folder.iterdir()}, {"a.txt", "b.txt", "c.txt"})
+
+    async def test_quota(self):
+        """What lies there counts, an empty file as a block."""
+        folder = self.home / "box"
+        folder.mkdir()
+        (folder / ".nerveshub-old").write_bytes(bytes(100000))  # half a file of an earlier life
+        (folder / "own").write_bytes(bytes(10000))
+        async with Hub() as hub, Agent(hub, "--console", "--files-directory", folder, "--files-quota", "32k") as agent:
+            c = await self.device(hub)
+            await c.joined("console")
+            await self.upload(c, "fits", bytes(9000))
+            await agent.logged("fits: 9000 bytes")
+            await self.upload(c, "more", bytes(9000))
+            self.assertIn("larger than the 8192 bytes", (await c.event("up", "console"))["data"])
+            for name in ("e1", "e2"):
+                await self.upload(c, name)
+                await agent.logged(f"{name}: 0 bytes")
+            await self.upload(c, "e3")
+            self.assertIn("no room", (await c.event("up", "console"))["data"])
+            self.assertEqual({p.name for p in folder.iterdir()}, {"own", "fits", "e1", "e2"})
 
     async def test_no_directory_no_files(self):
         async with Hub() as hub, Agent(hub, "--console"):
