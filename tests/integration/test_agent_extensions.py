@@ -7,6 +7,7 @@ import socket
 import stat
 import subprocess
 import tempfile
+import time
 import unittest
 from pathlib import Path
 
@@ -333,16 +334,26 @@ class Console(Case):
             await agent.logged("shell ended")
 
     async def test_much_output_and_a_slow_reader(self):
-        """More than socket and agent may hold: the program has to wait, and nothing is lost."""
-        size = 12 << 20
-        async with Hub() as hub, Agent(hub, "--console", "--shell-command", f"stty -opost; head -c {size} /dev/zero | tr '\\0' x; printf done") as agent:
+        """More than sockets and agent may hold, for somebody who does not read: the program has to wait, and nothing is lost."""
+        size, pid = 3 << 20, self.home / "pid"  # each byte is six in JSON
+
+        def waits():
+            """The program sleeps, and has written nothing more for a while."""
+            seen = set()
+            for _ in range(20):
+                stat, io = (Path(f"/proc/{pid.read_text().strip()}/{name}").read_text() for name in ("stat", "io"))
+                seen.add((stat.rpartition(") ")[2][0], io.split("wchar: ")[1].split()[0]))
+                time.sleep(0.01)
+            return len(seen) == 1 and min(seen)[0] == "S" and min(seen)[1] != "0"
+
+        async with Hub() as hub, Agent(hub, "--console", "--shell-command", f"stty -opost; echo $$ > {pid}; exec head -c {size} /dev/zero") as agent:
             c = await self.console(hub)
             await self.type(c, "x")
-            count, text = 0, ""
-            while "done" not in text:
-                text = (await c.event("up", "console"))["data"]
-                count += text.count("x")
-            self.assertGreaterEqual(count, size)
+            await self.eventually(lambda: pid.exists() and pid.read_text() and waits())
+            count = 0
+            while count < size:
+                count += (await c.event("up", "console"))["data"].count("\0")
+            self.assertEqual(count, size)
             self.assertNotIn("disconnected", agent.log_text())
 
     async def test_nothing_is_left_behind(self):
