@@ -113,7 +113,7 @@ class HostileDevices(ServerCase):
             except ssl.SSLWantWriteError:
                 if not self.drain(sock):
                     return sent
-                if not select.select([], [sock], [], 0.5)[1]:
+                if not select.select([], [sock], [], 0.3)[1]:
                     return sent
             except OSError:
                 return sent
@@ -160,7 +160,7 @@ class HostileDevices(ServerCase):
                 try:
                     sent += peer.socket.send(beats)
                 except (ssl.SSLWantWriteError, OSError):
-                    if peer.socket.fileno() < 0 or not select.select([], [peer.socket], [], 0.5)[1]:
+                    if peer.socket.fileno() < 0 or not select.select([], [peer.socket], [], 0.3)[1]:
                         break
             self.assertLess(sent, TAKEN_MAX, "the server takes everything")
         self.still_answered()

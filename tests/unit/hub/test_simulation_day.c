@@ -673,7 +673,7 @@ static void run_day(struct day *day)
 
 static void test_a_day(void **state)
 {
-	struct day day = {.seed = setting("NH_SIMULATION_SEED", 1), .hours = setting("NH_SIMULATION_HOURS", 24), .devices = setting("NH_SIMULATION_DEVICES", 400)};
+	struct day day = {.seed = setting("NH_SIMULATION_SEED", 1), .hours = setting("NH_SIMULATION_HOURS", 24), .devices = setting("NH_SIMULATION_DEVICES", 250)};
 	run_day(&day);
 	const struct fleet *r = &day.result;
 	assert_true(r->joins > day.devices && r->polled > 100 && r->sent > day.devices && r->answered > 100 && r->expired > 10 && r->replaced > 10 && r->reports > 10 && r->lines > 100 && r->ignored > 10);
