@@ -46,6 +46,7 @@ struct end {
 struct nh_relay_device {
 	struct end end; /* first: an end is cast to what it belongs to */
 	nh_relay_device_fn fn;
+	size_t waiting;
 	struct question *questions;
 	unsigned question_count;
 };
@@ -486,6 +487,13 @@ void nh_relay_device_say(struct nh_relay_device *end, nh_slice event, nh_slice p
 	pthread_mutex_unlock(&relay->mutex);
 }
 
+void nh_relay_device_waiting(struct nh_relay_device *end, size_t bytes)
+{
+	pthread_mutex_lock(&end->end.relay->mutex);
+	end->waiting = bytes;
+	pthread_mutex_unlock(&end->end.relay->mutex);
+}
+
 void nh_relay_device_clear(struct nh_relay_device *end)
 {
 	pthread_mutex_lock(&end->end.relay->mutex);
@@ -548,7 +556,7 @@ nh_rc nh_relay_viewer_say(struct nh_relay_viewer *viewer, nh_slice event, nh_sli
 	struct nh_relay_device *d = viewer->end.topic->device;
 	if (!d || !d->fn)
 		rc = NH_ECLOSED;
-	else if (d->end.pending + size_of(p) > NH_RELAY_PENDING_MAX)
+	else if (d->end.pending + d->waiting + size_of(p) > NH_RELAY_PENDING_MAX)
 		rc = NH_EAGAIN;
 	else
 		queue_add(&d->end, p, NH_RELAY_MESSAGE, 0);

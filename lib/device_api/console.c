@@ -37,6 +37,13 @@ static void from_viewer(void *ctx, nh_slice event, nh_slice payload, uint64_t qu
 	if (!s->console->channel.joined || nh_slice_starts(event, NH_LIT("phx_")) || event.len > NH_PHOENIX_TOPIC_MAX)
 		return;
 	socket_say(s->conn, s, &s->console->channel, NH_LIT("console"), event, payload);
+	nh_relay_device_waiting(s->console->end, nh_ws_unsent(s->conn));
+}
+
+void console_drained(struct session *s)
+{
+	if (s->console && s->console->end)
+		nh_relay_device_waiting(s->console->end, 0);
 }
 
 bool console_open(const struct session *s) { return s->console && s->console->channel.joined; }

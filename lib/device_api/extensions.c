@@ -69,6 +69,13 @@ static void shell_input(void *ctx, nh_slice event, nh_slice payload, uint64_t qu
 	for (size_t i = 0; i < NH_ARRAY_LEN(shell_events); i++)
 		if (s->extensions->channel.joined && nh_slice_eq_str(event, shell_events[i].theirs))
 			say(s, shell_events[i].ours, payload);
+	nh_relay_device_waiting(s->extensions->shell, nh_ws_unsent(s->conn));
+}
+
+void extensions_drained(struct session *s)
+{
+	if (s->extensions && s->extensions->shell)
+		nh_relay_device_waiting(s->extensions->shell, 0);
 }
 
 /* A closed end's scrollback goes with it, so that each attachment begins with an empty one. */
@@ -178,6 +185,7 @@ static void join(struct nh_conn *conn, struct session *s, struct nh_phoenix_mess
 		s->extensions = nh_xcalloc(1, sizeof *s->extensions);
 	channel_close(conn, s, &s->extensions->channel, m->topic);
 	stop(s->extensions);
+	s->extensions->stale = false;
 	job_start(conn, job_new(s, &kind, m, arena));
 }
 

@@ -251,7 +251,15 @@ static void on_open(struct nh_conn *conn, void *session)
 	nh_server_send(s->api->server, old, message);
 }
 
+/* The device has read what people said to it. */
+static void on_drained(struct nh_conn *conn, void *session)
+{
+	struct session *s = session;
+	console_drained(s);
+	extensions_drained(s);
+}
+
 struct nh_ws_handler socket_handler(uint64_t idle_ms)
 {
-	return (struct nh_ws_handler){.max_message_bytes = MESSAGE_MAX, .idle_ms = idle_ms, .on_open = on_open, .on_message = on_message, .on_close = on_close};
+	return (struct nh_ws_handler){.max_message_bytes = MESSAGE_MAX, .idle_ms = idle_ms, .on_open = on_open, .on_message = on_message, .on_drained = on_drained, .on_close = on_close};
 }

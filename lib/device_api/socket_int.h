@@ -126,11 +126,13 @@ void device_close(struct session *s);
 /* console.c */
 bool console_open(const struct session *s);
 void console_send(struct session *s, nh_slice text); /* bytes as a person would type them; the console is open */
+void console_drained(struct session *s);
 void console_close(struct session *s);
 
 /* extensions.c */
 void extensions_stale(struct session *s); /* what may be used has changed; looked up as soon as no job is out */
 void extensions_due(struct nh_conn *conn, struct session *s); /* what is due now: requests, or that job. No job is out */
+void extensions_drained(struct session *s);
 void extensions_close(struct session *s);
 
 /* scripts.c */

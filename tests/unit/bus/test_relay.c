@@ -327,6 +327,10 @@ static void test_too_much(void **state)
 	turn(&r);
 	assert_int_equal(device.count, sent);
 	assert_int_equal(nh_relay_viewer_say(viewer.viewer, NH_LIT("dn"), nh_slice_of(block, sizeof block)), NH_OK); /* room again */
+	nh_relay_device_waiting(device.device, NH_RELAY_PENDING_MAX); /* its socket is full */
+	assert_int_equal(nh_relay_viewer_say(viewer.viewer, NH_LIT("dn"), NH_LIT("{}")), NH_EAGAIN);
+	nh_relay_device_waiting(device.device, 0);
+	assert_int_equal(nh_relay_viewer_say(viewer.viewer, NH_LIT("dn"), NH_LIT("{}")), NH_OK);
 	nh_relay_viewer_leave(viewer.viewer);
 	nh_relay_device_close(device.device);
 	room_end(&r);

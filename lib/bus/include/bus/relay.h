@@ -58,6 +58,8 @@ typedef void (*nh_relay_device_fn)(void *ctx, nh_slice event, nh_slice payload, 
 struct nh_relay_device *nh_relay_device_open(struct nh_relay *relay, int64_t device_id, nh_relay_channel channel, nh_slice about, struct nh_loop *loop, nh_relay_device_fn fn, void *ctx);
 /* nh_relay_device_say - to all viewers. output: bytes that are appended to the scrollback as well (the text of "up", of "shell_output"), or empty. */
 void nh_relay_device_say(struct nh_relay_device *end, nh_slice event, nh_slice payload, nh_slice output);
+/* nh_relay_device_waiting - how many bytes for the device wait behind its slow socket (0 = all are gone): they count as under way to it, so that people are told to wait and its connection does not drown. */
+void nh_relay_device_waiting(struct nh_relay_device *end, size_t bytes);
 void nh_relay_device_clear(struct nh_relay_device *end); /* empties the scrollback */
 /* nh_relay_device_answer - the answer to a question; one that nobody waits for any more, or that this end was not asked, is dropped. payload: JSON text. */
 void nh_relay_device_answer(struct nh_relay_device *end, uint64_t question, nh_slice payload);
