@@ -127,6 +127,7 @@ void decision_begin(struct nh_link *l)
 	u->decision = NH_LINK_APPLY;
 	u->reason[0] = 0;
 	u->delay_ms = 0;
+	u->offer.waited_ms = u->begun ? UINT64_MAX : nh_loop_now_ms(l->loop) - u->offered_ms;
 	update_status(l, "received", NULL, 0);
 	if (nh_slice_eq_str(u->offer.uuid, l->running_uuid)) {
 		ignore(l, "already running");

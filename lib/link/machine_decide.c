@@ -25,7 +25,7 @@
 
 /* ---- by policy */
 
-static nh_link_decision by_policy(const struct nh_policy *p, uint64_t *delay_ms, char *reason, size_t size)
+static nh_link_decision by_policy(const struct nh_policy *p, uint64_t waited_ms, uint64_t *delay_ms, char *reason, size_t size)
 {
 	uint64_t room_ms;
 	switch (p->kind) {
@@ -33,8 +33,10 @@ static nh_link_decision by_policy(const struct nh_policy *p, uint64_t *delay_ms,
 		snprintf(reason, size, "updates are ignored on this device");
 		return NH_LINK_IGNORE;
 	case NH_POLICY_POSTPONE:
+		if (waited_ms >= p->postpone_ms)
+			return NH_LINK_APPLY;
 		snprintf(reason, size, "updates are postponed on this device");
-		*delay_ms = p->postpone_ms;
+		*delay_ms = p->postpone_ms - waited_ms;
 		return NH_LINK_RESCHEDULE;
 	case NH_POLICY_WINDOW:
 		*delay_ms = nh_policy_window_wait(p, nh_now_us(), &room_ms);
@@ -117,5 +119,5 @@ static nh_link_decision by_program(const struct nh_machine *m, const struct nh_l
 nh_link_decision machine_consider(void *ctx, const struct nh_link_offer *offer, uint64_t *delay_ms, char *reason, size_t size)
 {
 	const struct nh_machine *m = ctx;
-	return m->config.consider_argv ? by_program(m, offer, delay_ms, reason, size) : by_policy(&m->config.policy, delay_ms, reason, size);
+	return m->config.consider_argv ? by_program(m, offer, delay_ms, reason, size) : by_policy(&m->config.policy, offer->waited_ms, delay_ms, reason, size);
 }

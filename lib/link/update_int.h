@@ -25,6 +25,8 @@ struct link_update {
 	struct nh_arena arena;
 	struct nh_link_offer offer;     /* texts in arena */
 	update_phase phase;
+	uint64_t offered_ms;            /* when it was first offered */
+	bool begun;                     /* in an earlier life */
 	bool old;                       /* taken up after a delay or a restart: its URL may have run out */
 
 	/* decision; worker's while consider_job runs */

@@ -538,8 +538,11 @@ void updater_offer(struct nh_link *l, const json_t *payload)
 		nh_arena_fini(&arena);
 		return;
 	}
-	decision_drop(l); /* an older one that waits */
 	l->update = update_new(arena, &o);
+	l->update->offered_ms = nh_loop_now_ms(l->loop);
+	if (l->postponed && nh_slice_eq(l->postponed->offer.uuid, o.uuid))
+		l->update->offered_ms = l->postponed->offered_ms;
+	decision_drop(l); /* an older one that waits */
 	decision_begin(l);
 }
 
@@ -591,7 +594,7 @@ static void on_restored(struct nh_link *l)
 		return;
 	l->restored = NULL;
 	l->update = u; /* offers were not taken meanwhile */
-	u->old = true;
+	u->old = u->begun = true;
 	u->offer.public_keys = (const char *const *)l->keys;
 	u->offer.key_count = l->key_count;
 	if (obstacle(l, &u->offer)) {

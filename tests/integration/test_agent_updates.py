@@ -12,8 +12,9 @@ import time
 import unittest
 from pathlib import Path
 
-from nhtest import DEADLINE, firmware_key, make_firmware, program, run, select_tick
+from nhtest import DEADLINE, firmware_key, make_firmware, program, run, select_tick, wait_until
 from phoenixpeer import Agent, Hub, make_disk
+from test_identities import AgentCase as Agents
 
 MIB = 1 << 20
 UUID = "22222222-2222-2222-2222-222222222222"
@@ -583,7 +584,65 @@ class Installers(Case):
         return service()
 
 
-del Case
+class Journey(Agents):
+    """The same agent and the real server: a postponed update in parts, whose delay the server is told, and the next one, which goes back."""
+
+    path = "/orgs/acme/products/virtual"
+
+    @classmethod
+    def prepare(cls):
+        super().prepare()
+        cls.register_ca(cls, "factory")
+
+    def device(self):
+        return self.server.api("GET", f"{self.path}/devices/board-1", expect=200).data
+
+    def deploy(self, version, size):
+        path = self.home / f"{version}.fw"
+        run(program("nerveshub-fleet"), "make-firmware", "--version", version, "--size", size, "--key", self.key_private, "--output", path)
+        firmware = self.server.upload("acme", "virtual", path).data
+        self.server.api("POST", f"{self.path}/deployments", {"name": version, "firmware": firmware["uuid"], "conditions": {"version": f"< {version}", "tags": ["all"]}}, expect=201)
+        self.server.api("PUT", f"{self.path}/deployments/{version}", {"deployment": {"state": "on"}})
+
+    def life(self, *words):
+        """Until it reboots; its log."""
+        process, log = self.agent(self.board, *self.identity, "--reconnect-delay", "100ms", "--state-dir", self.home / "state", "--fetch", "parts", *words)
+        wait_until(lambda: process.poll() is not None or "rebooting" in log.read_text(), process, "the reboot")
+        self.assertEqual(process.wait(DEADLINE), 0)
+        return log.read_text()
+
+    def joined(self, text, *words):
+        process, log = self.joins(self.board, *self.identity, "--reconnect-delay", "100ms", "--state-dir", self.home / "state", *words)
+        wait_until(lambda: text in log.read_text(), process, text)
+        process.terminate()
+        self.assertEqual(process.wait(DEADLINE), 0)
+
+    @unittest.skipUnless(shutil.which("fw_setenv"), "fw_setenv is not installed")
+    def test_there_and_back(self):
+        self.server.api("POST", f"{self.path}/devices", {"identifier": "board-1", "tags": ["all"]}, expect=201)
+        self.board = self.disk("board-1")
+        cert, key = self.pki.device("board-1", "factory")
+        self.identity = ("--cert", cert, "--key", key)
+        self.deploy("1.1.0", "3M")
+        text = self.life("--update-policy", "postpone 300ms")
+        self.assertLess(text.index("update.rescheduled"), text.index("update.started"))
+        self.assertIn("text=downloading", text)
+        self.joined("validated")
+        self.assertEqual((self.device()["version"], self.device()["firmware_metadata"]["version"]), ("1.1.0", "1.1.0"))
+        self.deploy("1.2.0", "64k")
+        self.life()
+        config = self.home / "fw_env.config"
+        config.write_text(f"{self.board} {16 * 512:#x} {16 * 512:#x}\n")
+        back = "".join(f"fw_setenv -c {config} {name} {value} && " for name, value in (("nerves_fw_active", "b"), ("nerves_fw_validated", 1), ("a.nerves_fw_validated", 0)))
+        text = self.life("--validate-command", "echo no water >&2; exit 1", "--revert-command", back + "true")
+        self.assertRegex(text, "validation.failed .*no water")
+        self.joined("reverted text=\"version 1.2.0 was reverted: ")
+        device = self.device()
+        self.assertEqual(device["version"], "1.1.0")
+        self.assertIsNotNone(device["updates_blocked_until"])  # for the server it is a failure, too
+
+
+del Case, Agents
 
 if __name__ == "__main__":
     unittest.main()

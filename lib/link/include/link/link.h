@@ -48,6 +48,7 @@ struct nh_link_offer {
 	nh_slice sha256_hex;   /* of the file; empty = unknown */
 	const nh_slice *parts_sha256_hex; /* of each part of 1 MiB, the last one shorter; part_count of them, 0 = unknown */
 	size_t part_count;
+	uint64_t waited_ms;    /* since it was first offered; UINT64_MAX: it was begun in an earlier life of this process */
 	const char *const *public_keys; /* base64 of 32 bytes each, key_count of them; what apply must verify against */
 	size_t key_count;
 };
