@@ -8,7 +8,6 @@
 #include <stdlib.h>
 
 #include "base/log.h"
-#include "hub/orchestrator.h"
 #include "hub/updates.h"
 #include "socket_int.h"
 
@@ -216,13 +215,7 @@ static bool is_progress(nh_slice event) { return nh_slice_eq_str(event, "fwup_pr
 
 /* ---- what devices of API 2.0 and 2.1 say on this channel; source: reference/device-protocol "9.6" */
 
-static nh_rc ask_run(struct nh_ctx *ctx, struct job *job, struct nh_err *err)
-{
-	struct nh_device_facts d;
-	job->answer = NH_SLICE_EMPTY;
-	NH_TRY(nh_device_facts_load(ctx, job->hub.device_id, &d, err));
-	return nh_orchestrator_ask(ctx, &d, &job->answer, err);
-}
+static nh_rc ask_run(struct nh_ctx *ctx, struct job *job, struct nh_err *err) { return nh_session_ask_update(ctx, &job->hub, &job->answer, err); }
 
 /* These clients wait for the answer, as no later ones do. */
 static void ask_done(struct nh_conn *conn, struct session *s, struct job *job)

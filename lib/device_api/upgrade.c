@@ -4,7 +4,7 @@
  * A device whose certificate the index knows is let in from memory, on the loop: the connection's row is written with its join, which asks the database
  * once more whether the device may come in (presence.c writes it where no join follows). Everybody else, and everybody while the database is known
  * to be away, goes through a worker: the database decides, and writes the row, before the upgrade is answered; an outage is a 503. So is a device that connects
- * again and again (reconnects.c), before the database is asked anything.
+ * again and again (reconnects.c): before the database is asked anything, or, where a shared secret has to prove first who it is, before anything is written.
  *
  * source: reference/device-protocol "2.3", "2.6"
  */

@@ -5,6 +5,7 @@
  * source: reference/device-protocol "9"
  */
 #include "hub/audit.h"
+#include "hub/orchestrator.h"
 #include "rows_int.h"
 #include "session_int.h"
 #include "store/rollout.h"
@@ -206,6 +207,15 @@ nh_rc nh_session_network_interface(struct nh_ctx *ctx, const struct nh_session *
 	nh_wake_group(ctx, d.group_id);
 	nh_device_topic(ctx, d.id);
 	return NH_OK;
+}
+
+nh_rc nh_session_ask_update(struct nh_ctx *ctx, const struct nh_session *s, nh_slice *update, struct nh_err *err)
+{
+	struct nh_device_facts d;
+	*update = NH_SLICE_EMPTY;
+	NH_TRY(nh_session_live(ctx, s, NULL, err));
+	NH_TRY(nh_device_facts_load(ctx, s->device_id, &d, err));
+	return nh_orchestrator_ask(ctx, &d, update, err);
 }
 
 /* ---- table ------------------------------------------------------------------------------------------------------------------ */

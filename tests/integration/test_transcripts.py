@@ -653,10 +653,13 @@ class Quirks(TranscriptCase):
         self.silent(client)
         client.close()
 
-    def test_7_who_asks_for_an_update_is_told_that_there_is_none(self):
+    def test_7_who_asks_for_an_update_is_answered(self):
+        """As clients of API 2.0 and 2.1 do: without the key that older ones take for an update."""
         client = self.joined("q-7", "2.0.0")
         client.send('["1","4","device","check_update_available",{}]')
         self.assertEqual(client.next("device"), b'["1","4","device","phx_reply",{"status":"ok","response":{"update_available":false}}]')
+        client.send('[null,null,"device","check_update_available",{}]')  # without a ref there is nothing to answer
+        self.silent(client)
         client.close()
 
     def test_8_minutes_and_milliseconds(self):

@@ -348,6 +348,41 @@ static nh_rc success(struct world *w, struct nh_err *err)
 }
 static void test_success(void **state) { on_each_engine(success, NULL); }
 
+/* ---- a device that asks, and one that tells of an update nobody sent ------------------------------------------------------------- */
+
+static nh_rc asking(struct world *w, struct nh_err *err)
+{
+	struct nh_group g;
+	struct nh_session s, newer;
+	struct nh_device_facts d;
+	nh_slice update;
+	int64_t device;
+	NH_TRY(add_firmware(w, 1, "1.0.0", err));
+	NH_TRY(add_firmware(w, 2, "1.1.0", err));
+	NH_TRY(add_device(w, "d-1", NULL, &device, err));
+	OK(join(w, device, 1, "1.0.0", &s));
+	OK(nh_session_ask_update(&w->ctx, &s, &update, E(w)));
+	CHECK(update.len == 0); /* no group */
+
+	static const char *const statuses[] = {"received", "started", "downloading", "updating", "completed", "ignored", "rescheduled", "failed"};
+	for (size_t i = 0; i < NH_ARRAY_LEN(statuses); i++)
+		OK(event(w, &s, "status_update", nh_arena_printf(&w->arena, "{\"status\":\"%s\",\"reason\":\"disk full\",\"delay_for\":15}", statuses[i])));
+	OK(nh_device_facts_load(&w->ctx, device, &d, E(w)));
+	CHECK(!d.inflight && d.attempt_count == 0 && d.blocked_until_us == 0);
+	CHECK(nh_slice_eq_str(d.last_failure, "disk full")); /* that much people want to know */
+
+	OK(group_of(w, "g", 2, &g));
+	OK(join(w, device, 1, "1.0.0", &newer));
+	CHECK_RC(NH_ECLOSED, nh_session_ask_update(&w->ctx, &s, &update, E(w)));
+	OK(nh_session_ask_update(&w->ctx, &newer, &update, E(w)));
+	CHECK(nh_slice_find(update, NH_LIT("\"update_available\":true")) >= 0 && nh_slice_find(update, NH_LIT("\"version\":\"1.1.0\"")) >= 0);
+	OK(nh_session_ask_update(&w->ctx, &newer, &update, E(w)));
+	CHECK(update.len == 0); /* one at a time */
+	return NH_OK;
+}
+
+static void test_asking(void **state) { on_each_engine(asking, NULL); }
+
 /* ---- failures ---------------------------------------------------------------------------------------------------------------- */
 
 struct world_update {
@@ -729,7 +764,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_connections), cmocka_unit_test(test_openings), cmocka_unit_test(test_late_openings),
-		cmocka_unit_test(test_restarts), cmocka_unit_test(test_lost_pushes), cmocka_unit_test(test_payloads), cmocka_unit_test(test_success),
+		cmocka_unit_test(test_restarts), cmocka_unit_test(test_lost_pushes), cmocka_unit_test(test_payloads), cmocka_unit_test(test_success), cmocka_unit_test(test_asking),
 		cmocka_unit_test(test_failures),    cmocka_unit_test(test_reschedules), cmocka_unit_test(test_reverts),
 		cmocka_unit_test(test_penalties),   cmocka_unit_test(test_by_hand),  cmocka_unit_test(test_queues),
 	};

@@ -82,6 +82,11 @@ nh_rc nh_session_status_update(struct nh_ctx *ctx, const struct nh_session *sess
 nh_rc nh_session_firmware_validated(struct nh_ctx *ctx, const struct nh_session *session, const json_t *payload, struct nh_err *err);
 nh_rc nh_session_connection_types(struct nh_ctx *ctx, const struct nh_session *session, const json_t *payload, struct nh_err *err);
 nh_rc nh_session_network_interface(struct nh_ctx *ctx, const struct nh_session *session, const json_t *payload, struct nh_err *err);
+/*
+ * nh_session_ask_update - "is there an update for me?" of devices of API 2.0 and 2.1: as a polling device's question (hub/orchestrator.h). *update: the payload of an
+ * update, in the arena, or empty. NH_ECLOSED, NH_EIO. source: reference/device-protocol "9.6"
+ */
+nh_rc nh_session_ask_update(struct nh_ctx *ctx, const struct nh_session *session, nh_slice *update, struct nh_err *err);
 
 /*
  * One row per event name of the device channel; NULL handler: known and ignored (rebooting). sound: pure: does the payload mean anything to the handler? The connection asks
