@@ -92,6 +92,7 @@ struct files {
 	struct file_step *todo, **last; /* loop's */
 	struct file_step *doing;        /* worker's while the job runs */
 	size_t waiting_bytes;
+	bool paused;                    /* the socket is not read */
 	struct file_open *open[FILES_AT_ONCE]; /* worker's */
 	bool cleaned;                   /* worker's: left-overs of an earlier life are gone */
 };

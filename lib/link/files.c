@@ -16,7 +16,8 @@
 
 #define SIZE_MAX_BYTES ((uint64_t)10 << 20)
 #define NAME_MAX_BYTES 200
-#define WAITING_MAX ((size_t)1 << 20) /* bytes not yet written: a disk slower than the sender */
+#define WAITING_PAUSE ((size_t)256 << 10) /* bytes not yet written: the socket is not read until they are */
+#define WAITING_MAX ((size_t)4 << 20)     /* what may still come after that, and never should */
 #define HIDDEN ".nerveshub-"
 #define BLOCK_BYTES 4096
 
@@ -202,6 +203,17 @@ void files_run(struct nh_link *l)
 
 /* ---- on the loop */
 
+/* A disk slower than the sender holds the sender up, for some seconds the whole connection with it; a new connection is not paused. */
+static void hold_up(struct nh_link *l, bool on)
+{
+	struct files *f = &l->extras->files;
+	if (f->paused == on)
+		return;
+	f->paused = on;
+	if (l->ws)
+		nh_ws_client_pause(l->ws, on);
+}
+
 static void step_free(struct file_step *s)
 {
 	nh_buf_fini(&s->bytes);
@@ -218,6 +230,7 @@ static void pump(struct nh_link *l)
 	f->todo = NULL;
 	f->last = &f->todo;
 	f->waiting_bytes = 0;
+	hold_up(l, false);
 	link_job_submit(l, &f->job);
 }
 
@@ -261,6 +274,8 @@ static void add(struct nh_link *l, void (*run)(struct link_extras *x, struct fil
 	*f->last = s;
 	f->last = &s->next;
 	pump(l);
+	if (f->waiting_bytes > WAITING_PAUSE)
+		hold_up(l, true);
 }
 
 static void add_data(struct nh_link *l, nh_slice name, const json_t *payload)
@@ -298,6 +313,7 @@ bool files_event(struct nh_link *l, nh_slice event, const json_t *payload)
 
 void files_forget(struct nh_link *l)
 {
+	hold_up(l, false);
 	if (!l->closing && l->extras->config.files_directory)
 		add(l, run_forget, NH_SLICE_EMPTY, NULL);
 }

@@ -367,6 +367,8 @@ void nh_ws_client_shutdown(struct nh_ws_client *c, uint16_t code, nh_slice reaso
 
 size_t nh_ws_client_pending(const struct nh_ws_client *c) { return c->stream.out.len; }
 
+void nh_ws_client_pause(struct nh_ws_client *c, bool paused) { stream_pause(&c->stream, paused); }
+
 int nh_ws_client_descriptor(const struct nh_ws_client *c) { return c->stream.fd; }
 
 static void ws_free(void *arg)

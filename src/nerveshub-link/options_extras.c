@@ -26,6 +26,7 @@ size_t extras_rows(struct extras_settings *s, struct nh_option *rows)
 		{.name = "local-shell", .kind = NH_OPT_FLAG, .target = &s->local_shell, .help = "the same through the local shell extension"},
 		{.name = "shell-command", .kind = NH_OPT_TEXT, .target = &s->shell_command, .value = "COMMAND", .help = "what they get instead of a login shell"},
 		{.name = "shell-user", .kind = NH_OPT_TEXT, .target = &s->shell_user, .value = "NAME", .help = "as whom (whoever runs this program)"},
+		{.name = "shell-linger", .kind = NH_OPT_DURATION, .target = &s->linger_ms, .value = "TIME", .help = "how long a shell outlives the connection (1m)", .min = 100, .max = 86400000},
 		{.name = "files-directory", .kind = NH_OPT_TEXT, .target = &s->files_directory, .value = "DIR", .help = "where files go that are sent through the console; they are refused without it"},
 		{.name = "files-quota", .kind = NH_OPT_SIZE, .target = &s->files_quota, .value = "BYTES", .help = "of all files there (100M)"},
 		{.name = "scripts", .kind = NH_OPT_FLAG, .target = &s->scripts, .help = "run support scripts and connecting code that the server sends"},
@@ -116,6 +117,7 @@ static nh_rc check_needs(const struct extras_settings *s, struct nh_err *err)
 		{"files-directory", "--console", s->files_directory, s->console},
 		{"shell-command", "--console or --local-shell", s->shell_command, s->console || s->local_shell},
 		{"shell-user", "--console or --local-shell", s->shell_user, s->console || s->local_shell},
+		{"shell-linger", "--console or --local-shell", s->linger_ms, s->console || s->local_shell},
 		{"script-interpreter", "--scripts", s->script_interpreter, s->scripts},
 		{"archive-command", "--archive-directory", s->archive_command, s->archive_directory},
 	};
@@ -149,6 +151,7 @@ nh_rc extras_load(struct extras_settings *s, struct nh_arena *arena, struct nh_e
 		.local_shell = s->local_shell,
 		.shell_argv = shell(s, arena),
 		.console_idle_ms = s->console_idle_ms,
+		.linger_ms = s->linger_ms,
 		.files_directory = s->files_directory,
 		.files_quota_bytes = s->files_quota,
 		.scripts = s->scripts,

@@ -10,7 +10,7 @@
 
 struct extras_settings {
 	bool health, logging, console, local_shell, scripts;
-	uint64_t health_interval_ms, health_plugin_ms, identity_interval_ms, console_idle_ms, files_quota;
+	uint64_t health_interval_ms, health_plugin_ms, identity_interval_ms, console_idle_ms, linger_ms, files_quota;
 	const char *health_disk, *health_plugins;
 	struct nh_option_list health_metadata;
 	const char *geo, *geo_command;

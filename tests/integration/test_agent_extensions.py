@@ -40,6 +40,9 @@ class Case(unittest.IsolatedAsyncioTestCase):
                 await asyncio.sleep(0.01)
         await asyncio.wait_for(look(), DEADLINE)
 
+    def ended(self, pid):
+        return subprocess.run(["ps", "-o", "stat=", "-p", pid], capture_output=True, text=True).stdout[:1] in ("", "Z")
+
     async def device(self, hub):
         """The next connection, its device channel joined."""
         connection = await hub.connection()
@@ -228,6 +231,11 @@ class Logging(Case):
         path = self.home / "log.sock"
         async with Hub() as hub, Agent(hub, "--logging", "--logging-socket", path, "--log-level", "info"):
             c = await self.extensions(hub, "logging")
+            own = ""
+            while not own.startswith("joined"):
+                said = await c.event("logging:send")
+                self.assertEqual(said["meta"]["source"], "agent")
+                own = said["message"]
             self.datagrams(path, b"<11>Nov 21 18:00:00 app[7]: it broke", b"<15>quiet", b"plain \xff\xc3\xa4\n")
             lines = []
             while len(lines) < 2:
@@ -317,6 +325,22 @@ class Console(Case):
             await self.type(c, "echo [$remembered]\r")
             await self.until(c, "[42]")
 
+    async def test_it_does_not_wait_for_ever(self):
+        """The connection does not come back in time: the shell gets a hang-up, as when a line breaks."""
+        fate = self.home / "fate"
+        async with Hub() as hub, Agent(hub, "--console", "--shell-linger", "100ms", "--shell-command", f"trap 'echo hung up > {fate}; exit' HUP; echo ready; while :; do sleep 0.01; done"):
+            c = await self.console(hub)
+            await self.type(c, "x")
+            await self.until(c, "ready")
+            await c.socket.close()
+            await self.eventually(lambda: fate.exists())
+
+    async def test_a_login_shell(self):
+        async with Hub() as hub, Agent(hub, "--console", env={"SHELL": "/bin/sh"}):
+            c = await self.console(hub)
+            await self.type(c, "echo [$0]\r")
+            await self.until(c, "[-sh]")
+
     async def test_nobody_uses_it(self):
         async with Hub() as hub, Agent(hub, "--console", "--console-timeout", "1s", "--shell-command", "echo started; cat"):
             c = await self.console(hub)
@@ -364,7 +388,7 @@ class Console(Case):
             await self.type(c, "x")
             await self.until(c, "ready")
         for pid in pids.read_text().split():
-            await self.eventually(lambda: subprocess.run(["ps", "-o", "stat=", "-p", pid], capture_output=True, text=True).stdout[:1] in ("", "Z"))
+            await self.eventually(lambda: self.ended(pid))
 
 
 class LocalShell(Case):
@@ -482,6 +506,7 @@ class Scripts(Case):
                 ("echo begun; sleep 1000", {"timeout": 300}, "error", "timeout", "begun\n\nError running script: timeout exceeded", ""),
                 ("sleep 1000 & echo left", {}, "completed", None, "left\n", "0"),
                 ("# " + "x" * 300000 + "\necho long", {}, "completed", None, "long\n", "0"),
+                ("ls /proc/self/fd", {}, "completed", None, "0\n1\n2\n3\n4\n", "0"),  # nothing of the agent's but the script
             ]:
                 with self.subTest(text=text[:30]):
                     self.assertEqual(await self.run_script(c, text, **more),
@@ -496,6 +521,16 @@ class Scripts(Case):
             for _ in range(4):
                 self.assertEqual((await c.event("scripts/run", "device"))["reason"], "timeout")
             await agent.logged("many-3: timeout")
+
+    async def test_nothing_is_left_behind(self):
+        """What runs ends with the agent, with what it started."""
+        pids = self.home / "pids"
+        async with Hub() as hub, Agent(hub, "--scripts"):
+            c = await self.device(hub)
+            await c.send("scripts/run", {"text": f"trap '' TERM HUP; sleep 1000 & echo $$ $! > {pids}; wait", "ref": "r"}, "device")
+            await self.eventually(lambda: pids.exists() and pids.read_text().endswith("\n"))
+        for pid in pids.read_text().split():
+            await self.eventually(lambda: self.ended(pid))
 
     async def test_another_interpreter(self):
         async with Hub() as hub, Agent(hub, "--scripts", "--script-interpreter", "python3 -u"):

@@ -130,6 +130,8 @@ nh_rc nh_ws_client_send(struct nh_ws_client *c, nh_ws_opcode opcode, nh_slice da
 void nh_ws_client_shutdown(struct nh_ws_client *c, uint16_t code, nh_slice reason);
 /* Bytes accepted by send and not yet written. */
 size_t nh_ws_client_pending(const struct nh_ws_client *c);
+/* Stops reading, or goes on: the peer has to wait. What was read already still comes; the idle clock does not stop. */
+void nh_ws_client_pause(struct nh_ws_client *c, bool paused);
 /* The connection's descriptor, borrowed, for questions to the kernel (getsockname); -1 where there is none. */
 int nh_ws_client_descriptor(const struct nh_ws_client *c);
 /* Drops the connection without a word and releases the object; no callback. NULL legal. */
