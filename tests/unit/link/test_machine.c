@@ -14,6 +14,8 @@
 #include "firmware/uboot_env.h"
 #include "link/machine.h"
 
+#define KEY "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
+
 static char disk[] = "/tmp/nh-machine-test-XXXXXX";
 static char script[] = "/tmp/nh-machine-fwup-XXXXXX";
 static const struct nh_fw_env_place place = {.offset_bytes = 0, .size_bytes = 0x2000};
@@ -268,7 +270,7 @@ static void fwup_installs(void **state)
 		unlink(disk);
 		struct nh_machine *m = machine((struct nh_machine_config){.installer = NH_MACHINE_FWUP, .fwup = script, .task = rows[i].task});
 		assert_string_equal(nh_machine_fwup_version(m), "1.10.1");
-		nh_rc rc = install(m, "widget-1.0.0.fw", 1000, "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=", &percent, &err);
+		nh_rc rc = install(m, "widget-1.0.0.fw", 1000, KEY, &percent, &err);
 		if (rc != rows[i].rc || !strstr(err.msg, rows[i].says))
 			fail_msg("row %zu: %s '%s'", i, nh_rc_name(rc), err.msg);
 		if (rc == NH_OK) {
@@ -281,6 +283,110 @@ static void fwup_installs(void **state)
 		nh_machine_free(m);
 	}
 	unlink(script);
+}
+
+/* ---- archives of other formats */
+
+static const char *const no_arguments[] = {NULL};
+
+/* What a program that takes a file makes of it: its file's second line is what it does. */
+static const char fake_tool[] = "#!/bin/sh\n"
+				"[ \"$1\" = -q ] && [ \"$2\" = install ] || exit 9\n"
+				"eval \"$(sed -n 2p \"$3\")\"\n";
+
+static void other_formats(void **state)
+{
+	static const struct {
+		const char *archive;
+		bool on, file; /* switched on; by way of a file */
+		nh_rc rc;
+		const char *says;
+	} rows[] = {
+		{"hsqs\nexit 0\n", true, true, NH_OK, ""},
+		{"hsqs\necho ' 37% Checking'; echo 'No room' >&2; exit 4\n", true, true, NH_EPERM, "ended with status 4: 37% Checking; No room"},
+		{"hsqs\nprintf '\\033[1mbold\\303\\n'; kill -9 $$\n", true, true, NH_EPERM, "ended with status 137: [1mbold"},
+		{"hsqs\nexit 0\n", false, true, NH_EPERM, "a RAUC bundle: the installer rauc is not switched on"},
+		{"hsqs\nexit 0\n", false, false, NH_EPERM, "a RAUC bundle: the installer rauc is not switched on"},
+		{"hsqs\nexit 0\n", true, false, NH_EUNSUPPORTED, "a RAUC bundle needs the whole file"},
+		{"070702\nexit 0\n", true, true, NH_EPERM, "a SWUpdate image: the installer swupdate is not switched on"},
+		{"070701\nexit 0\n", true, false, NH_EPERM, "a SWUpdate image: the installer swupdate is not switched on"},
+		{"PK\3\4\nexit 0\n", true, true, NH_EAUTH, "no public key is configured"}, /* and so to an installer that wants one */
+		{"hsq", true, false, NH_EAUTH, "no public key is configured"},
+		{"", true, false, NH_EAUTH, "no public key is configured"},
+	};
+	const char *argument[] = {"-q", NULL};
+	char archive[] = "/tmp/nh-machine-archive-XXXXXX", program[] = "/tmp/nh-machine-tool-XXXXXX";
+	close(mkstemp(archive));
+	close(mkstemp(program));
+	assert_int_equal(nh_file_write_atomic(program, nh_slice_str(fake_tool), 0700, NULL), NH_OK);
+	for (size_t i = 0; i < NH_ARRAY_LEN(rows); i++) {
+		struct nh_err err = NH_ERR_INIT;
+		void *apply = NULL;
+		unsigned percent = 0;
+		assert_int_equal(nh_file_write_atomic(archive, nh_slice_str(rows[i].archive), 0600, NULL), NH_OK);
+		struct nh_machine *m = machine((struct nh_machine_config){.rauc = {.on = rows[i].on, .program = program, .args = argument}, .swupdate = {.args = no_arguments}});
+		assert_int_equal(nh_machine_verifies(m), rows[i].on);
+		/* Keys are no matter for who verifies by his own. */
+		const char *keys[] = {KEY};
+		struct nh_link_offer offer = {.public_keys = keys, .key_count = rows[i].on ? 0 : 1};
+		assert_int_equal(nh_machine_platform.apply_open(m, &offer, &apply, &err), NH_OK);
+		nh_rc rc = NH_EAGAIN;
+		while (rows[i].file && rc == NH_EAGAIN)
+			rc = nh_machine_platform.apply_file(apply, archive, &percent, &err);
+		for (const char *at = rows[i].archive; !rows[i].file && *at && (rc == NH_OK || rc == NH_EAGAIN); at++)
+			rc = nh_machine_platform.apply_write(apply, nh_slice_of(at, 1), &percent, &err);
+		if (rc == NH_OK || rc == NH_EAGAIN)
+			rc = nh_machine_platform.apply_finish(apply, &err);
+		else
+			nh_machine_platform.apply_abort(apply);
+		if (rc != rows[i].rc || !strstr(err.msg, rows[i].says))
+			fail_msg("row %zu: %s '%s'", i, nh_rc_name(rc), err.msg);
+		nh_machine_free(m);
+	}
+	/* One that is still at it says how far, and is killed with all it started. */
+	struct nh_machine *m = machine((struct nh_machine_config){.rauc = {.on = true, .program = program, .args = argument}});
+	struct nh_err err = NH_ERR_INIT;
+	void *apply = NULL;
+	unsigned percent = 0;
+	assert_int_equal(nh_file_write_atomic(archive, NH_LIT("hsqs\nprintf ' 12%% x\\n 42%% y\\n'; sleep 1000 & sleep 1000\n"), 0600, NULL), NH_OK);
+	assert_int_equal(nh_machine_platform.apply_open(m, &(struct nh_link_offer){0}, &apply, &err), NH_OK);
+	while (percent != 42)
+		assert_int_equal(nh_machine_platform.apply_file(apply, archive, &percent, &err), NH_EAGAIN);
+	nh_machine_platform.apply_abort(apply);
+	nh_machine_free(m);
+	unlink(archive);
+	unlink(program);
+}
+
+/* ---- going back */
+
+static void reverts(void **state)
+{
+	static const char *const new_one[] = {"nerves_fw_active=b", "b.nerves_fw_uuid=u2", "b.nerves_fw_version=2", "b.nerves_fw_validated=0", "a.nerves_fw_uuid=u1", NULL};
+	static const char *const old_one[] = {"nerves_fw_active=a", "b.nerves_fw_uuid=u2", "b.nerves_fw_version=2", "b.nerves_fw_validated=0", "a.nerves_fw_uuid=u1", NULL};
+	static const char *const back[] = {"sh", "-c", "echo stuck >&2; exit 5", NULL};
+	char dir[] = "/tmp/nh-machine-state-XXXXXX", file[64];
+	NH_AUTO_ARENA struct nh_arena arena = NH_ARENA_INIT;
+	struct nh_err err = NH_ERR_INIT;
+	assert_non_null(mkdtemp(dir));
+	snprintf(file, sizeof file, "%s/reverted", dir);
+	make_disk(new_one);
+	struct nh_machine *m = machine((struct nh_machine_config){.state_dir = dir, .revert_argv = back});
+	assert_int_equal(nh_machine_platform.revert_reason(m, &arena, false).len, 0);
+	assert_int_equal(nh_machine_platform.revert(m, "no water", &err), NH_EPERM); /* the command failed; the reason is kept all the same */
+	assert_non_null(strstr(err.msg, "status 5: stuck"));
+	assert_int_equal(nh_machine_platform.revert_reason(m, &arena, true).len, 0); /* it still runs */
+	make_disk(old_one);
+	assert_slice(nh_machine_platform.revert_reason(m, &arena, false), "version 2 was reverted: no water");
+	assert_slice(nh_machine_platform.revert_reason(m, &arena, true), "version 2 was reverted: no water");
+	assert_int_equal(nh_machine_platform.revert_reason(m, &arena, false).len, 0);
+	nh_machine_free(m);
+	/* Nowhere to keep it. */
+	m = machine((struct nh_machine_config){0});
+	assert_int_equal(nh_machine_platform.revert(m, "x", &err), NH_OK);
+	assert_int_equal(nh_machine_platform.revert_reason(m, &arena, false).len, 0);
+	nh_machine_free(m);
+	rmdir(dir);
 }
 
 static void faults(void **state)
@@ -313,6 +419,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(states),           cmocka_unit_test(boots),         cmocka_unit_test(validation),
 		cmocka_unit_test(builtin_installs), cmocka_unit_test(fwup_installs), cmocka_unit_test(faults),
+		cmocka_unit_test(other_formats),    cmocka_unit_test(reverts),
 	};
 	return cmocka_run_group_tests_name("machine", tests, set_up, tear_down);
 }
