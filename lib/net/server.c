@@ -1,5 +1,5 @@
 /*
- * The server around its connections: binding, one shard a loop, accepting within limits, time-outs, posting to connections, drain, counters.
+ * The server around its connections: binding, one shard a loop, accepting within limits, time-outs, drain, counters.
  *
  * Who may begin, and who is refused, is decided in server_admit.c.
  */
@@ -445,53 +445,7 @@ struct nh_loop *nh_server_loop(struct nh_server *server, unsigned i)
 	return server->shards[i].loop;
 }
 
-/* ---- connections from elsewhere ---------------------------------------------------------------------------------------- */
-
-struct posted {
-	struct shard *shard;
-	struct nh_conn_id id;
-	void (*fn)(struct nh_conn *conn, void *arg);
-	void *arg;
-};
-
-static struct nh_conn *find(const struct shard *shard, struct nh_conn_id id)
-{
-	struct nh_conn *c = conn_find(shard, id);
-	return c && c->state == CONN_WEBSOCKET ? c : NULL;
-}
-
-static void run_posted(void *arg)
-{
-	struct posted *p = arg;
-	p->fn(find(p->shard, p->id), p->arg);
-	free(p);
-}
-
-nh_rc nh_server_post(struct nh_server *server, struct nh_conn_id id, void (*fn)(struct nh_conn *conn, void *arg), void *arg)
-{
-	NH_ASSERT(id.loop < server->config.loops);
-	struct posted *p = nh_xcalloc(1, sizeof *p);
-	*p = (struct posted){&server->shards[id.loop], id, fn, arg};
-	nh_rc rc = nh_loop_post(p->shard->loop, run_posted, p);
-	if (rc != NH_OK)
-		free(p);
-	return rc;
-}
-
-static void run_sent(void *arg)
-{
-	struct nh_conn_message *m = arg;
-	m->fn(find(&m->server->shards[m->id.loop], m->id), m);
-}
-
-void nh_server_send(struct nh_server *server, struct nh_conn_id id, struct nh_conn_message *message)
-{
-	NH_ASSERT(id.loop < server->config.loops);
-	message->server = server;
-	message->id = id;
-	message->message = (struct nh_message){.fn = run_sent, .arg = message};
-	nh_loop_send(server->shards[id.loop].loop, &message->message);
-}
+/* ---- figures -------------------------------------------------------------------------------------------------------------- */
 
 void nh_server_stats(const struct nh_server *server, struct nh_server_stats *out)
 {

@@ -55,39 +55,6 @@ void conn_shift(struct nh_conn *c, conn_class class)
 	list_append(c, class);
 }
 
-/* ---- slots: names that outlive connections ------------------------------------------------------------------------------ */
-
-static void slot_take(struct nh_conn *c)
-{
-	struct shard *shard = c->shard;
-	if (shard->free_count == 0) {
-		uint32_t more = shard->slot_count ? shard->slot_count : 64;
-		struct slot *slots = realloc(shard->slots, (shard->slot_count + more) * sizeof *slots);
-		uint32_t *free_slots = realloc(shard->free_slots, (shard->slot_count + more) * sizeof *free_slots);
-		NH_ASSERT(slots && free_slots);
-		shard->slots = slots;
-		shard->free_slots = free_slots;
-		for (uint32_t i = 0; i < more; i++)
-			shard->free_slots[shard->free_count++] = shard->slot_count + more - 1 - i;
-		shard->slot_count += more;
-	}
-	c->slot = shard->free_slots[--shard->free_count];
-	c->generation = ++shard->next_generation;
-	shard->slots[c->slot] = (struct slot){c, c->generation};
-}
-
-static void slot_release(struct nh_conn *c)
-{
-	c->shard->slots[c->slot] = (struct slot){0};
-	c->shard->free_slots[c->shard->free_count++] = c->slot;
-}
-
-struct nh_conn *conn_find(const struct shard *shard, struct nh_conn_id id)
-{
-	return id.slot < shard->slot_count && shard->slots[id.slot].generation == id.generation ? shard->slots[id.slot].conn : NULL;
-}
-
-struct nh_conn_id nh_conn_id_of(const struct nh_conn *conn) { return (struct nh_conn_id){conn->shard->index, conn->slot, conn->generation}; }
 struct nh_loop *nh_conn_loop(const struct nh_conn *conn) { return conn->shard->loop; }
 void *nh_conn_session(const struct nh_conn *conn) { return conn->ws ? conn->session : NULL; }
 
@@ -284,7 +251,7 @@ struct nh_conn *conn_new(struct shard *shard, const struct nh_listener *listener
 		return NULL;
 	}
 	nh_watch_hand_over(c->watch, on_event, c);
-	slot_take(c);
+	conn_name(c);
 	shard->alive++;
 	COUNT(shard, connections, 1);
 	list_append(c, CLASS_HEAD);
@@ -335,7 +302,7 @@ void conn_close(struct nh_conn *c)
 	bool lingered = c->state == CONN_LINGER;
 	c->state = CONN_CLOSED;
 	list_remove(c);
-	slot_release(c);
+	conn_unname(c);
 	UNCOUNT(c->shard, connections, 1);
 	if (c->tls_open && !lingered)
 		nh_tls_bye(c->tls);

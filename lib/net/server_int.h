@@ -252,9 +252,13 @@ nh_slice ws_frame_bytes(const struct nh_ws_frame *frame);
 nh_rc conn_raw_write(struct nh_conn *c, nh_slice bytes, size_t *put);
 void conn_count_out(struct nh_conn *c, size_t put);
 int conn_fd(const struct nh_conn *c);
-struct nh_conn *conn_find(const struct shard *shard, struct nh_conn_id id); /* NULL: it has gone */
 const struct sockaddr_storage *conn_peer(struct nh_conn *c); /* who it is: asked once, and only where somebody wants to know */
 nh_rc conn_break(struct nh_conn *c); /* closed at the end of the iteration, whatever is on the stack now; NH_ECLOSED */
+
+/* names.c */
+void conn_name(struct nh_conn *c);
+void conn_unname(struct nh_conn *c); /* from now on its name finds nobody */
+struct nh_conn *conn_find(const struct shard *shard, struct nh_conn_id id); /* NULL: it has gone */
 
 /* exchange.c */
 void exchange_head(struct nh_conn *c, nh_slice bytes, size_t *used); /* bytes may hold a head; *used of them were consumed */
