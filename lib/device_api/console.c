@@ -12,7 +12,7 @@
 #include "socket_int.h"
 
 #define PIECE_MAX ((size_t)64 << 10)   /* of output, or of a file */
-#define TYPED_MAX ((size_t)256 << 10)  /* text that waits for the console */
+#define TYPED_MAX ((size_t)64 << 10)   /* text that may wait for the console */
 #define VERSION_MAX 32
 #define VERSION_NONE "0.1.0"           /* who says none. source: reference/device-protocol "11.5" */
 
@@ -61,8 +61,13 @@ void socket_type(struct nh_conn *conn, nh_slice text)
 {
 	struct session *s = nh_conn_session(conn);
 	struct console *c = s ? console_of(s) : NULL;
-	if (!c || text.len + c->typed.len > TYPED_MAX)
+	if (!c)
 		return;
+	if (text.len > TYPED_MAX) {
+		TALLY(s->api, connecting_code_failed);
+		return;
+	}
+	nh_buf_clear(&c->typed); /* what the join before this one brought */
 	nh_buf_put_slice(&c->typed, text);
 	nh_buf_put_str(&c->typed, "\n\r");
 	if (!c->channel.joined)

@@ -66,7 +66,7 @@ static const struct row rows[] = {
 	{"archive-max-size", "ARCHIVE_UPLOAD_MAX_SIZE", NULL, SIZE, FIELD(archive_max_bytes), "200000000", "BYTES", "largest archive accepted"},
 	{"device-idle", "NERVESHUB_DEVICE_IDLE", NULL, DURATION, FIELD(device_idle_ms), "180s", "TIME", "a device that is silent for so long is gone; devices send heartbeats every 30 s"},
 	{"device-connects", "DEVICE_CONNECTS_PER_MINUTE", NULL, NUMBER, FIELD(device_connects), "30", "N", "connections a minute of one device; beyond it is told to stay away for a while; 0 = no limit"},
-	{"device-messages", "DEVICE_MESSAGES_PER_SECOND", NULL, NUMBER, FIELD(device_messages), "100", "N", "messages a second of one device, ten seconds' worth at once; what exceeds it waits; 0 = no limit"},
+	{"device-messages", "DEVICE_MESSAGES_PER_SECOND", NULL, NUMBER, FIELD(device_messages), "100", "N", "messages a second of one device (each 4 KiB of a long one count), ten seconds' worth at once; what exceeds it waits; 0 = no limit"},
 	{"health-interval", "NERVESHUB_HEALTH_INTERVAL", NULL, DURATION, FIELD(health_every_ms), "60m", "TIME", "how often devices are asked for their health"},
 	{"permission-age", "NERVESHUB_PERMISSION_AGE", NULL, DURATION, FIELD(permission_age_ms), "10s", "TIME", "a user's permission to look on at a device is asked for again once it is so old"},
 	{"orchestrator-interval", "ORCHESTRATOR_INTERVAL", NULL, DURATION, FIELD(orchestrator_interval_ms), "120s", "TIME", "how often each deployment group is looked at without a reason"},

@@ -134,6 +134,21 @@ class Topics(ChannelCase):
         self.assertEqual((self.counted("ignored"), self.counted("unknown_events")), (ignored + 8, unknown + 3))
         client.close()
 
+    def test_code_waits_for_the_console_and_is_typed_once(self):
+        self.server.api("POST", f"{self.product_path}/devices", {"identifier": "t-8", "tags": []}, expect=201)
+        self.server.api("PUT", f"{self.product_path}/devices/t-8", {"connecting_code": "IO.puts(1)"}, expect=201)
+        client = self.client("t-8", "1.0.0")
+        client.left.add("device")
+        for _ in range(2):
+            client.send(self.fill('["1","1","device","phx_join",{{KV1}}]', client))
+        self.assertEqual([self.said(client, "device")[3] for _ in range(3)], ["phx_reply", "phx_close", "phx_reply"])
+        self.silent(client)
+        self.say(client, "2", "2", "console", "phx_join", {"console_version": "1.0.0"})
+        self.assertEqual(self.said(client, "console"), ["2", "2", "console", "phx_reply", OK])
+        self.assertEqual(self.said(client, "console"), ["2", None, "console", "dn", {"data": "IO.puts(1)\n\r"}])
+        self.silent(client)
+        client.close()
+
 
 class Extensions(ChannelCase):
     def test_versions(self):
