@@ -33,6 +33,7 @@ static nh_rc read_limit(struct call *call, uint64_t max, size_t *out, struct nh_
 {
 	nh_slice text = nh_json_text(call->params, "limit");
 	uint64_t limit = PAGE;
+	*out = PAGE;
 	if (text.len > 0 && nh_parse_u64(text, 1, max, &limit) != NH_OK)
 		return refuse(call, "limit", err);
 	*out = limit;
