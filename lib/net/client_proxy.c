@@ -49,7 +49,6 @@ static nh_rc parse_route(nh_slice text, struct proxy_route *out, struct nh_err *
 {
 	nh_slice rest = nh_slice_trim(text), user_info = NH_SLICE_EMPTY;
 	struct nh_http_url url;
-	struct nh_err why = NH_ERR_INIT;
 	NH_AUTO_BUF struct nh_buf clean = NH_BUF_INIT;
 	if (rest.len > ROUTE_MAX)
 		return NH_FAIL(err, NH_EINVAL, "proxy: longer than %zu characters", ROUTE_MAX);
@@ -65,8 +64,8 @@ static nh_rc parse_route(nh_slice text, struct proxy_route *out, struct nh_err *
 		rest = nh_slice_skip(rest, at);
 	}
 	nh_buf_printf(&clean, "http://%.*s", NH_ARG(rest));
-	if (nh_http_url_parse(nh_buf_slice(&clean), &url, &why) != NH_OK || !nh_slice_eq_str(url.path, "/") || url.query.ptr)
-		return NH_FAIL(err, NH_EINVAL, "proxy: http://[USER:PASSWORD@]HOST:PORT is expected%s%s", why.rc ? ": " : "", why.msg);
+	if (nh_http_url_parse(nh_buf_slice(&clean), &url, NULL) != NH_OK || !nh_slice_eq_str(url.path, "/") || url.query.ptr)
+		return NH_FAIL(err, NH_EINVAL, "proxy: http://[USER:PASSWORD@]HOST:PORT is expected");
 	if (user_info.len > 0)
 		NH_TRY(put_authorization(out, user_info, err));
 	out->host = nh_xstrdup(url.host);
