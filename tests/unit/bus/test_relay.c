@@ -154,6 +154,7 @@ static void test_reconnect(void **state)
 	struct nh_relay_stats stats;
 	room_open(&r);
 	offer(&old, &r, 1, NH_RELAY_CONSOLE, "{1}");
+	assert_false(nh_relay_watched(r.relay, 1, NH_RELAY_CONSOLE));
 	look_on(&viewer, &r, 1, NH_RELAY_CONSOLE);
 	up(&old, "before\n");
 	assert_int_equal(nh_relay_viewer_say(viewer.viewer, NH_LIT("dn"), NH_LIT("to nobody")), NH_OK);
@@ -161,7 +162,6 @@ static void test_reconnect(void **state)
 	up(&old, "ghost\n");
 	nh_relay_device_clear(old.device);
 	up(&device, "after\n");
-	nh_relay_device_close(old.device);
 	assert_int_equal(nh_relay_viewer_say(viewer.viewer, NH_LIT("dn"), NH_LIT("to the new one")), NH_OK);
 	look_on(&late, &r, 1, NH_RELAY_CONSOLE);
 	nh_relay_stats(r.relay, &stats);
@@ -172,7 +172,8 @@ static void test_reconnect(void **state)
 	nh_relay_stats(r.relay, &stats);
 	assert_int_equal(stats.scrollback_bytes, 0);
 	turn(&r);
-	assert_string_equal(old.heard, "");
+	assert_string_equal(old.heard, ""); /* it is still open, and hears no more */
+	nh_relay_device_close(old.device);
 	assert_string_equal(device.heard, "dn=to the new one;");
 	assert_string_equal(viewer.heard, "opened metadata={1};up=before\n;closed;opened metadata={2};up=after\n;");
 	assert_string_equal(late.heard, "opened metadata={2};replay after\n;");
@@ -268,13 +269,17 @@ static void test_lost_alone(void **state)
 {
 	struct room r;
 	struct ear device = {0}, fast = {0}, slow = {0};
+	struct nh_relay_stats before, after;
 	room_open(&r);
 	offer(&device, &r, 1, NH_RELAY_CONSOLE, "");
 	look_on(&slow, &r, 1, NH_RELAY_CONSOLE);
 	look_on(&fast, &r, 1, NH_RELAY_CONSOLE);
 	nh_relay_viewer_waiting(slow.viewer, NH_RELAY_PENDING_MAX);
 	print(&device, 11);
+	nh_relay_stats(r.relay, &before);
 	nh_relay_viewer_waiting(slow.viewer, NH_RELAY_PENDING_MAX / 2 + 1);
+	nh_relay_stats(r.relay, &after);
+	assert_int_equal(after.messages, before.messages);
 	nh_relay_viewer_waiting(slow.viewer, 0);
 	nh_relay_viewer_waiting(slow.viewer, 0);
 	turn(&r);
@@ -308,6 +313,29 @@ static void test_missed(void **state)
 	assert_string_equal(gone.heard, "opened metadata={1};[1 lost];closed;");
 	nh_relay_viewer_leave(slow.viewer);
 	nh_relay_viewer_leave(gone.viewer);
+	room_end(&r);
+}
+
+/* Nothing overtakes news that did not fit, however small it is. */
+static void test_nothing_overtakes(void **state)
+{
+	struct room r;
+	struct ear device = {0}, back = {0}, slow = {0};
+	char about[1001];
+	memset(about, 'a', sizeof about - 1);
+	about[sizeof about - 1] = 0;
+	room_open(&r);
+	offer(&device, &r, 1, NH_RELAY_CONSOLE, "");
+	look_on(&slow, &r, 1, NH_RELAY_CONSOLE);
+	nh_relay_viewer_waiting(slow.viewer, NH_RELAY_PENDING_MAX - 600);
+	nh_relay_device_close(device.device);
+	offer(&back, &r, 1, NH_RELAY_CONSOLE, about); /* too long, but one word would fit */
+	up(&back, "x");
+	turn(&r);
+	assert_string_equal(slow.heard, "opened metadata;closed;");
+	nh_relay_viewer_waiting(slow.viewer, 0);
+	nh_relay_viewer_leave(slow.viewer);
+	nh_relay_device_close(back.device);
 	room_end(&r);
 }
 
@@ -538,7 +566,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_conversation), cmocka_unit_test(test_reconnect), cmocka_unit_test(test_leave_inside), cmocka_unit_test(test_turns), cmocka_unit_test(test_lost),
-		cmocka_unit_test(test_lost_alone),   cmocka_unit_test(test_missed),    cmocka_unit_test(test_too_much),     cmocka_unit_test(test_questions),
+		cmocka_unit_test(test_lost_alone),   cmocka_unit_test(test_missed),    cmocka_unit_test(test_nothing_overtakes), cmocka_unit_test(test_too_much),     cmocka_unit_test(test_questions),
 		cmocka_unit_test(test_question_late), cmocka_unit_test(test_threads),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

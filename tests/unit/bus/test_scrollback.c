@@ -73,6 +73,34 @@ static void test_kept(void **state)
 	}
 }
 
+/* One text behind another of a different kind: what is kept is the end of both together, and how many lines it has. */
+static void test_behind_another(void **state)
+{
+	static const struct {
+		const char *first;
+		size_t first_count;
+		const char *second;
+		size_t second_count, len, lines;
+	} rows_of_two[] = {
+		{"a\n", 100, "x", KIB256 + 10, KIB256, 0},       /* a line that leaves no room for anything before it */
+		{"\n", 1030, "y", 5000, 1024 + 5000, 1024},       /* the ring grows when its beginning is somewhere inside */
+		{"\n", 1030, "yy\n", 2000, 3072, 1024},
+		{"x", KIB256 + 10, "a\n", 100, KIB256, 100},      /* what ends a long line takes only its beginning */
+	};
+	for (size_t i = 0; i < NH_ARRAY_LEN(rows_of_two); i++) {
+		struct nh_scrollback_budget budget = plenty();
+		struct nh_scrollback s = {0};
+		NH_AUTO_BUF struct nh_buf first = many(rows_of_two[i].first, rows_of_two[i].first_count, ""), second = many(rows_of_two[i].second, rows_of_two[i].second_count, "");
+		nh_scrollback_add(&s, &budget, nh_buf_slice(&first));
+		nh_scrollback_add(&s, &budget, nh_buf_slice(&second));
+		nh_buf_put_slice(&first, nh_buf_slice(&second));
+		NH_AUTO_BUF struct nh_buf got = kept(&s);
+		if (got.len != rows_of_two[i].len || s.lines != rows_of_two[i].lines || !nh_slice_ends(nh_buf_slice(&first), nh_buf_slice(&got)))
+			fail_msg("row %zu: %zu bytes in %zu lines kept", i, got.len, s.lines);
+		nh_scrollback_clear(&s, &budget);
+	}
+}
+
 /* Where memory for all is used up, each still keeps its last 256 bytes, and one that is larger stays as it is. */
 static void test_budget(void **state)
 {
@@ -113,6 +141,6 @@ static void test_binary(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_kept), cmocka_unit_test(test_budget), cmocka_unit_test(test_binary)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_kept), cmocka_unit_test(test_behind_another), cmocka_unit_test(test_budget), cmocka_unit_test(test_binary)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
