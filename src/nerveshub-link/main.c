@@ -83,12 +83,14 @@ static void on_log_line(void *ctx, nh_log_level level, nh_slice line)
 }
 
 /* What people elsewhere may do with this device stands in the log, once. */
-static void tell_extras(struct agent *a)
+static void tell_extras(struct agent *a, bool polls)
 {
 	NH_AUTO_BUF struct nh_buf on = NH_BUF_INIT;
 	extras_summary(&a->settings.extras, &on);
 	if (on.len > 0)
 		NH_LOG(NH_LOG_INFO, "switched.on", NH_S("text", nh_buf_slice(&on)));
+	if (on.len > 0 && polls)
+		NH_LOG(NH_LOG_WARN, "switched.on.in.vain", NH_STR("text", "questions carry none of it: it needs --transport channel"));
 	if (a->settings.extras.logging)
 		nh_log_set_sink(on_log_line, a->link);
 }
@@ -144,10 +146,11 @@ static nh_rc start(struct agent *a, struct nh_err *err)
 	NH_TRY(nh_loop_new(NULL, &a->loop, err));
 	NH_TRY(nh_pool_new(&(struct nh_pool_config){.threads = 1, .queue_max = 16}, &a->pool, err));
 	NH_TRY(nh_link_open(a->loop, a->pool, &config, &a->link, err));
+	settings_forget(&a->settings);
 	if (a->settings.key_count == 0 && !a->settings.request_keys)
 		NH_LOG(NH_LOG_WARN, "no.public.key", NH_STR("text", "updates will be refused: give --public-key"));
 	if (!a->settings.check)
-		tell_extras(a);
+		tell_extras(a, config.transport == NH_LINK_POLL);
 	for (size_t i = 0; i < NH_ARRAY_LEN(numbers); i++)
 		NH_TRY(nh_signal_open(a->loop, numbers[i], begin_close, a, &a->signals[i], err));
 	if (!a->settings.check)

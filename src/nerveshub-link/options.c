@@ -247,6 +247,12 @@ nh_rc settings_load(struct settings *s, struct nh_err *err)
 	return NH_OK;
 }
 
+void settings_forget(struct settings *s)
+{
+	nh_buf_wipe(&s->key_pem);
+	nh_buf_wipe(&s->secret);
+}
+
 void settings_fini(struct settings *s)
 {
 	nh_buf_fini(&s->cert_pem);

@@ -46,6 +46,7 @@ nh_rc settings_parse(struct settings *s, int argc, char **argv, struct nh_err *e
 /* settings_load - reads the files they name. NH_EINVAL, NH_ENOTFOUND, NH_EPERM, NH_EFORMAT. */
 nh_rc settings_load(struct settings *s, struct nh_err *err);
 void settings_help(struct nh_buf *out);
+void settings_forget(struct settings *s); /* overwrites key and secret, of which an open link has copies */
 void settings_fini(struct settings *s); /* secrets are overwritten */
 /* What the rooms want to know; everything borrowed from *s. */
 nh_rc settings_machine(const struct settings *s, struct nh_machine_config *out, struct nh_err *err);
