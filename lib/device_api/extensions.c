@@ -24,7 +24,7 @@ struct extensions {
 	unsigned attached; /* by the device's word */
 	bool stale;        /* allowed has to be read again */
 	uint64_t health_due_ms;
-	struct nh_log_bucket log;
+	struct nh_extension_bucket buckets[NH_EXTENSIONS];
 	struct nh_relay_device *shell; /* while it is attached */
 };
 
@@ -278,9 +278,10 @@ static bool attached_event(struct nh_conn *conn, struct session *s, nh_extension
 		return false;
 	if (extension == NH_EXT_LOCAL_SHELL)
 		return shell_event(x, name, m->payload);
-	if (extension == NH_EXT_LOGGING && !nh_log_bucket_take(&x->log, nh_loop_now_ms(s->loop))) {
-		TALLY(s->api, log_lines_dropped);
-		return true;
+	if (!nh_extension_bucket_take(&x->buckets[extension], extension, nh_loop_now_ms(s->loop))) {
+		if (extension == NH_EXT_LOGGING)
+			TALLY(s->api, log_lines_dropped);
+		return extension == NH_EXT_LOGGING;
 	}
 	struct job *job = job_new(s, &kind, m, arena); /* name is text of the arena, which is the job's now */
 	job->extension = extension;

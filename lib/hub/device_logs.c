@@ -16,25 +16,6 @@
 #define NESTING_MAX 32
 #define LOOKED_AT_MAX 20000
 #define PAGE 500
-#define BUCKET_MILLI_TOKENS 10000u
-#define MILLI_TOKENS_A_MS 5u
-
-bool nh_log_bucket_take(struct nh_log_bucket *b, uint64_t mono_ms)
-{
-	uint64_t passed_ms = b->started && mono_ms > b->at_ms ? mono_ms - b->at_ms : 0;
-	if (!b->started || passed_ms >= BUCKET_MILLI_TOKENS / MILLI_TOKENS_A_MS)
-		b->milli_tokens = BUCKET_MILLI_TOKENS;
-	else
-		b->milli_tokens += (uint32_t)passed_ms * MILLI_TOKENS_A_MS;
-	if (b->milli_tokens > BUCKET_MILLI_TOKENS)
-		b->milli_tokens = BUCKET_MILLI_TOKENS;
-	b->started = true;
-	b->at_ms = mono_ms;
-	if (b->milli_tokens < 1000)
-		return false;
-	b->milli_tokens -= 1000;
-	return true;
-}
 
 /* ---- what a line says --------------------------------------------------------------------------------------------------- */
 

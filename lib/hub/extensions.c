@@ -122,6 +122,28 @@ nh_rc nh_extension_event(struct nh_ctx *ctx, const struct nh_session *session, n
 	return NH_OK;
 }
 
+/* ---- how often ----------------------------------------------------------------------------------------------------------- */
+
+#define BUCKET_MILLI_TOKENS 10000u
+
+bool nh_extension_bucket_take(struct nh_extension_bucket *b, nh_extension extension, uint64_t mono_ms)
+{
+	uint32_t milli_tokens_a_ms = extension == NH_EXT_LOGGING ? 5 : 1;
+	uint64_t passed_ms = mono_ms > b->at_ms ? mono_ms - b->at_ms : 0;
+	if (!b->started || passed_ms >= BUCKET_MILLI_TOKENS / milli_tokens_a_ms)
+		b->milli_tokens = BUCKET_MILLI_TOKENS;
+	else
+		b->milli_tokens += (uint32_t)passed_ms * milli_tokens_a_ms;
+	if (b->milli_tokens > BUCKET_MILLI_TOKENS)
+		b->milli_tokens = BUCKET_MILLI_TOKENS;
+	b->started = true;
+	b->at_ms = mono_ms;
+	if (b->milli_tokens < 1000)
+		return false;
+	b->milli_tokens -= 1000;
+	return true;
+}
+
 /* ---- retention --------------------------------------------------------------------------------------------------------- */
 
 nh_rc nh_telemetry_trim(struct nh_ctx *ctx, const struct nh_retention *keep, size_t *trimmed, struct nh_err *err)

@@ -32,7 +32,7 @@ struct virtual {
 	bool connected;
 	struct nh_session session;
 	struct nh_session replaced; /* an older one of the same device; device_id 0: none */
-	struct nh_log_bucket bucket;
+	struct nh_extension_bucket bucket;
 };
 
 struct fleet {
@@ -294,7 +294,7 @@ static nh_rc act_chatter(struct fleet *f, struct virtual *v, struct nh_err *err)
 	f->reports++;
 	for (int i = 0; i < 20; i++) {
 		NH_AUTO_JSON json_t *line = json_pack("{s:s, s:s, s:{s:s}}", "level", "error", "message", "again and again", "meta", "time", nh_arena_printf(&w->arena, "%lld", (long long)w->now_us));
-		if (!nh_log_bucket_take(&v->bucket, (uint64_t)(w->now_us / 1000)))
+		if (!nh_extension_bucket_take(&v->bucket, NH_EXT_LOGGING, (uint64_t)(w->now_us / 1000)))
 			continue;
 		OK(nh_extension_event(&w->ctx, &v->session, NH_EXT_LOGGING, NH_LIT("send"), line, NULL, E(w)));
 		f->lines++;

@@ -412,21 +412,32 @@ static void test_places(void **state) { on_each_engine(places, NULL); }
 
 static void test_bucket(void **state)
 {
-	struct nh_log_bucket b = {0};
-	uint64_t now = 5000;
-	unsigned taken = 0;
-	for (unsigned i = 0; i < 30; i++)
-		taken += nh_log_bucket_take(&b, now);
-	assert_int_equal(taken, 10);
-	assert_false(nh_log_bucket_take(&b, now + 199));
-	assert_true(nh_log_bucket_take(&b, now + 200));
-	assert_false(nh_log_bucket_take(&b, now + 200));
-	for (taken = 0, now += 200; now <= 5000 + 200 + 10000; now += 50)
-		taken += nh_log_bucket_take(&b, now);
-	assert_int_equal(taken, 50); /* in ten seconds of wanting more */
-	for (taken = 0, now += UINT64_C(1) << 40; taken < 20 && nh_log_bucket_take(&b, now); taken++)
-		continue;
-	assert_int_equal(taken, 10); /* however long the pause */
+	static const struct {
+		nh_extension extension;
+		uint64_t every_ms;
+	} cases[] = {{NH_EXT_LOGGING, 200}, {NH_EXT_HEALTH, 1000}, {NH_EXT_GEO, 1000}, {NH_EXT_NETWORK_IDENTITY, 1000}};
+	for (size_t i = 0; i < NH_ARRAY_LEN(cases); i++) {
+		struct nh_extension_bucket b = {0};
+		nh_extension e = cases[i].extension;
+		uint64_t now = 5000;
+		unsigned taken = 0;
+		for (unsigned n = 0; n < 30; n++)
+			taken += nh_extension_bucket_take(&b, e, now);
+		assert_int_equal(taken, 10);
+		assert_false(nh_extension_bucket_take(&b, e, now + cases[i].every_ms - 1));
+		assert_true(nh_extension_bucket_take(&b, e, now + cases[i].every_ms));
+		assert_false(nh_extension_bucket_take(&b, e, now + cases[i].every_ms));
+		assert_false(nh_extension_bucket_take(&b, e, now)); /* a clock that goes back gives nothing */
+		now += cases[i].every_ms;
+		uint64_t end = now + 10 * cases[i].every_ms;
+		nh_extension_bucket_take(&b, e, now);
+		for (taken = 0; now < end;)
+			taken += nh_extension_bucket_take(&b, e, ++now);
+		assert_int_equal(taken, 10); /* however often it asks */
+		for (taken = 0, now += UINT64_C(1) << 40; taken < 20 && nh_extension_bucket_take(&b, e, now); taken++)
+			continue;
+		assert_int_equal(taken, 10); /* however long the pause */
+	}
 }
 
 static nh_rc newest_line(struct world *w, int64_t device, struct nh_log_line *out)

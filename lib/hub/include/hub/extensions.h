@@ -44,13 +44,16 @@ nh_rc nh_extensions_allowed(struct nh_ctx *ctx, int64_t device_id, unsigned *mas
  */
 nh_rc nh_extension_event(struct nh_ctx *ctx, const struct nh_session *session, nh_extension extension, nh_slice event, const json_t *payload, unsigned *ignored, struct nh_err *err);
 
-/* nh_log_bucket_take - pure: may this device log one more line now? 5 a second, 10 at once. Zeroed = full. The connection keeps it and asks on its loop, so that excess costs no transaction. */
-struct nh_log_bucket {
+/*
+ * nh_extension_bucket_take - pure: may this device tell one thing more by this extension now? Five log lines a second; one report, place or list of identities a second; ten at once
+ * of each. Zeroed = full. The connection keeps one for each extension and asks on its loop, so that excess costs no transaction and no space.
+ */
+struct nh_extension_bucket {
 	uint64_t at_ms;
 	uint32_t milli_tokens;
 	bool started;
 };
-bool nh_log_bucket_take(struct nh_log_bucket *bucket, uint64_t mono_ms);
+bool nh_extension_bucket_take(struct nh_extension_bucket *bucket, nh_extension extension, uint64_t mono_ms);
 
 /* Where an address lies, for devices that do not say. NULL in the config: nobody knows. Read-only and any thread. */
 struct nh_geo_resolver {
