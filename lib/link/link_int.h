@@ -127,6 +127,7 @@ struct nh_link {
 	struct nh_timer *reboot_timer;
 	const char *reboot_why;
 	uint64_t reboot_since_ms;
+	json_t *next_offer;           /* came while an update was being given up */
 	struct link_update *restored; /* restore_job's, until it is done */
 	struct link_update *postponed; /* an offer that is taken up when it is due */
 	struct nh_timer *postpone_timer;

@@ -87,6 +87,16 @@ static bool job_busy(const struct nh_link *l)
 	return false;
 }
 
+/* A server that offers again as soon as it heard of the failure is not ignored as it would be during an update. */
+static void ended(struct nh_link *l)
+{
+	NH_AUTO_JSON json_t *next = l->next_offer;
+	l->next_offer = NULL;
+	update_free(l);
+	if (next)
+		updater_offer(l, next);
+}
+
 /* After a failure: once no job runs, the apply is given up and the update forgotten. */
 static void abort_step(struct nh_link *l)
 {
@@ -95,7 +105,7 @@ static void abort_step(struct nh_link *l)
 	if (l->update->apply || l->update->cache)
 		link_job_submit(l, &l->abort_job);
 	else
-		update_free(l);
+		ended(l);
 }
 
 void updater_fail(struct nh_link *l, const char *what, const char *text)
@@ -137,6 +147,7 @@ void updater_free(struct nh_link *l)
 {
 	if (l->update)
 		update_free(l);
+	json_decref(l->next_offer);
 	if (l->restored)
 		nh_arena_fini(&l->restored->arena);
 	free(l->restored);
@@ -449,7 +460,7 @@ static void run_abort(struct nh_link *l)
 	u->cache = NULL;
 }
 
-static void on_aborted(struct nh_link *l) { update_free(l); }
+static void on_aborted(struct nh_link *l) { ended(l); }
 
 /* ---- offer */
 
@@ -524,6 +535,11 @@ void updater_offer(struct nh_link *l, const json_t *payload)
 {
 	struct nh_arena arena = NH_ARENA_INIT;
 	struct nh_link_offer o;
+	if (l->update && l->update->phase == UPDATE_ABORTING && !l->closing) {
+		json_decref(l->next_offer);
+		l->next_offer = json_incref((json_t *)(uintptr_t)payload);
+		return;
+	}
 	if (l->update || link_job_busy(l, &l->restore_job))
 		return; /* busy: silently ignored. source: reference/device-protocol "14.3" */
 	if (!read_offer(l, payload, &arena, &o)) {

@@ -103,6 +103,12 @@ class Case(unittest.IsolatedAsyncioTestCase):
     async def asyncSetUp(self):
         asyncio.get_running_loop().slow_callback_duration = DEADLINE  # making bundles takes its time
 
+    async def until(self, condition):
+        async def look():
+            while not condition():
+                await asyncio.sleep(0.01)
+        await asyncio.wait_for(look(), DEADLINE)
+
     def agent(self, hub, *options, **kwargs):
         return Agent(hub, *QUICK, "--public-key", self.public, "--state-dir", self.state, "--reboot-command", f"echo > {self.home}/rebooted", *options, home=self.home, **kwargs)
 
@@ -201,10 +207,7 @@ class Fetching(Case):
                     self.assertEqual(files.ranges, [None, *(f"bytes={size}-" for size in sizes)])
 
     async def reaches(self, path, size):
-        async def look():
-            while not path.exists() or path.stat().st_size < size:
-                await asyncio.sleep(0.01)
-        await asyncio.wait_for(look(), DEADLINE)
+        await self.until(lambda: path.exists() and path.stat().st_size >= size)
 
     async def test_bad_parts(self):
         async with Hub() as hub, Files(self.firmware) as files, self.agent(hub, "--fetch", "parts") as agent:
@@ -232,10 +235,7 @@ class Fetching(Case):
 
     async def gone(self):
         """The files are removed on another thread than the one that tells."""
-        async def look():
-            while list((self.state / "firmware").iterdir()):
-                await asyncio.sleep(0.01)
-        await asyncio.wait_for(look(), DEADLINE)
+        await self.until(lambda: not list((self.state / "firmware").iterdir()))
 
     async def test_servers_without_ranges(self):
         for how in ("streaming", "cached"):
@@ -435,8 +435,7 @@ class Proving(Case):
             self.assertEqual(told["status"], "failed")
             self.assertRegex(told["reason"], r"^Update failed : version 1\.1\.0 was reverted: validation command .* the pump does not turn$")
             await agent.logged("reverted ")
-            while (self.state / "reverted").exists():
-                select_tick()
+            await self.until(lambda: not (self.state / "reverted").exists())
         async with Hub() as hub, self.agent(hub) as agent:
             c = await self.device(hub)
             await c.send("identify", {}, "device")
