@@ -205,30 +205,30 @@ static nh_rc archive_of_group(struct nh_ctx *ctx, int64_t group_id, struct nh_ar
 	return nh_one_row(ctx->tx, ctx->arena, &nh_q_archive_of_group, NH_PARAMS(nh_p_int(group_id)), read_archive, out, "archive", err);
 }
 
-static nh_rc tell_one(struct nh_ctx *ctx, const struct member *m, bool audit, struct nh_err *err)
-{
-	struct nh_archive a;
-	if (!may_hear(ctx, m))
-		return NH_OK;
-	nh_rc rc = archive_of_group(ctx, m->group_id, &a, err);
-	if (rc != NH_OK)
-		return rc == NH_ENOTFOUND ? NH_OK : rc;
-	return tell(ctx, m, &a, payload_of(ctx, &a), audit, err);
-}
-
-nh_rc nh_archive_tell_joined(struct nh_ctx *ctx, const struct nh_device_facts *d, struct nh_err *err)
+nh_rc nh_archive_tell_joined(struct nh_ctx *ctx, const struct nh_device_facts *d, int64_t archive_id, struct nh_err *err)
 {
 	const struct member m = {d->id, d->org_id, d->group_id, d->blocked_until_us, d->identifier, d->updates_enabled, true};
-	return tell_one(ctx, &m, false, err);
+	struct nh_archive a;
+	if (!may_hear(ctx, &m))
+		return NH_OK;
+	nh_rc rc = nh_archive_find(ctx, d->product_id, NH_SLICE_EMPTY, archive_id, &a, err);
+	if (rc != NH_OK)
+		return rc == NH_ENOTFOUND ? NH_OK : rc; /* another product's: no reason to keep a device out */
+	return tell(ctx, &m, &a, payload_of(ctx, &a), false, err);
 }
 
 nh_rc nh_archive_tell_changed(struct nh_ctx *ctx, int64_t device_id, struct nh_err *err)
 {
 	struct member m;
+	struct nh_archive a;
 	nh_rc rc = nh_one_row(ctx->tx, ctx->arena, &nh_q_archive_member, NH_PARAMS(nh_p_int(device_id)), read_member, &m, "connected device", err);
+	if (rc == NH_OK && !may_hear(ctx, &m))
+		return NH_OK;
+	if (rc == NH_OK)
+		rc = archive_of_group(ctx, m.group_id, &a, err);
 	if (rc != NH_OK)
 		return rc == NH_ENOTFOUND ? NH_OK : rc;
-	return tell_one(ctx, &m, true, err);
+	return tell(ctx, &m, &a, payload_of(ctx, &a), true, err);
 }
 
 /* How far the announcement has come; *done where there is nothing to announce. */

@@ -264,27 +264,38 @@ static nh_rc push_keys(struct nh_ctx *ctx, const struct nh_session *s, struct nh
 	return NH_OK;
 }
 
+/* What group and device have for each join; most have nothing of it. */
+struct brings {
+	nh_slice group_code, device_code;
+	int64_t archive_id; /* of the group's release; 0: none */
+};
+
+static nh_rc load_brings(struct nh_ctx *ctx, int64_t device_id, struct brings *out, struct nh_err *err)
+{
+	struct nh_rows *rows = NULL;
+	NH_TRY(nh_sql_one(ctx->tx, &nh_q_join_brings, NH_PARAMS(nh_p_int(device_id)), &rows, err));
+	*out = (struct brings){nh_col_text(rows, 0, ctx->arena), nh_col_text(rows, 1, ctx->arena), nh_col_int(rows, 2)};
+	nh_sql_end(rows);
+	return NH_OK;
+}
+
 /*
  * What the group and the device have to run at each connection, in this order. Devices that run no scripts have it typed into their console.
  * source: reference/device-protocol "8.5"; reference/server-behaviour "6"
  */
-static nh_rc push_connecting_code(struct nh_ctx *ctx, const struct nh_session *s, struct nh_err *err)
+static void push_connecting_code(struct nh_ctx *ctx, const struct nh_session *s, const struct brings *brings)
 {
-	struct nh_rows *rows = NULL;
-	NH_TRY(nh_sql_one(ctx->tx, &nh_q_connecting_code, NH_PARAMS(nh_p_int(s->device_id)), &rows, err));
-	nh_slice group = nh_col_text(rows, 0, ctx->arena), device = nh_col_text(rows, 1, ctx->arena), code = group.len ? group : device;
-	nh_sql_end(rows);
+	nh_slice group = brings->group_code, device = brings->device_code, code = group.len ? group : device;
 	if (group.len && device.len)
 		code = nh_slice_str(nh_arena_printf(ctx->arena, "%.*s\n%.*s", NH_ARG(group), NH_ARG(device)));
 	if (code.len == 0)
-		return NH_OK;
+		return;
 	if (!s->api_2_1) {
 		nh_effect_add(ctx, NH_EFFECT_DEVICE_TYPE, s->device_id, NH_SLICE_EMPTY, code);
-		return NH_OK;
+		return;
 	}
 	NH_AUTO_JSON json_t *payload = json_pack("{s:o, s:s}", "text", nh_json_new_text(code), "ref", "connecting_code");
 	nh_effect_add(ctx, NH_EFFECT_DEVICE_PUSH, s->device_id, NH_LIT("scripts/run"), nh_json_arena(ctx->arena, payload));
-	return NH_OK;
 }
 
 /* The joined connection's row: an opening's is made, others have theirs. */
@@ -304,6 +315,7 @@ nh_rc nh_session_join(struct nh_ctx *ctx, struct nh_session *s, const struct nh_
 {
 	struct nh_device_facts d;
 	struct nh_reported reported;
+	struct brings brings;
 	int64_t established_at = opening ? opening->at_us : 0;
 	*out = (struct nh_join_result){0};
 	if (!json_is_object(payload))
@@ -337,13 +349,14 @@ nh_rc nh_session_join(struct nh_ctx *ctx, struct nh_session *s, const struct nh_
 	s->wants_archive_keys = reported.wants_archive_keys;
 	out->group_id = d.group_id;
 	NH_TRY(push_keys(ctx, s, err));
-	if (s->api_2_0)
-		NH_TRY(nh_archive_tell_joined(ctx, &d, err));
+	NH_TRY(load_brings(ctx, d.id, &brings, err));
+	if (s->api_2_0 && brings.archive_id)
+		NH_TRY(nh_archive_tell_joined(ctx, &d, brings.archive_id, err));
 	if (s->api_2_2)
 		nh_effect_add(ctx, NH_EFFECT_DEVICE_PUSH, s->device_id, NH_LIT("extensions:get"), NH_LIT("{}"));
 	if (again)
 		NH_TRY(nh_update_send_again(ctx, d.id, err));
-	NH_TRY(push_connecting_code(ctx, s, err));
+	push_connecting_code(ctx, s, &brings);
 	nh_wake_group(ctx, d.group_id);
 	nh_device_topic(ctx, d.id);
 	return NH_OK;

@@ -51,13 +51,13 @@ STMT(script_update, "UPDATE scripts SET name = $1, text = $2, tags = $3, last_up
                     "WHERE product_id = $6 AND id = $7");
 STMT(script_delete, "DELETE FROM scripts WHERE product_id = $1 AND id = $2");
 
-STMT(connecting_code, "SELECT g.connecting_code, d.connecting_code FROM devices d LEFT JOIN deployment_groups g ON g.id = d.deployment_id "
-                      "WHERE d.id = $1");
+STMT(join_brings, "SELECT g.connecting_code, d.connecting_code, r.archive_id FROM devices d "
+                  "LEFT JOIN deployment_groups g ON g.id = d.deployment_id LEFT JOIN deployment_releases r ON r.id = g.current_release_id WHERE d.id = $1");
 
 const struct nh_stmt *const nh_support_statements[] = {
 	&nh_q_archive_insert, &nh_q_archive_by_uuid, &nh_q_archive_by_id, &nh_q_archive_list, &nh_q_archive_of_group, &nh_q_archive_delete,
 	&nh_q_archive_download, &nh_q_archive_told, &nh_q_archive_told_set, &nh_q_archive_member, &nh_q_archive_members,
 	&nh_q_script_insert, &nh_q_script_by_id, &nh_q_script_by_name, &nh_q_script_list, &nh_q_script_count, &nh_q_script_update, &nh_q_script_delete,
-	&nh_q_connecting_code,
+	&nh_q_join_brings,
 	NULL,
 };

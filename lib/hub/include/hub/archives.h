@@ -48,10 +48,10 @@ nh_rc nh_archive_delete(struct nh_ctx *ctx, const struct nh_actor *actor, const 
 /* ---- telling devices --------------------------------------------------------------------------------------------------- */
 
 /*
- * nh_archive_tell_joined - a device whose API is at least 2.0.0 has joined: effect DEVICE_PUSH "archive" where its group's release has one, its updates are enabled and it is not in the
- * penalty box. No audit entry. NH_EIO.
+ * nh_archive_tell_joined - a device whose API is at least 2.0.0 has joined, and its group's release has the archive of that id: effect DEVICE_PUSH "archive" where its updates are enabled
+ * and it is not in the penalty box. No audit entry. NH_EIO.
  */
-nh_rc nh_archive_tell_joined(struct nh_ctx *ctx, const struct nh_device_facts *device, struct nh_err *err);
+nh_rc nh_archive_tell_joined(struct nh_ctx *ctx, const struct nh_device_facts *device, int64_t archive_id, struct nh_err *err);
 /* nh_archive_tell_changed - the device's row or group changed: the same where it is connected, with an audit entry. NH_EIO. */
 nh_rc nh_archive_tell_changed(struct nh_ctx *ctx, int64_t device_id, struct nh_err *err);
 /*

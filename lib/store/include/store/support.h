@@ -31,6 +31,6 @@ extern const struct nh_stmt nh_q_script_count;      /* product → how many */
 extern const struct nh_stmt nh_q_script_update;     /* name, text, tags or null, editor or null, at, product, id */
 extern const struct nh_stmt nh_q_script_delete;     /* product, id */
 
-extern const struct nh_stmt nh_q_connecting_code;   /* device → group's code, device's code */
+extern const struct nh_stmt nh_q_join_brings;       /* device → group's code, device's code, archive of its group's current release or null */
 
 extern const struct nh_stmt *const nh_support_statements[];
