@@ -172,7 +172,7 @@ static void look_at(struct search *s, const struct nh_rows *rows, struct nh_aren
 	*(struct nh_log_line *)nh_list_add(&s->found) = line;
 }
 
-/* *done: there are no older lines, or there is enough. */
+/* *ended: there are no older lines. */
 static nh_rc read_page(struct nh_ctx *ctx, int64_t device_id, struct search *s, bool *ended, struct nh_err *err)
 {
 	NH_AUTO_ARENA struct nh_arena page = NH_ARENA_INIT;
