@@ -141,19 +141,11 @@ nh_rc nh_log_send(struct nh_ctx *ctx, struct nh_told *told, struct nh_err *err)
 
 struct search {
 	const struct nh_log_filter *filter;
+	nh_slice needle; /* in lower case */
 	size_t limit, looked_at;
 	struct nh_list found;
 	struct nh_log_line last; /* id and time of the last line looked at */
 };
-
-static bool contains_ignoring_case(nh_slice text, nh_slice needle)
-{
-	for (size_t i = 0; i + needle.len <= text.len; i++) {
-		if (nh_slice_ieq(nh_slice_sub(text, i, needle.len), needle))
-			return true;
-	}
-	return needle.len == 0;
-}
 
 /* One row; kept where the filter says so. The page's memory goes with the page. */
 static void look_at(struct search *s, const struct nh_rows *rows, struct nh_arena *page)
@@ -164,7 +156,7 @@ static void look_at(struct search *s, const struct nh_rows *rows, struct nh_aren
 	if (s->filter->level.len > 0 && !nh_slice_eq(s->filter->level, line.level))
 		return;
 	line.message = nh_col_text(rows, 3, page);
-	if (!contains_ignoring_case(line.message, s->filter->contains))
+	if (s->needle.len > 0 && nh_slice_find(nh_input_lower(page, line.message), s->needle) < 0)
 		return;
 	line.level = nh_arena_copy(s->found.arena, line.level);
 	line.message = nh_arena_copy(s->found.arena, line.message);
@@ -194,7 +186,7 @@ nh_rc nh_log_list(struct nh_ctx *ctx, int64_t device_id, const struct nh_log_fil
                   struct nh_log_line *next, struct nh_err *err)
 {
 	NH_ASSERT(limit >= 1 && limit <= NH_LOG_LIST_MAX);
-	struct search s = {.filter = filter, .limit = limit, .found = NH_LIST_OF(ctx->arena, struct nh_log_line)};
+	struct search s = {.filter = filter, .needle = nh_input_lower(ctx->arena, filter->contains), .limit = limit, .found = NH_LIST_OF(ctx->arena, struct nh_log_line)};
 	s.last = (struct nh_log_line){.at_us = filter->to_us ? filter->to_us : INT64_MAX, .id = INT64_MAX};
 	if (filter->before_us && filter->before_us <= s.last.at_us)
 		s.last = (struct nh_log_line){.at_us = filter->before_us, .id = filter->before_id};
