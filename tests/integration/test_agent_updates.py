@@ -20,6 +20,7 @@ MIB = 1 << 20
 UUID = "22222222-2222-2222-2222-222222222222"
 NEWER = "33333333-3333-3333-3333-333333333333"
 QUICK = ("--reconnect-delay", "100ms", "--download-retry", "100ms", "--installer", "builtin", "--task", "complete")
+FWUP = ("--installer", "fwup", "--fwup", program("nh-fwup"))
 
 
 class Files:
@@ -286,13 +287,26 @@ class Fetching(Case):
         conf = self.home / "fw.conf"
         conf.write_text((self.shared / "1.1.0.conf").read_text().replace("raw_write(64) }", "raw_write(64) }\n on-error { raw_memset(8192, 1, 0xee) }"))
         run(program("nh-fwup"), "-c", "-f", conf, "-o", self.home / "fw", "-s", self.key)
-        async with Hub() as hub, Files((self.home / "fw").read_bytes()) as files, self.agent(hub, "--fetch", "streaming"):
-            files.turns = [("cut", 1500000), ("status", 404)]
-            c = await self.device(hub)
-            await c.send("update", self.offer(files), "device")
-            await self.statuses(c, "failed", reason="Download failed : HTTP 404 Not Found")
-        disk = (self.home / "disk").read_bytes()
-        self.assertEqual(disk[8192 * 512:8193 * 512], b"\xee" * 512)
+        for installer in ((), FWUP):
+            with self.subTest(installer):
+                (self.home / "disk").unlink(missing_ok=True)
+                async with Hub() as hub, Files((self.home / "fw").read_bytes()) as files, self.agent(hub, "--fetch", "streaming", *installer):
+                    files.turns = [("cut", 1500000), ("status", 404)]
+                    c = await self.device(hub)
+                    await c.send("update", self.offer(files), "device")
+                    await self.statuses(c, "failed", reason="Download failed : HTTP 404 Not Found")
+                disk = (self.home / "disk").read_bytes()
+                self.assertEqual(disk[8192 * 512:8193 * 512], b"\xee" * 512)
+
+    async def test_by_fwup(self):
+        for how in ("streaming", "cached"):
+            with self.subTest(how):
+                (self.home / "rebooted").unlink(missing_ok=True)
+                async with Hub() as hub, Files(self.firmware) as files, self.agent(hub, "--fetch", how, *FWUP) as agent:
+                    files.turns = [("cut", 1500000)]
+                    c = await self.device(hub)
+                    await c.send("update", self.offer(files), "device")
+                    await self.finished(c, agent, "received", "started", "started", *["downloading"] * (how == "cached"), "updating")
 
     async def test_no_room_and_no_uuid(self):
         async with Hub() as hub, Files(self.firmware) as files, self.agent(hub, "--fetch", "cached"):
@@ -482,8 +496,12 @@ class Installers(Case):
     def certificate(self, *more):
         run("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", self.home / "sign.key", "-out", self.home / "sign.crt", "-days", "100", "-subj", "/CN=signer", *more)
 
+    def apart(self):
+        """swupdate's sockets lie here, so that it meets no other one on this machine."""
+        return {"TMPDIR": str(self.home)}
+
     async def refused(self, bundle, options, reason):
-        async with Hub() as hub, Files(bundle) as files, self.agent(hub, "--fetch", "cached", *options):
+        async with Hub() as hub, Files(bundle) as files, self.agent(hub, "--fetch", "cached", *options, env=self.apart()):
             c = await self.device(hub)
             await c.send("update", self.offer(files), "device")
             while (message := await c.receive())[3] != "status_update" or message[4]["status"] != "failed":
@@ -491,7 +509,7 @@ class Installers(Case):
             self.assertIn(reason, message[4]["reason"])
 
     async def installed(self, bundle, options):
-        async with Hub() as hub, Files(bundle) as files, self.agent(hub, "--fetch", "cached", *options) as agent:
+        async with Hub() as hub, Files(bundle) as files, self.agent(hub, "--fetch", "cached", *options, env=self.apart()) as agent:
             c = await self.device(hub)
             await c.send("update", self.offer(files), "device")
             self.assertEqual(await self.statuses(c, "completed"), ["received", "started", "downloading", "updating", "completed"])
