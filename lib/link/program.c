@@ -21,6 +21,7 @@
 #include "base/arena.h"
 #include "base/file.h"
 
+#define PROGRAMS_MAX 64    /* of one owner, those included that are being killed: a server that asks for a new shell again and again */
 #define BLOCK 8192
 #define INPUT_MAX ((size_t)64 << 10)
 #define OUTPUT_MAX ((size_t)64 << 10)
@@ -279,10 +280,15 @@ static nh_rc watch(struct program *p, const char *name, struct nh_err *err)
 	return NH_OK;
 }
 
-static nh_rc prepare(struct start *s, const struct program_config *c, struct nh_err *err)
+static nh_rc prepare(struct start *s, const struct programs *all, const struct program_config *c, struct nh_err *err)
 {
+	size_t count = 0;
 	posix_spawn_file_actions_init(&s->actions);
 	posix_spawnattr_init(&s->attributes);
+	for (const struct program *p = all->first; p; p = p->next)
+		count++;
+	if (count >= PROGRAMS_MAX)
+		return NH_FAIL(err, NH_EAGAIN, "cannot run %s: %d programs are running", c->argv[0], PROGRAMS_MAX);
 	NH_TRY(c->terminal ? open_terminal(s, c, err) : open_pipe(s, c, err));
 	if (c->text.len > 0)
 		NH_TRY(open_text(s, c->text, err));
@@ -294,7 +300,7 @@ nh_rc program_start(struct programs *all, const struct program_config *config, s
 	struct start s = {.terminal = -1, .pipe = {-1, -1}, .text = -1};
 	pid_t pid = 0;
 	*out = NULL;
-	nh_rc rc = prepare(&s, config, err);
+	nh_rc rc = prepare(&s, all, config, err);
 	if (rc == NH_OK)
 		rc = spawn(&s, config, &pid, err);
 	if (rc != NH_OK) {

@@ -39,7 +39,7 @@ struct program_config {
 #define PROGRAM_TEXT "/proc/self/fd/3"
 
 struct program;
-/* NH_ENOTFOUND: no such program. NH_EPERM: not executable. NH_EIO: descriptors, processes, a kernel without pidfd. */
+/* NH_ENOTFOUND: no such program. NH_EPERM: not executable. NH_EIO: descriptors, processes, a kernel without pidfd. NH_EAGAIN: too many run. */
 nh_rc program_start(struct programs *all, const struct program_config *config, struct program **out, struct nh_err *err);
 void program_stop(struct program *p);              /* hangs up and kills; no callback any more. NULL legal */
 /* Terminals only: */

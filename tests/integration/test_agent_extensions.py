@@ -119,14 +119,18 @@ class Negotiation(Case):
 
     async def test_channels_come_back(self):
         """phx_error on each channel leads to a new join of that one; a refused console is asked for again; MessagePack."""
-        async with Hub() as hub, Agent(hub, "--health", "--console", "--wire-format", "msgpack"):
+        async with Hub() as hub, Agent(hub, "--health", "--geo", "1,2", "--console", "--wire-format", "msgpack"):
             c = await self.device(hub)
             self.assertEqual(await c.joined("console", status="error", response={"reason": "unmatched topic"}), {"console_version": "1.0.0", "device_api_version": "2.3.0"})
             await c.joined("console")
             await self.attach(c, "health")
+            old = c.join_refs["extensions"]
             await c.crash("extensions")
-            await c.joined("extensions", ["health"])
-            await c.event("health:attached")
+            await c.joined("extensions", ["health", "geo"])
+            await c.event("geo:attached")
+            await c.write([old, None, "extensions", "health:check", {}])  # of a channel that is gone
+            await c.write([None, None, "extensions", "geo:location:request", {}])
+            self.assertEqual((await c.receive())[3], "geo:location:update")
             await c.crash("console")
             await c.joined("console")
             await c.crash("device")
@@ -303,6 +307,20 @@ class Console(Case):
             await self.type(c, "echo alive$((1+1))\r")
             await self.until(c, "alive2")
             self.assertNotIn("again", agent.log_text(), "what people type and read is nobody's business")
+
+    async def test_a_shell_asked_for_again_and_again(self):
+        """Shells are ended as fast as they are asked for, or new ones refused until they are."""
+        async with Hub() as hub, Agent(hub, "--console", "--shell-command", "PS1='> ' sh -i"):
+            c = await self.console(hub)
+            for _ in range(100):
+                await c.send("restart", topic="console")
+            await self.type(c, "echo alive$((1+1))\r")
+            shown = ""
+            while "alive2" not in shown:
+                said = (await c.event("up", "console"))["data"]
+                shown += said
+                if "programs are running" in said:
+                    await self.type(c, "echo alive$((1+1))\r")
 
     async def test_characters_are_whole(self):
         """A character that comes in two pieces is sent as one."""

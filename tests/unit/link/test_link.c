@@ -793,6 +793,8 @@ static void configurations(void **state)
 		{{.host = "h", .cert_pem = pem, .key_pem = pem, .public_keys = bad, .public_key_count = 1}, "base64"},
 		{{.host = "h:4001", .cert_pem = pem, .key_pem = pem, .public_keys = good, .public_key_count = 1}, NULL},
 		{{.host = "ws://h", .secret = "s", .secret_key = "nhd_x", .identifier = "i"}, NULL},
+		{{.host = "ws://h/x?vsn=3.0.0", .secret = "s", .secret_key = "nhd_x", .identifier = "i"}, NULL},
+		{{.host = "ws://h/x?a=b&vsn=9.0.0", .secret = "s", .secret_key = "nhd_x", .identifier = "i"}, "no wire format of that vsn"},
 	};
 	for (size_t i = 0; i < NH_ARRAY_LEN(rows); i++) {
 		struct nh_link_config c = rows[i].c;
