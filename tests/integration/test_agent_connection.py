@@ -428,7 +428,7 @@ class Packaging(unittest.TestCase):
         unit = (ROOT / "packaging" / "nerveshub-link.service").read_text()
         with tempfile.TemporaryDirectory(prefix="nh-unit-") as home:
             file = Path(home) / "nerveshub-link.service"
-            file.write_text(unit.replace("/usr/bin/nerveshub-link", program("nerveshub-link")))
+            file.write_text(unit.replace("@BINDIR@/nerveshub-link", program("nerveshub-link")))
             done = run("systemd-analyze", "verify", "--man=no", file, check=False)
             self.assertEqual((done.returncode, [line for line in done.stderr.splitlines() if "nerveshub-link" in line]), (0, []), done.stderr)
 
