@@ -35,13 +35,13 @@ class Installed:
     def tearDownClass(cls):
         shutil.rmtree(cls.home)
 
-    def build(self, name):
+    def build(self, name, folder=ROOT / "docs" / "examples"):
         flags = subprocess.run(["pkg-config", "--cflags", "--libs", f"lib{self.name}"], env=self.env, stdout=subprocess.PIPE, text=True, check=True).stdout.split()
         # The system's own headers and libraries are not in the folder.
         flags = [f if self.name in f or not f.startswith(("-I" + str(self.home), "-L" + str(self.home))) or Path(f[2:]).exists() else f.replace(str(self.home), "", 1)
                  for f in flags]
         out = self.home / name
-        run("cc", "-Wall", "-Wextra", "-Wno-unused-parameter", "-Werror", "-o", out, ROOT / "docs" / "examples" / f"{name}.c", *flags, *sanitizers())
+        run("cc", "-Wall", "-Wextra", "-Wno-unused-parameter", "-Werror", "-o", out, folder / f"{name}.c", *flags, *sanitizers())
         return out
 
     def test_installed_headers_are_enough(self):

@@ -7,7 +7,7 @@ import tempfile
 import unittest
 from pathlib import Path
 
-from nhtest import DEADLINE, ServerCase, firmware_key, make_firmware, program, run
+from nhtest import DEADLINE, ServerCase, firmware_key, make_firmware, program, run, wait_until
 from test_library import Installed
 
 ENV_SECTOR, ENV_SECTORS = 16, 16  # where nerveshub-fleet's firmware has its U-Boot environment
@@ -25,18 +25,19 @@ class LinkLibrary(ServerCase):
         Library.setUpClass()
         cls.addClassCleanup(Library.tearDownClass)
         cls.device, cls.installer = (Library().build(f"link-{name}") for name in ("device", "installer"))
+        cls.judge = Library().build("link_judge", Path(__file__).parent)
         cls.server.api("POST", "/orgs/acme/products", {"name": "virtual"}, expect=201)
         cls.register_ca(cls, "factory", product_name=cls.product, tags=["own"], description="factory")
 
-    def identity(self, name, product):
+    def identity(self, name, product, tags):
         """A device that the server expects, with its key."""
         path = product.replace(" ", "%20")
-        self.server.api("POST", f"/orgs/acme/products/{path}/devices", {"identifier": name, "tags": [name]}, expect=201)
+        self.server.api("POST", f"/orgs/acme/products/{path}/devices", {"identifier": name, "tags": tags or [name]}, expect=201)
         return self.pki.device(name, "factory")
 
-    def config(self, name, product, **more):
+    def config(self, name, product, tags=None, **more):
         """A configuration file as nerveshub-link(8) has it."""
-        cert, key = self.identity(name, product)
+        cert, key = self.identity(name, product, tags)
         lines = {"server": f"localhost:{self.server.device_port}", "ca": self.server.ca_file, "cert": cert, "key": key, "public-key": self.key_public, "installer": "builtin", **more}
         path = self.home / f"{name}.conf"
         path.write_text("".join(f"{name} = {value}\n" for name, value in lines.items() if value is not None))
@@ -56,6 +57,21 @@ class LinkLibrary(ServerCase):
 
     def running(self, product, name):
         return self.server.api("GET", f"/orgs/acme/products/{product.replace(' ', '%20')}/devices/{name}", expect=200).data["firmware_metadata"]["version"]
+
+    def start(self, *command):
+        """In the background, what it says in its log."""
+        log = Path(tempfile.mkstemp(suffix=".log", dir=self.home)[1])
+        with log.open("wb") as out:
+            process = subprocess.Popen([str(c) for c in command], stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+        process.log = log
+        self.addCleanup(process.wait, DEADLINE)
+        self.addCleanup(process.kill)
+        return process
+
+    def said(self, words, process):
+        """Waits until that is said; all that was."""
+        wait_until(lambda: words in process.log.read_text(), process, words)
+        return process.log.read_text()
 
     def test_public_names(self):
         """Whatever names the library uses for itself stay inside of it."""
@@ -81,15 +97,7 @@ class LinkLibrary(ServerCase):
             self.assertIn(line, said)
         self.assertLess(said.index("joined "), said.index("update.installed 2.0.0"))
         self.assertEqual(self.hash(disk), self.hash(expected), "what the installer wrote is what the archive says, byte for byte")
-        again = subprocess.Popen([self.device, config], stdout=subprocess.PIPE, text=True)
-        self.addCleanup(again.stdout.close)
-        self.addCleanup(again.wait, DEADLINE)
-        self.addCleanup(again.kill)
-        for line in again.stdout:
-            if line.startswith("validated"):
-                break
-        else:
-            self.fail("the new firmware was never found good")
+        self.said("validated ", self.start(self.device, config))
         self.assertEqual(self.running("virtual", "machine"), "2.0.0")
 
     def hash(self, path):
@@ -108,13 +116,21 @@ class LinkLibrary(ServerCase):
         _, other = firmware_key(self.home, "other")
         self.deploy(self.product, "stranger", make_firmware(self.home, "8.0.0", self.key_private))
         kept, config = self.home / "stranger.fw", self.config("stranger", self.product, **{"public-key": other})
-        process = subprocess.Popen([self.installer, config, "00000000-0000-4000-8000-000000000001", "6.0.0", kept], stdout=subprocess.PIPE, text=True)
-        self.addCleanup(process.stdout.close)
-        self.addCleanup(process.wait, DEADLINE)
-        self.addCleanup(process.kill)
-        refusal = next(line for line in process.stdout if line.startswith("update.failed"))
+        text = self.said("update.failed ", self.start(self.installer, config, "00000000-0000-4000-8000-000000000001", "6.0.0", kept))
+        refusal = next(line for line in text.splitlines() if line.startswith("update.failed"))
         self.assertIn("signature", refusal)
         self.assertFalse(kept.exists())
+
+    def test_decisions_and_verdicts(self):
+        """What the program answers is what the server hears, and a value that is none of the header's is no consent."""
+        self.deploy(self.product, "judged", make_firmware(self.home, "9.0.0", self.key_private))
+        rows = (("ignore", "good", "update.ignored 9.0.0 is fixture_board"), ("reschedule", "good", "for 7200000 ms"), ("nonsense", "good", "update.ignored 9.0.0 is fixture_board"),
+                ("apply", "good", "update.failed Update failed : no room for 9.0.0"), ("ignore", "bad", "validation.failed it smells"), ("ignore", "bad", "reboot validation"))
+        judges = [self.start(self.judge, self.config(f"judged-{i}", self.product, tags=["judged"] if verdict == "good" else None), decision, verdict)
+                  for i, (decision, verdict, _) in enumerate(rows)]
+        for (decision, verdict, line), process in zip(rows, judges):
+            with self.subTest(decision=decision, verdict=verdict):
+                self.said(line, process)
 
     def test_what_is_wrong_is_said_in_one_line(self):
         disk = self.home / "none.disk"
