@@ -56,10 +56,15 @@ static const struct nh_option *table(struct settings *s, struct nh_option rows[R
 		{0},
 	};
 	_Static_assert(NH_ARRAY_LEN(all) + UPDATES_ROWS_MAX + EXTRAS_ROWS_MAX <= ROWS_MAX, "ROWS_MAX is too small");
-	size_t n = updates_rows(&s->updates, rows);
+	/* In the order of the help: how to reach the server, what is done then, and last what is about the program itself, with the end of the table. */
+	enum { LAST = 5 };
+	size_t n = 0, i = 0;
+	while (i < NH_ARRAY_LEN(all) - LAST)
+		rows[n++] = all[i++];
+	n += updates_rows(&s->updates, rows + n);
 	n += extras_rows(&s->extras, rows + n);
-	for (size_t i = 0; i < NH_ARRAY_LEN(all); i++)
-		rows[n + i] = all[i];
+	while (i < NH_ARRAY_LEN(all))
+		rows[n++] = all[i++];
 	return rows;
 }
 
