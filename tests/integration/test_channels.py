@@ -1,10 +1,13 @@
 """The channels of a device's socket: topics, extensions and their settings while the device is connected, the console's rules, frames of bytes, and what becomes of devices that say too much or
 connect too often. What people see of it is in test_console, what is kept of it in test_telemetry."""
 
+import base64
 import json
 import struct
 import unittest
+from concurrent.futures import ThreadPoolExecutor
 
+from nhtest import wait_until
 from rawpeer import BINARY, TEXT, Broken, frame
 from test_transcripts import TranscriptCase, VALIDATED
 
@@ -246,6 +249,78 @@ class Extensions(ChannelCase):
         self.assertGreater(self.counted("log_lines_dropped"), dropped)
         lines = self.server.api("GET", f"{self.product_path}/devices/e-7/logs", expect=200).data
         self.assertEqual(len(lines), 100 - (self.counted("log_lines_dropped") - dropped))
+        client.close()
+
+
+class Scripts(ChannelCase):
+    @classmethod
+    def prepare(cls):
+        super().prepare()
+        for name in ("one", "two"):
+            cls.server.api("POST", f"{cls.product_path}/scripts", {"name": name, "text": f"{name}()"}, expect=200)
+
+    def setUp(self):
+        self.threads = ThreadPoolExecutor(4)
+        self.addCleanup(self.threads.shutdown)
+
+    def ask(self, identifier, name):
+        return self.threads.submit(self.server.api, "POST", f"{self.product_path}/devices/{identifier}/scripts/{name}", expect=200)
+
+    def old_device(self, identifier):
+        client = self.client(identifier, "2.0.0")
+        client.send(self.fill('["1","1","device","phx_join",{"device_api_version":"2.0.0",{KV1}}]', client))
+        self.said(client, "device")
+        self.say(client, "2", "2", "console", "phx_join", {"console_version": "2.0.0"})
+        self.said(client, "console")
+        return client
+
+    def prints(self, client, text):
+        self.say(client, "2", "5", "console", "up", {"data": text})
+
+    def typed(self, client):
+        return "".join(self.said(client, "console")[4]["data"] for _ in range(2))
+
+    def test_old_devices_take_one_question_at_a_time(self):
+        client = self.old_device("s-1")
+        self.prints(client, "before\n")
+        one = self.ask("s-1", "one")
+        self.assertEqual(self.typed(client), "one()\n# [NERVESHUB:END]\r")
+        two = self.ask("s-1", "two")
+        wait_until(lambda: self.server.metric("relay_questions") == 2, self.server.process, "the second question")
+        self.silent(client)
+        for text in ("out of one\r\n", "more\r\n# [NERVES", "HUB:END]\r\n:ok"):  # the mark in two pieces
+            self.prints(client, text)
+        self.assertEqual(one.result().body, b"out of one\r\nmore")
+        self.assertEqual(self.typed(client), "two()\n# [NERVESHUB:END]\r")
+        self.prints(client, "# [NERVESHUB:END]")
+        self.assertEqual(two.result().body, b"")
+        client.close()
+
+    def test_a_script_that_prints_for_ever(self):
+        client = self.old_device("s-2")
+        one = self.ask("s-2", "one")
+        self.typed(client)
+        for _ in range(16):
+            self.prints(client, "x" * 65536)
+        self.assertEqual(one.result().body, b"x" * (512 << 10))
+        self.silent(client)
+        client.close()
+
+    def test_answers_are_known_by_their_refs(self):
+        client = self.joined("s-3")
+        ignored = self.counted("ignored")
+        one, refs = self.ask("s-3", "one"), []
+        refs.append(self.said(client, "device")[4]["ref"])
+        two = self.ask("s-3", "two")
+        refs.append(self.said(client, "device")[4]["ref"])
+        self.assertNotEqual(*refs)
+        for ref in refs:
+            self.assertEqual(len(base64.b64decode(ref + "==", validate=True)), 4)
+        for ref, output in (("nobody", "x"), (refs[1], "of two"), ("", "x"), (refs[0], "of one"), (refs[1], "again")):
+            self.say(client, "1", "5", "device", "scripts/run", {"ref": ref, "result": "completed", "output": output, "return": ":ok"})
+        self.assertEqual((one.result().body, two.result().body), (b"of one\n:ok", b"of two\n:ok"))
+        self.silent(client)
+        self.assertEqual(self.counted("ignored"), ignored + 3)
         client.close()
 
 
