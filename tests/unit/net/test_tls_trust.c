@@ -152,8 +152,10 @@ static void roots(void **state)
 			c.ca_path_count++;
 		}
 		bool needs_system = rows[i].system || (!rows[i].text && c.ca_path_count == 0);
-		if (needs_system && access("/etc/ssl/certs/ca-certificates.crt", R_OK) != 0)
-			continue; /* a machine without a list of roots */
+		if (needs_system && access("/etc/ssl/certs/ca-certificates.crt", R_OK) != 0) {
+			print_message("row %zu is left out: this machine has no list of roots (ca-certificates)\n", i);
+			continue;
+		}
 		nh_rc made = nh_tls_client_new(&c, &t, &err);
 		if (made != rows[i].made)
 			fail_msg("row %zu: %s (%s)", i, nh_rc_name(made), err.msg);
