@@ -64,7 +64,7 @@ class TelemetryCase(ServerCase):
 
 
 class TestTelemetry(TelemetryCase):
-    server_args = ("--geo-resolver", "static:52.5,13.25")
+    server_args = ("--geo-resolver", "static:52.5,13.25", "--open-registrations", "true")
 
     def test_health(self):
         async def run_it():
@@ -233,6 +233,27 @@ class TestTelemetry(TelemetryCase):
         for what in ("logs", "health/history", "metrics", "connections", "network_identities"):
             self.assertEqual(self.read("r-1", what).data, [])
         self.read("nobody", "logs", 404)
+
+    def test_roles(self):
+        """To read takes the role view, to change manage; a stranger is not told that there is anything."""
+        admin, tokens = self.server.token, {}
+        for name in ("vera", "eve"):
+            self.server.api("POST", "/users/register", {"name": name, "email": f"{name}@example.com", "password": "correct horse battery"}, token="")
+            tokens[name] = self.server.login(f"{name}@example.com", "correct horse battery")
+        self.server.token = admin
+        self.server.api("POST", "/orgs/acme/users", {"email": "vera@example.com", "role": "view"}, expect=201)
+        self.server.api("POST", f"{self.product_path}/devices", {"identifier": "p-1"}, expect=201)
+        device = f"{self.product_path}/devices/p-1"
+        for what in ("health", "health/history", "metrics", "logs", "network_identities", "connections"):
+            self.server.api("GET", f"{device}/{what}", token=tokens["vera"], expect=200)
+            self.server.api("GET", f"{device}/{what}", token=tokens["eve"], expect=404)
+        for path in (f"{self.product_path}/devices/flapping", "/orgs/acme/iroh_endpoints"):
+            self.server.api("GET", path, token=tokens["vera"], expect=200)
+            self.server.api("GET", path, token=tokens["eve"], expect=404)
+        for method, path, body in (("PUT", self.product_path, {"extensions": {"geo": False}}), ("PUT", device, {"extensions": {"geo": False}}),
+                                   ("POST", "/orgs/acme/iroh_endpoints", {"identifier": "v"}), ("DELETE", "/orgs/acme/iroh_endpoints/v", None)):
+            self.server.api(method, path, body, token=tokens["eve"], expect=404)
+            self.server.api(method, path, body, token=tokens["vera"], expect=401)
 
     def test_switched_off(self):
         """What its owner switches off a device is not asked for, and what it says all the same is not kept."""
