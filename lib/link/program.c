@@ -241,7 +241,7 @@ static void on_watch(void *arg, unsigned events)
 static void on_end(void *arg, unsigned events)
 {
 	struct program *p = arg;
-	int status = 0;
+	int status = W_EXITCODE(255, 0); /* where somebody else in this process has waited for it */
 	for (int i = 0; i < LAST_READS && p->fd >= 0 && !p->stopped && p->rc == NH_OK; i++)
 		if (!read_block(p))
 			break;

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import os
 import socket
 import stat
 import subprocess
@@ -367,6 +368,13 @@ class Console(Case):
             await self.until(c, "Session timeout due to inactivity")
             await self.type(c, "x")
             await self.until(c, "started")
+
+    @unittest.skipUnless(os.geteuid() == 0, "only root may become somebody without a password")
+    async def test_as_somebody(self):
+        async with Hub() as hub, Agent(hub, "--console", "--shell-user", "root", "--shell-command", "echo I am $(id -un) in $PWD"):
+            c = await self.console(hub)
+            await self.type(c, "x")
+            await self.until(c, "I am root in /root")
 
     async def test_a_shell_that_cannot_be(self):
         async with Hub() as hub, Agent(hub, "--console", "--shell-user", "nobody-of-this-name") as agent:

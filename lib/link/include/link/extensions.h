@@ -3,7 +3,8 @@
  * switches it on here, whatever the server asks for; a server learns only of what is on.
  *
  * Programs named here are run with their arguments and never through a shell, without input, in a process group of their own that is killed with them. Nothing a server sends becomes
- * an argument; a support script's text is the content of a file. Needs Linux 5.3 (pidfd).
+ * an argument; a support script's text is the content of a file. Needs Linux 5.3 (pidfd). The rest of the process must not wait for children it does not know, nor ignore SIGCHLD: every program
+ * would seem to end with status 255.
  *
  * source: reference/device-protocol "8.3", "8.5", "9.4", "11", "12"
  */
