@@ -141,8 +141,6 @@ static void joined(struct nh_conn *conn, struct session *s, struct job *job)
 	if (!conn)
 		return;
 	channel_enter(&s->device, &job->message);
-	free(s->topic);
-	s->topic = nh_slice_eq_str(job->message.topic, "device") ? NULL : nh_xstrdup(job->message.topic);
 	s->gate = (struct nh_progress_gate){0};
 	/* Both refs are echoed as they came: clients recognise the join's answer by that. */
 	socket_reply(conn, s, &job->message, job->message.join_ref, "ok", NULL);
@@ -174,6 +172,8 @@ static void join(struct nh_conn *conn, struct session *s, struct nh_phoenix_mess
 	channel_close(conn, s, &s->device, topic_of(s));
 	scripts_close(s);
 	name_firmware(m);
+	free(s->topic); /* from now on, as what is pushed while it joins is framed before the join is through */
+	s->topic = nh_slice_eq_str(m->topic, "device") ? NULL : nh_xstrdup(m->topic);
 	struct job *job = job_new(s, &kind, m, arena);
 	if (s->api->config.geo)
 		job->remote = nh_conn_remote(conn, &job->arena);

@@ -4,8 +4,14 @@
  */
 #include "device_server.h"
 
+#include <pthread.h>
+#include <semaphore.h>
+#include <time.h>
+
 #include "../net/test_peer.h"
 #include "hub/download.h"
+
+#define OLD_TOPIC "firmware:11111111-1111-4111-8111-111111111111"
 
 struct fixture {
 	struct pair ca, d1;
@@ -182,6 +188,71 @@ static void test_push_needs_a_join(void **state)
 	close_fixture(&s, &f);
 }
 
+struct hold_up {
+	struct nh_db *db;
+	sem_t held, release;
+};
+
+static nh_rc hold_up_tx(struct nh_tx *tx, void *arg, struct nh_err *err)
+{
+	struct hold_up *h = arg;
+	sem_post(&h->held);
+	while (sem_wait(&h->release) != 0)
+		continue;
+	return NH_OK;
+}
+
+static void *hold_up(void *arg)
+{
+	struct nh_err err = NH_ERR_INIT;
+	struct hold_up *h = arg;
+	assert_int_equal(nh_db_write(h->db, hold_up_tx, h, &err), NH_OK);
+	return NULL;
+}
+
+/* What is pushed while a join is being written waits for its reply, and bears the topic that is being joined. */
+static void test_push_while_joining(void **state)
+{
+	static const struct {
+		const char *join, *joined, *pushed;
+	} rows[] = {
+		{"[\"1\",\"1\",\"device\",\"phx_join\",{}]", "[\"1\",\"1\",\"device\",\"phx_reply\",{\"status\":\"ok\",\"response\":{}}]", "[null,null,\"device\",\"words\",{\"a\":1}]"},
+		{"[null,\"1\",\"" OLD_TOPIC "\",\"phx_join\",{}]", "[null,\"1\",\"" OLD_TOPIC "\",\"phx_reply\",{\"status\":\"ok\",\"response\":{}}]", "[null,null,\"" OLD_TOPIC "\",\"words\",{\"a\":1}]"},
+	};
+	struct device_server s;
+	struct fixture f;
+	open_fixture(&s, &f);
+	struct nh_effect words = {.kind = NH_EFFECT_DEVICE_PUSH, .id = f.device, .name = NH_LIT("words"), .payload = NH_LIT("{\"a\":1}")};
+	for (size_t i = 0; i < NH_ARRAY_LEN(rows); i++) {
+		struct peer *p = peer_new(&s, "/socket/websocket?vsn=2.0.0", &f.d1, NULL);
+		struct hold_up h = {.db = s.db};
+		pthread_t thread;
+		peer_send(p, heartbeat);
+		assert_string_equal(peer_next(p), alive);
+		sem_init(&h.held, 0, 0);
+		sem_init(&h.release, 0, 0);
+		assert_int_equal(pthread_create(&thread, NULL, hold_up, &h), 0);
+		while (sem_wait(&h.held) != 0)
+			continue;
+		uint64_t before = device_server_stats(&s).messages, deadline = nh_mono_ms() + DEADLINE_S * 1000;
+		peer_send(p, rows[i].join);
+		while (device_server_stats(&s).messages == before) {
+			if (nh_mono_ms() > deadline)
+				fail_msg("the join was not heard");
+			nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+		}
+		nh_device_api_effects(s.api, &(struct nh_effects){&words, 1, 1});
+		sem_post(&h.release);
+		assert_string_equal(peer_next(p), rows[i].joined);
+		assert_string_equal(peer_next(p), rows[i].pushed);
+		pthread_join(thread, NULL);
+		sem_destroy(&h.held);
+		sem_destroy(&h.release);
+		peer_free(p);
+	}
+	close_fixture(&s, &f);
+}
+
 /* The same words to many are framed once: in the order of the effects, in each device's own format, and only where it has joined. */
 static void test_many_hear_the_same(void **state)
 {
@@ -323,7 +394,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_refusals), cmocka_unit_test(test_v1), cmocka_unit_test(test_push_needs_a_join),
-		cmocka_unit_test(test_many_hear_the_same),
+		cmocka_unit_test(test_push_while_joining),           cmocka_unit_test(test_many_hear_the_same),
 		cmocka_unit_test(test_disconnect_while_a_job_is_out), cmocka_unit_test(test_download_links),
 	};
 	return cmocka_run_group_tests_name("device_api_edges", tests, NULL, NULL);
