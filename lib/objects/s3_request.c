@@ -310,6 +310,6 @@ nh_rc s3_call(struct s3 *s, struct s3_call *call, struct nh_err *err)
 			return rc;
 		if (tries == TRIES)
 			return err ? (err->rc = NH_EIO) : NH_EIO;
-		usleep(PAUSE_US << (tries - 1));
+		usleep((useconds_t)PAUSE_US << (tries - 1));
 	}
 }
