@@ -165,7 +165,9 @@ static nh_rc start(struct nhl *n, const struct nhl_options *o, struct nh_err *er
 	NH_TRY(nh_link_config_check(&config, err));
 	NH_TRY(nh_loop_new(NULL, &n->loop, err));
 	NH_TRY(start_worker(n, err));
-	return nh_link_open(n->loop, n->pool, &config, &n->link, err);
+	NH_TRY(nh_link_open(n->loop, n->pool, &config, &n->link, err));
+	settings_forget(&n->settings);
+	return NH_OK;
 }
 
 static void clean_up(struct nhl *n)
