@@ -98,8 +98,8 @@ struct nh_link_platform {
 
 typedef enum nh_link_event_kind {
 	NH_LINK_CONNECTING,        /* text = URL */
-	NH_LINK_CONNECTED,         /* socket open */
-	NH_LINK_JOINED,            /* device channel accepted */
+	NH_LINK_CONNECTED,         /* socket open; polling: a question was answered */
+	NH_LINK_JOINED,            /* device channel accepted; polling: the first answer, and the first after failures */
 	NH_LINK_DISCONNECTED,      /* text = why; status = HTTP status of a refused upgrade or 0; code = close code; delay_ms until the next attempt */
 	NH_LINK_UPDATE_OFFERED,    /* uuid, version */
 	NH_LINK_UPDATE_IGNORED,    /* text = reason (already running, by decision) */
