@@ -14,6 +14,7 @@
 #include "socket_int.h"
 
 #define MESSAGE_UNIT ((size_t)4 << 10) /* what counts as one message */
+#define JOB_BYTES (3 * MESSAGE_UNIT)   /* and what a job is worth, beside its message */
 #define MESSAGE_MAX ((size_t)1 << 20)  /* the largest that any client sends is a health report of some KiB */
 #define SEEN_EVERY_MS (15 * 60 * 1000) /* source: reference/device-protocol "4" */
 #define SEEN_JITTER_MS (5 * 60 * 1000)
@@ -69,6 +70,13 @@ void socket_say(struct nh_conn *conn, const struct session *s, const struct chan
 	struct nh_phoenix_message m = {.join_ref = channel_ref(c), .topic = topic, .event = event, .payload_text = payload};
 	s->codec->encode(&frame, &m);
 	socket_send(conn, s, &frame);
+}
+
+/* A long message counts as several: a thousand of the longest at once would otherwise be a gigabyte. So does one that becomes a job, as that is a transaction. */
+static uint64_t cost_us(const struct session *s, size_t bytes)
+{
+	unsigned rate = s->api->config.messages_per_second;
+	return (1 + bytes / MESSAGE_UNIT) * 1000000 / (rate ? rate : MESSAGES_PER_SECOND);
 }
 
 /* ---- jobs -------------------------------------------------------------------------------------------------------------- */
@@ -140,18 +148,13 @@ struct job *job_new(struct session *s, const struct job_kind *kind, struct nh_ph
 
 void job_start(struct nh_conn *conn, struct job *take_job)
 {
-	take_job->session->job_out = true;
+	struct session *s = take_job->session;
+	s->job_out = true;
+	s->flood_us += cost_us(s, JOB_BYTES);
 	nh_conn_work(conn, job_run, job_done, take_job);
 }
 
 /* ---- floods ------------------------------------------------------------------------------------------------------------ */
-
-/* A long message counts as several: a thousand of the longest at once would otherwise be a gigabyte. */
-static uint64_t cost_us(const struct session *s, size_t bytes)
-{
-	unsigned rate = s->api->config.messages_per_second;
-	return (1 + bytes / MESSAGE_UNIT) * 1000000 / (rate ? rate : MESSAGES_PER_SECOND);
-}
 
 static void rested(struct nh_conn *conn, void *arg)
 {
