@@ -10,8 +10,10 @@
 #include <stdio.h>
 
 #define ANSWER_MAX ((size_t)256 << 10)
+/* Together less than what servers take as a head. */
 #define HEADERS_MAX 40
-#define VALUE_MAX 1024
+#define NAME_MAX_LEN 64
+#define VALUE_MAX 512
 #define PREFIX "nerves_fw_"
 
 bool poll_is_chosen(const struct nh_link *l) { return l->config.transport == NH_LINK_POLL; }
@@ -95,7 +97,7 @@ static bool fits(nh_slice name, nh_slice value)
 	for (size_t i = 0; i < value.len; i++)
 		if (value.ptr[i] < 0x20 || value.ptr[i] == 0x7f)
 			return false;
-	return name.len > 0 && value.len > 0 && value.len <= VALUE_MAX;
+	return name.len > 0 && name.len <= NAME_MAX_LEN && value.len > 0 && value.len <= VALUE_MAX;
 }
 
 /* Every nerves_fw_ pair of the running slot, as all clients send them: prefix exchanged, underscores and all. */

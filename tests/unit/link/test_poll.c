@@ -25,6 +25,7 @@ static struct nh_server *server;
 static struct nh_tls *server_tls;
 static struct nh_listener listeners[1];
 static struct nh_buf cert_pem, key_pem;
+static char long_text[40000]; /* a value that fits into no head */
 
 /* ---- the hub */
 
@@ -84,6 +85,8 @@ static int set_up(void **state)
 {
 	NH_AUTO_BUF struct nh_buf cert = NH_BUF_INIT, key = NH_BUF_INIT;
 	signal(SIGPIPE, SIG_IGN);
+	for (size_t i = 0; i < sizeof long_text; i++)
+		long_text[i] = 'x';
 	test_pki_init(&pki);
 	test_pki_issue(&pki, "server", "localhost", &cert, &key, NULL);
 	test_pki_issue(&pki, "dev-1", NULL, &cert_pem, &key_pem, NULL);
@@ -129,7 +132,7 @@ struct device {
 
 static nh_rc dev_read_state(void *ctx, struct nh_arena *arena, struct nh_link_state *out, struct nh_err *err)
 {
-	static const struct nh_link_pair pairs[] = {
+	const struct nh_link_pair pairs[] = {
 		{NH_LIT("nerves_fw_uuid"), NH_LIT("11111111-1111-1111-1111-111111111111")},
 		{NH_LIT("nerves_fw_version"), NH_LIT("1.0.0")},
 		{NH_LIT("nerves_fw_application_part0_devpath"), NH_LIT("/dev/mmcblk0p3")},
@@ -137,6 +140,7 @@ static nh_rc dev_read_state(void *ctx, struct nh_arena *arena, struct nh_link_st
 		{NH_LIT("nerves_fw_sp ace"), NH_LIT("x")},
 		{NH_LIT("nerves_fw_"), NH_LIT("x")},
 		{NH_LIT("nerves_fw_empty"), NH_LIT("")},
+		{NH_LIT("nerves_fw_description"), nh_slice_of(long_text, sizeof long_text)},
 		{NH_LIT("nerves_serial_number"), NH_LIT("secret-ish")},
 	};
 	struct device *d = ctx;
@@ -145,7 +149,10 @@ static nh_rc dev_read_state(void *ctx, struct nh_arena *arena, struct nh_link_st
 		d->read_rc = NH_OK;
 		return NH_FAIL(err, rc, "no disk");
 	}
-	*out = (struct nh_link_state){pairs, NH_ARRAY_LEN(pairs), !d->unvalidated, false};
+	struct nh_link_pair *kept = NH_NEW_ARRAY(arena, NH_ARRAY_LEN(pairs), struct nh_link_pair);
+	for (size_t i = 0; i < NH_ARRAY_LEN(pairs); i++)
+		kept[i] = pairs[i];
+	*out = (struct nh_link_state){kept, NH_ARRAY_LEN(pairs), !d->unvalidated, false};
 	return NH_OK;
 }
 
