@@ -207,6 +207,27 @@ class Fetching(Case):
                         self.empty()
                     self.assertEqual(files.ranges, [None, *(f"bytes={size}-" for size in sizes)])
 
+    async def test_killed_while_it_installs(self):
+        """What is whole is not fetched again."""
+        hang, fwup = self.home / "hang", self.home / "fwup"
+        hang.touch()
+        fwup.write_text(f"#!/bin/sh\ncase $1 in --version) ;; *) [ -e {hang} ] && {{ : > {self.home}/hangs; cat > /dev/null; exit 1; }} ;; esac\nexec {program('nh-fwup')} \"$@\"\n")
+        fwup.chmod(0o755)
+        words = ("--fetch", "parts", "--installer", "fwup", "--fwup", fwup)
+        async with Hub() as hub, Files(self.firmware) as files:
+            async with self.agent(hub, *words) as agent:
+                c = await self.device(hub)
+                await c.send("update", self.offer(files), "device")
+                await self.until((self.home / "hangs").exists)
+                await agent.kill()
+            hang.unlink()
+            async with self.agent(hub, *words) as agent:
+                c = await self.device(hub, under_way=UUID)
+                self.assertEqual((await self.statuses(c, "completed"))[-2:], ["updating", "completed"])
+                await agent.ended()
+            self.assertEqual(files.ranges, [None])
+            self.empty()
+
     async def reaches(self, path, size):
         await self.until(lambda: path.exists() and path.stat().st_size >= size)
 
