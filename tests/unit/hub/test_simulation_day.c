@@ -660,11 +660,12 @@ static uint64_t setting(const char *name, uint64_t otherwise)
 	return value;
 }
 
-static void run_day(struct day *day)
+static void run_day(unsigned engine, struct day *day)
 {
 	char what[64];
 	snprintf(what, sizeof what, "seed %llu, ", (unsigned long long)day->seed);
-	on_engine(0, live, day, what);
+	if (!on_engine(engine, live, day, what))
+		return;
 	const struct fleet *r = &day->result;
 	print_message("# seed %llu, %llu devices, %llu h: %zu joins, %zu questions, %zu updates sent, %zu answered, %zu expired, %zu replaced, %zu reports, %zu lines, %zu values ignored\n",
 		      (unsigned long long)day->seed, (unsigned long long)day->devices, (unsigned long long)day->hours, r->joins, r->polled, r->sent, r->answered, r->expired, r->replaced, r->reports, r->lines,
@@ -674,22 +675,33 @@ static void run_day(struct day *day)
 static void test_a_day(void **state)
 {
 	struct day day = {.seed = setting("NH_SIMULATION_SEED", 1), .hours = setting("NH_SIMULATION_HOURS", 24), .devices = setting("NH_SIMULATION_DEVICES", 250)};
-	run_day(&day);
+	run_day(0, &day);
 	const struct fleet *r = &day.result;
-	assert_true(r->joins > day.devices && r->polled > 100 && r->sent > day.devices && r->answered > 100 && r->expired > 10 && r->replaced > 10 && r->reports > 10 && r->lines > 100 && r->ignored > 10);
+	if (day.hours >= 24) /* long enough for everything to have happened */
+		assert_true(r->joins > day.devices && r->polled > 100 && r->sent > day.devices && r->answered > 100 && r->expired > 10 && r->replaced > 10 && r->reports > 10 && r->lines > 100 && r->ignored > 10);
 }
 
 static void test_the_same_seed(void **state)
 {
 	struct day days[] = {{.seed = 5, .hours = 2, .devices = 100}, {.seed = 5, .hours = 2, .devices = 100}, {.seed = 6, .hours = 2, .devices = 100}};
 	for (size_t i = 0; i < NH_ARRAY_LEN(days); i++)
-		run_day(&days[i]);
+		run_day(0, &days[i]);
 	assert_true(days[0].result.fingerprint == days[1].result.fingerprint && days[0].result.joins == days[1].result.joins);
 	assert_true(days[0].result.fingerprint != days[2].result.fingerprint);
 }
 
+/* The other engine decides the same. Shorter: one long transaction leaves PostgreSQL every version of every row to step over. */
+static void test_engines_agree(void **state)
+{
+	struct day days[] = {{.seed = 7, .hours = 1, .devices = 40}, {.seed = 7, .hours = 1, .devices = 40}};
+	run_day(0, &days[0]);
+	days[1] = days[0];
+	run_day(1, &days[1]);
+	assert_true(days[0].result.fingerprint == days[1].result.fingerprint && days[0].result.joins == days[1].result.joins && days[0].result.sent == days[1].result.sent);
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_the_same_seed), cmocka_unit_test(test_a_day)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_the_same_seed), cmocka_unit_test(test_engines_agree), cmocka_unit_test(test_a_day)};
 	return cmocka_run_group_tests_name("hub_simulation_day", tests, NULL, NULL);
 }
