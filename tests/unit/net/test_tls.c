@@ -169,7 +169,9 @@ static void test_who_is_accepted(void **state)
 		{{.auth = NH_TLS_CLIENT_REQUIRED, .with_cert = true, .outside = true, .verdict = NH_TLS_ACCEPT, .tls12 = true}, NH_OK, NH_OK, 1},
 		{{.auth = NH_TLS_CLIENT_REQUIRED}, NH_EAUTH, NH_OK, 0},
 		{{.auth = NH_TLS_CLIENT_NONE, .strange_ca = true}, NH_EAUTH, NH_EAUTH, 0},
+		{{.auth = NH_TLS_CLIENT_NONE, .strange_ca = true, .tls12 = true}, NH_EAUTH, NH_EAUTH, 0},
 		{{.auth = NH_TLS_CLIENT_NONE, .name = "example.org"}, NH_EAUTH, NH_EAUTH, 0},
+		{{.auth = NH_TLS_CLIENT_NONE, .name = "example.org", .tls12 = true}, NH_EAUTH, NH_EAUTH, 0},
 		{{.auth = NH_TLS_CLIENT_NONE, .name = "127.0.0.1"}, NH_EAUTH, NH_EAUTH, 0},
 	};
 	for (size_t i = 0; i < NH_ARRAY_LEN(rows); i++) {
