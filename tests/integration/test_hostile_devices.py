@@ -15,7 +15,7 @@ from storm import Healthy, resident_kib
 from test_storms import join, message
 
 SOCKET = "/socket/websocket?vsn=2.0.0"
-MEMORY_KIB = 32 << 10  # how much an attack may leave or need, sanitizers and their quarantine included
+MEMORY_KIB = 48 << 10  # how much an attack may leave or need, sanitizers and their quarantine included
 TAKEN_MAX = 24 << 20   # what a server, and the kernel for it, may swallow of one device before it stops reading: ten seconds' worth are 4 MiB
 UUID = "11111111-1111-1111-1111-111111111111"
 
