@@ -40,6 +40,7 @@ struct link_cache {
 	uint64_t size;
 	struct link_parts parts;
 	char *etag;
+	unsigned restored; /* as in the note */
 };
 
 /* ---- names */
@@ -172,9 +173,9 @@ static bool same_file(const struct note *n, const struct nh_link_offer *o)
 	return n->offer.sha256_hex.len == 0 && n->etag.len > 0;
 }
 
-static nh_rc note_save(struct link_cache *c, unsigned restored, bool open, struct nh_err *err)
+static nh_rc note_save(struct link_cache *c, bool open, struct nh_err *err)
 {
-	struct note n = {.offer = *c->offer, .etag = nh_slice_str(c->etag), .boot = boot_id(&c->arena), .restored = restored, .open = open};
+	struct note n = {.offer = *c->offer, .etag = nh_slice_str(c->etag), .boot = boot_id(&c->arena), .restored = open ? c->restored : 0, .open = open};
 	return note_write(c->note, &n, err);
 }
 
@@ -252,11 +253,13 @@ nh_rc cache_open(const char *dir, const struct nh_link_offer *offer, bool parts,
 	bool known = note_read(c->note, &c->arena, &n, NULL) == NH_OK && same_file(&n, offer);
 	if (known && n.etag.len > 0)
 		c->etag = nh_xstrdup(n.etag);
+	if (known && n.open)
+		c->restored = n.restored;
 	nh_rc rc = open_files(c, &n, known, err);
 	if (rc == NH_OK)
 		rc = check_room(c, err);
 	if (rc == NH_OK)
-		rc = note_save(c, known && n.open ? n.restored : 0, true, err);
+		rc = note_save(c, true, err);
 	if (rc != NH_OK) {
 		cache_close(c, CACHE_DROP);
 		return rc;
@@ -275,7 +278,7 @@ void cache_close(struct link_cache *c, cache_fate fate)
 		unlink(c->partial);
 		unlink(c->sealed);
 	} else if (fate == CACHE_FORGET) {
-		NH_IGNORE(note_save(c, 0, false, NULL)); /* at worst the update is taken up once more after a restart */
+		NH_IGNORE(note_save(c, false, NULL)); /* at worst the update is taken up once more after a restart */
 	}
 	parts_fini(&c->parts);
 	free(c->etag);
@@ -304,7 +307,7 @@ nh_rc cache_expect(struct link_cache *c, nh_slice etag, uint64_t total, struct n
 	free(c->etag);
 	c->etag = etag.len ? nh_xstrdup(etag) : NULL;
 	/* Where the offer has a checksum nobody needs the tag after a restart. */
-	return c->offer->sha256_hex.len > 0 ? NH_OK : note_save(c, 0, true, err);
+	return c->offer->sha256_hex.len > 0 ? NH_OK : note_save(c, true, err);
 }
 
 nh_rc cache_rewind(struct link_cache *c, struct nh_err *err)
