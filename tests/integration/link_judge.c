@@ -1,5 +1,5 @@
 /*
- * A program for test_link_library.py that judges: link_judge CONFIG-FILE apply|ignore|reschedule|nonsense good|bad. It runs firmware for the first time, decides and finds as told, and says what
+ * A program for test_link_library.py that judges: link_judge CONFIG-FILE apply|install|ignore|reschedule|nonsense good|bad. It runs firmware for the first time, decides and finds as told, and says what
  * happens. Compiled from what was installed.
  */
 #include <nerveshub-link.h>
@@ -31,7 +31,7 @@ static enum nhl_decision on_decide(void *ctx, const struct nhl_offer *offer, str
 	const struct judge *j = ctx;
 	snprintf(answer->reason, sizeof answer->reason, "%s is %s", offer->version, offer->platform);
 	answer->delay_ms = 7200000;
-	return strcmp(j->decision, "apply") == 0 ? NHL_APPLY : strcmp(j->decision, "ignore") == 0 ? NHL_IGNORE : strcmp(j->decision, "reschedule") == 0 ? NHL_RESCHEDULE : (enum nhl_decision)77;
+	return strcmp(j->decision, "apply") == 0 || strcmp(j->decision, "install") == 0 ? NHL_APPLY : strcmp(j->decision, "ignore") == 0 ? NHL_IGNORE : strcmp(j->decision, "reschedule") == 0 ? NHL_RESCHEDULE : (enum nhl_decision)77;
 }
 
 static enum nhl_verdict on_validate(void *ctx, struct nhl_error *why)
@@ -41,16 +41,22 @@ static enum nhl_verdict on_validate(void *ctx, struct nhl_error *why)
 	return strcmp(j->verdict, "bad") == 0 ? NHL_BAD : NHL_GOOD;
 }
 
-/* It never gets as far as writing. */
+/* With "apply" it never gets as far as writing, with "install" no further. */
 static int install_open(void *ctx, const struct nhl_offer *offer, struct nhl_error *why)
 {
 	snprintf(why->text, sizeof why->text, "no room for %s", offer->version);
+	return strcmp(((struct judge *)ctx)->decision, "install") == 0 ? NHL_OK : NHL_FAILED;
+}
+
+static int install_write(void *ctx, const void *bytes, size_t len, struct nhl_error *why)
+{
+	say("wrote", "");
+	snprintf(why->text, sizeof why->text, "the disk is full");
 	return NHL_FAILED;
 }
 
-static int install_write(void *ctx, const void *bytes, size_t len, struct nhl_error *why) { return NHL_FAILED; }
 static int install_finish(void *ctx, struct nhl_error *why) { return NHL_FAILED; }
-static void install_abort(void *ctx) { }
+static void install_abort(void *ctx) { say("aborted", ""); }
 
 static void on_reboot(void *ctx, const char *why)
 {

@@ -115,17 +115,18 @@ class LinkLibrary(ServerCase):
     def test_the_installer_sees_no_byte_of_a_strangers_firmware(self):
         _, other = firmware_key(self.home, "other")
         self.deploy(self.product, "stranger", make_firmware(self.home, "8.0.0", self.key_private))
-        kept, config = self.home / "stranger.fw", self.config("stranger", self.product, **{"public-key": other})
-        text = self.said("update.failed ", self.start(self.installer, config, "00000000-0000-4000-8000-000000000001", "6.0.0", kept))
+        config = self.config("stranger", self.product, **{"public-key": other})
+        text = self.said("update.failed ", self.start(self.judge, config, "install", "good"))
         refusal = next(line for line in text.splitlines() if line.startswith("update.failed"))
         self.assertIn("signature", refusal)
-        self.assertFalse(kept.exists())
+        self.assertNotIn("wrote", text)
 
     def test_decisions_and_verdicts(self):
         """What the program answers is what the server hears, and a value that is none of the header's is no consent."""
         self.deploy(self.product, "judged", make_firmware(self.home, "9.0.0", self.key_private))
         rows = (("ignore", "good", "update.ignored 9.0.0 is fixture_board"), ("reschedule", "good", "for 7200000 ms"), ("nonsense", "good", "update.ignored 9.0.0 is fixture_board"),
-                ("apply", "good", "update.failed Update failed : no room for 9.0.0"), ("ignore", "bad", "validation.failed it smells"), ("ignore", "bad", "reboot validation"))
+                ("apply", "good", "update.failed Update failed : no room for 9.0.0"), ("ignore", "bad", "validation.failed it smells"), ("ignore", "bad", "reboot validation"),
+                ("install", "good", "update.failed Update failed : the disk is full"))
         judges = [self.start(self.judge, self.config(f"judged-{i}", self.product, tags=["judged"] if verdict == "good" else None), decision, verdict)
                   for i, (decision, verdict, _) in enumerate(rows)]
         for (decision, verdict, line), process in zip(rows, judges):
