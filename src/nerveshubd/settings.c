@@ -22,8 +22,10 @@ struct row {
 	size_t offset;
 	const char *fallback;
 	const char *value, *help;
+	uint64_t plain_ms; /* a DURATION's number without a unit, where upstream counts in something else than seconds */
 };
 
+#define DURATION_MAX_MS UINT64_C(86400000)
 #define FIELD(name) offsetof(struct settings, name)
 
 static const struct row rows[] = {
@@ -67,14 +69,14 @@ static const struct row rows[] = {
 	{"device-idle", "NERVESHUB_DEVICE_IDLE", NULL, DURATION, FIELD(device_idle_ms), "180s", "TIME", "a device that is silent for so long is gone; devices send heartbeats every 30 s"},
 	{"device-connects", "DEVICE_CONNECTS_PER_MINUTE", NULL, NUMBER, FIELD(device_connects), "30", "N", "connections a minute of one device; beyond it is told to stay away for a while; 0 = no limit"},
 	{"device-messages", "DEVICE_MESSAGES_PER_SECOND", NULL, NUMBER, FIELD(device_messages), "100", "N", "messages a second of one device (each 4 KiB of a long one count), ten seconds' worth at once; what exceeds it waits; 0 = no limit"},
-	{"health-interval", "NERVESHUB_HEALTH_INTERVAL", NULL, DURATION, FIELD(health_every_ms), "60m", "TIME", "how often devices are asked for their health"},
+	{"health-interval", "FEATURES_HEALTH_INTERVAL_MINUTES", NULL, DURATION, FIELD(health_every_ms), "60m", "TIME", "how often devices are asked for their health; plain numbers are minutes", 60000},
 	{"permission-age", "NERVESHUB_PERMISSION_AGE", NULL, DURATION, FIELD(permission_age_ms), "10s", "TIME", "a user's permission to look on at a device is asked for again once it is so old"},
 	{"orchestrator-interval", "ORCHESTRATOR_INTERVAL", NULL, DURATION, FIELD(orchestrator_interval_ms), "120s", "TIME", "how often each deployment group is looked at without a reason"},
 	{"geo-resolver", "GEO_RESOLVER", NULL, TEXT, FIELD(geo_resolver), "none", "WHO", "where an address lies: none, static:LATITUDE,LONGITUDE, or maxmind:FILE"},
 	{"health-days", "HEALTH_CHECK_DAYS_TO_RETAIN", NULL, POSITIVE, FIELD(health_days), "7", "N", "days that health reports are kept; the latest of each device stays"},
 	{"log-days", "EXTENSIONS_LOGGING_DAYS_TO_KEEP", NULL, POSITIVE, FIELD(log_days), "3", "N", "days that log lines of devices are kept"},
 	{"connection-days", "DEVICE_CONNECTION_MAX_AGE_DAYS", NULL, POSITIVE, FIELD(connection_days), "30", "N", "days that connections are kept after their end"},
-	{"drain", "DEVICE_SOCKET_DRAINER_SHUTDOWN", NULL, DURATION, FIELD(drain_ms), "30000ms", "TIME", "how long a stop may take"},
+	{"drain", "DEVICE_SOCKET_DRAINER_SHUTDOWN", NULL, DURATION, FIELD(drain_ms), "30000ms", "TIME", "how long a stop may take; plain numbers are milliseconds", 1},
 	{"loops", "NERVESHUB_LOOPS", NULL, NUMBER, FIELD(loops), "0", "N", "I/O threads; 0 = one a core"},
 	{"workers", "NERVESHUB_WORKERS", NULL, NUMBER, FIELD(workers), "0", "N", "worker threads; 0 = 16 or four a core"},
 	{"secret-key", "SECRET_KEY_BASE", NULL, SECRET, FIELD(secret_key), "", "TEXT", "signs URLs and tokens; default: made once in the data directory"},
@@ -159,6 +161,7 @@ static nh_rc assign(struct settings *s, const struct row *row, const char *text,
 	void *target = (char *)s + row->offset;
 	nh_slice slice = nh_slice_str(text);
 	const char *expected = NULL;
+	uint64_t plain;
 	switch (row->kind) {
 	case TEXT:
 	case SECRET:
@@ -186,7 +189,11 @@ static nh_rc assign(struct settings *s, const struct row *row, const char *text,
 		break;
 	case DURATION:
 		expected = "a time such as 500ms, 30s or 2m";
-		if (nh_parse_duration_ms(slice, UINT64_C(86400000), target) == NH_OK)
+		if (row->plain_ms && nh_parse_u64(slice, 0, DURATION_MAX_MS / row->plain_ms, &plain) == NH_OK) {
+			*(uint64_t *)target = plain * row->plain_ms;
+			return NH_OK;
+		}
+		if (nh_parse_duration_ms(slice, DURATION_MAX_MS, target) == NH_OK)
 			return NH_OK;
 		break;
 	case BOOL:

@@ -105,10 +105,11 @@ class Start(unittest.TestCase):
         conf = self.home / "conf"
         conf.write_text("# comment\nDEVICE_PORT=4444\nSECRET_KEY_BASE=" + "s" * 40 + "\n")
         done = subprocess.run([program("nerveshubd"), "--check-config", "--config", str(conf), "--web-port", "4321"], stdout=subprocess.PIPE, text=True,
-                              timeout=60, env={**os.environ, "DATABASE_URL": "postgres://u:hunter2@db/nh", "NERVESHUB_BODY_RATE": "2500"})
+                              timeout=60, env={**os.environ, "DATABASE_URL": "postgres://u:hunter2@db/nh", "NERVESHUB_BODY_RATE": "2500",
+                                                "DEVICE_SOCKET_DRAINER_SHUTDOWN": "45000", "FEATURES_HEALTH_INTERVAL_MINUTES": "5"})
         self.assertEqual(done.returncode, 0)
         for text in ("DEVICE_PORT=4444", "from file", "HTTP_PORT=4321", "from flag", "from environment", "NERVESHUB_BODY_RATE=2500", "NERVESHUB_MAX_HANDSHAKES=96",
-                     "NERVESHUB_MAX_STALLED=2048", "NERVESHUB_MAX_QUEUED=0"):
+                     "NERVESHUB_MAX_STALLED=2048", "NERVESHUB_MAX_QUEUED=0", "DEVICE_SOCKET_DRAINER_SHUTDOWN=45000ms", "FEATURES_HEALTH_INTERVAL_MINUTES=300000ms"):
             self.assertIn(text, done.stdout)
         for secret in ("hunter2", "s" * 40):
             self.assertNotIn(secret, done.stdout)
