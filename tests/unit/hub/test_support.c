@@ -148,7 +148,7 @@ static nh_rc downloads(struct world *w, struct nh_err *err)
 	OK(nh_download_resolve(&w->ctx, nh_buf_slice(&path), &target, E(w)));
 	CHECK(target.id == a.id && target.size_bytes == 1234 && nh_slice_eq(target.object_key, a.object_key));
 	static const char *const wrong[] = {"/uploads/archives/1/none.fw", "/uploads/archives/none.fw", "/uploads/archives/x/y.fw", "/uploads/archives/1/.fw", "/uploads/archives",
-	                                    "/uploads/archives/999/" "aaaaaaaa-0000-4000-8000-000000000001.fw"};
+	                                    "/uploads/archives/999/aaaaaaaa-0000-4000-8000-000000000001.fw"};
 	for (size_t i = 0; i < NH_ARRAY_LEN(wrong); i++)
 		CHECK_RC(NH_ENOTFOUND, nh_download_resolve(&w->ctx, nh_slice_str(wrong[i]), &target, E(w)));
 	/* neither of the two links opens the other's door */
