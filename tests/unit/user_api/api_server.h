@@ -35,7 +35,7 @@ struct answer {
 	json_t *json;             /* NULL where the body is none */
 };
 void answer_fini(struct answer *a);
-#define AUTO_ANSWER __attribute__((cleanup(answer_fini))) struct answer
+#define AUTO_ANSWER __attribute__((cleanup(answer_fini), unused)) struct answer
 
 struct ask {
 	const char *method, *path; /* path below /api unless it starts with "/status" */
