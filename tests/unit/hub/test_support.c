@@ -35,7 +35,7 @@ static nh_rc key_of(struct world *w, int64_t *id, struct nh_err *err)
 static nh_rc add_archive(struct world *w, int number, const char *version, struct nh_archive *out, struct nh_err *err)
 {
 	struct nh_firmware_intake intake;
-	int64_t key;
+	int64_t key = 0;
 	nh_slice object;
 	NH_TRY(key_of(w, &key, err));
 	OK(nh_archive_intake_open(&w->ctx, &w->as_ada, w->acme.id, w->widget.name, &intake, E(w)));
