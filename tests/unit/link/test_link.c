@@ -510,6 +510,7 @@ static void resumed_downloads(void **state)
 		hub.after_join[0] = "update";
 		hub.after_join[1] = offer(text, sizeof text, rows[i].path, TARGET, FILE_SIZE, rows[i].sha ? file_hex : NULL);
 		run(&d, &slow, false);
+		pthread_mutex_lock(&hub.lock); /* the last join may still be under way */
 		if (!nh_slice_ends(nh_buf_slice(&d.events), nh_slice_str(rows[i].ending)))
 			fail_msg("row %zu: %s", i, nh_buf_cstr(&d.events));
 		if (nh_slice_starts(nh_slice_str(rows[i].ending), NH_LIT("update.installed"))) {
@@ -530,6 +531,7 @@ static void resumed_downloads(void **state)
 			nh_slice_cut(joins, '\n', &first, &joins);
 			assert_true(nh_slice_find(first, NH_LIT("\"currently_downloading_uuid\":\"" TARGET "\"")) > 0);
 		}
+		pthread_mutex_unlock(&hub.lock);
 		device_fini(&d);
 	}
 }

@@ -196,13 +196,14 @@ static void answers(void **state)
 		bool silent;
 		nh_rc rc;
 		const char *msg;
+		bool at_once; /* only what comes with the answer is known to be none of the server's */
 	} rows[] = {
 		{"HTTP/1.1 407 Proxy Authentication Required\r\nProxy-Authenticate: Basic\r\n\r\n", false, NH_EIO, "it wants another user name or password (HTTP 407)"},
 		{"HTTP/1.1 401 Unauthorized\r\n\r\n", false, NH_EIO, "it wants another user name or password (HTTP 401)"},
 		{"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 2\r\n\r\nno", false, NH_EIO, "it refused with HTTP 502 Bad Gateway"},
 		{"HTTP/1.1 301 Moved\r\nLocation: http://elsewhere/\r\n\r\n", false, NH_EIO, "it refused with HTTP 301"},
 		{"HTTP/1.1 101 Switching Protocols\r\n\r\n", false, NH_EIO, "it refused with HTTP 101"},
-		{"HTTP/1.1 200 OK\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", false, NH_EIO, "it said more than an answer"},
+		{"HTTP/1.1 200 OK\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", false, NH_EIO, "it said more than an answer", true},
 		{"SSH-2.0-OpenSSH\r\n\r\n", false, NH_EIO, "its answer is not HTTP"},
 		{"HTTP/1.1 200 OK\r\nContent-", false, NH_EIO, "the connection ended before it answered"},
 		{"", false, NH_EIO, "the connection ended before it answered"},
@@ -211,7 +212,7 @@ static void answers(void **state)
 		{"", true, NH_ETIMEOUT, "time out while waiting for the proxy's answer"},
 	};
 	for (size_t i = 0; i < NH_ARRAY_LEN(rows) * 2; i++) {
-		struct proxy p = {.say = {rows[i / 2].say}, .silent = rows[i / 2].silent, .step = i % 2 ? 1 : 1000000};
+		struct proxy p = {.say = {rows[i / 2].say}, .silent = rows[i / 2].silent, .step = i % 2 && !rows[i / 2].at_once ? 1 : 1000000};
 		struct get g = {0};
 		proxy_start(&p);
 		struct nh_proxy *proxy = proxy_of("http://hunter2:x@127.0.0.1:", p.port, NULL);
