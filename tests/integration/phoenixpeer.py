@@ -25,11 +25,12 @@ class Connection:
         self.seen = []
 
     async def receive(self):
-        while True:
-            message = self.unpack(await asyncio.wait_for(self.socket.recv(), DEADLINE))
-            if message[3] != "heartbeat":
-                return message
-            await self.write([None, message[1], "phoenix", "phx_reply", {"status": "ok", "response": {}}])
+        async with asyncio.timeout(DEADLINE):  # a device that says nothing but heartbeats says nothing
+            while True:
+                message = self.unpack(await self.socket.recv())
+                if message[3] != "heartbeat":
+                    return message
+                await self.write([None, message[1], "phoenix", "phx_reply", {"status": "ok", "response": {}}])
 
     async def write(self, message):
         await self.socket.send(self.pack(message))
