@@ -63,13 +63,17 @@ static nh_rc serve(const struct settings *s, struct nh_err *err)
 		rc = announce(&hubd, err);
 		if (rc == NH_OK)
 			nh_loop_run(loop);
-		NH_LOG(NH_LOG_INFO, "server.stopping");
 	}
-	/* From here a second signal does what it does by default: whoever cannot wait for the drain loses nothing that was answered. */
+	/*
+	 * From here a second signal does what it does by default: whoever cannot wait for the drain loses nothing that was answered. Said only then: one that
+	 * follows what the log says must not be lost.
+	 */
 	for (size_t i = 0; i < NH_ARRAY_LEN(signals); i++)
 		nh_signal_close(signals[i]);
-	if (opened)
+	if (opened) {
+		NH_LOG(NH_LOG_INFO, "server.stopping");
 		hubd_close(&hubd);
+	}
 	nh_loop_free(loop);
 	return rc;
 }
