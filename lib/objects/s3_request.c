@@ -174,7 +174,7 @@ static struct curl_slist *header(struct curl_slist *list, const char *name, nh_s
 	return curl_slist_append(list, nh_buf_cstr(&line));
 }
 
-/* The headers of this try, signed for now. */
+/* The headers of this try, signed with the time it is made. */
 static nh_rc signed_headers(const struct s3 *s, const struct s3_call *call, nh_slice payload_sha256, struct curl_slist **out, struct nh_err *err)
 {
 	NH_AUTO_BUF struct nh_buf time = NH_BUF_INIT, path = NH_BUF_INIT, authorization = NH_BUF_INIT;
