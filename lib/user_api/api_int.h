@@ -20,6 +20,7 @@
 #include "hub/products.h"
 #include "hub/scripts.h"
 #include "hub/secrets.h"
+#include "shapes.h"
 #include "user_api/user_api.h"
 
 struct limiter;
@@ -41,7 +42,13 @@ struct endpoint {
 	bool anonymous;     /* no user needed */
 	bool write;
 	unsigned success;   /* status; 204 sends no body */
-	const char *tag;    /* of the OpenAPI document */
+	/* of the OpenAPI document */
+	const char *tag;
+	const struct shape *query; /* parameters of the query; NULL: none */
+	const struct shape *body;  /* the JSON body; NULL: none is read */
+	const struct shape *data;  /* what the answer holds under "data"; NULL: nothing */
+	bool list;                 /* an array of it */
+	const struct shape *beside; /* members beside "data"; NULL: none */
 };
 
 struct call {
