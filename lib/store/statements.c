@@ -1,12 +1,14 @@
 /*
  * Every family of statements of this program: what nh_db_open prepares. A new family file adds its list here.
  */
+#include "store/accounts.h"
 #include "store/foundation.h"
 #include "store/rollout.h"
 #include "store/support.h"
 #include "store/telemetry.h"
 
 const struct nh_stmt *const *const nh_store_statements[] = {
+	nh_accounts_statements,
 	nh_foundation_statements,
 	nh_rollout_statements,
 	nh_support_statements,
