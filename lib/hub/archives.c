@@ -110,7 +110,7 @@ nh_rc nh_archive_publish(struct nh_ctx *ctx, const struct nh_actor *actor, const
 nh_rc nh_archive_list(struct nh_ctx *ctx, const struct nh_actor *actor, const struct nh_product *product, struct nh_archive **out, size_t *count,
                       struct nh_err *err)
 {
-	NH_TRY(nh_org_require(ctx, actor, product->org_id, NH_ROLE_VIEW, err));
+	NH_TRY(nh_may(ctx, actor, product->org_id, NH_MAY_ARCHIVE_SEE, err));
 	struct nh_list list = NH_LIST_OF(ctx->arena, struct nh_archive);
 	NH_TRY(nh_list_rows(ctx->tx, &list, &nh_q_archive_list, NH_PARAMS(nh_p_int(product->id)), read_archive, err));
 	*out = list.items;
@@ -118,19 +118,19 @@ nh_rc nh_archive_list(struct nh_ctx *ctx, const struct nh_actor *actor, const st
 	return NH_OK;
 }
 
-nh_rc nh_archive_open(struct nh_ctx *ctx, const struct nh_actor *actor, const struct nh_product *product, nh_slice uuid, nh_role need, struct nh_archive *out,
+nh_rc nh_archive_open(struct nh_ctx *ctx, const struct nh_actor *actor, const struct nh_product *product, nh_slice uuid, nh_action action, struct nh_archive *out,
                       struct nh_err *err)
 {
-	NH_TRY(nh_org_require(ctx, actor, product->org_id, NH_ROLE_VIEW, err));
+	NH_TRY(nh_may(ctx, actor, product->org_id, NH_MAY_ARCHIVE_SEE, err));
 	NH_TRY(nh_archive_find(ctx, product->id, uuid, 0, out, err));
-	return nh_org_require(ctx, actor, product->org_id, need, err);
+	return nh_may(ctx, actor, product->org_id, action, err);
 }
 
 nh_rc nh_archive_delete(struct nh_ctx *ctx, const struct nh_actor *actor, const struct nh_product *product, nh_slice uuid, json_t **errors, struct nh_err *err)
 {
 	struct nh_archive a;
 	int64_t deleted = 0;
-	NH_TRY(nh_archive_open(ctx, actor, product, uuid, NH_ROLE_MANAGE, &a, err));
+	NH_TRY(nh_archive_open(ctx, actor, product, uuid, NH_MAY_ARCHIVE_DELETE, &a, err));
 	NH_TRY(nh_sql_exec(ctx->tx, &nh_q_archive_delete, NH_PARAMS(nh_p_int(product->id), nh_p_int(a.id)), &deleted, err));
 	if (!deleted)
 		return nh_refuse(errors, err, NH_ECONFLICT, "deployment_releases", "Archive has associated deployment releases");

@@ -31,7 +31,7 @@ static void put_mac(struct nh_buf *out, const struct nh_hub_config *config, nh_s
 
 nh_rc nh_verification_token(struct nh_ctx *ctx, const struct nh_actor *actor, int64_t org_id, struct nh_buf *out, struct nh_err *err)
 {
-	NH_TRY(nh_org_require(ctx, actor, org_id, NH_ROLE_VIEW, err));
+	NH_TRY(nh_may(ctx, actor, org_id, NH_MAY_CA_SEE, err));
 	NH_AUTO_BUF struct nh_buf body = NH_BUF_INIT;
 	nh_buf_printf(&body, TOKEN_VERSION ".%lld.%lld", (long long)org_id, (long long)(nh_ctx_now(ctx) / NH_US_PER_S));
 	nh_buf_put_slice(out, nh_buf_slice(&body));
@@ -96,7 +96,7 @@ static nh_rc jitp_product(struct nh_ctx *ctx, const struct nh_actor *actor, int6
 		if (product.org_id != org_id)
 			return NH_FAIL(err, NH_ENOTFOUND, "no such product");
 	} else {
-		NH_TRY(nh_product_open(ctx, actor, org_id, name, NH_ROLE_MANAGE, &product, err));
+		NH_TRY(nh_product_open(ctx, actor, org_id, name, NH_MAY_CA_CREATE, &product, err));
 	}
 	*out = product.id;
 	return NH_OK;
@@ -169,7 +169,7 @@ static nh_rc insert(struct nh_ctx *ctx, int64_t org_id, const struct nh_cert *ca
 nh_rc nh_ca_certificate_add(struct nh_ctx *ctx, const struct nh_actor *actor, int64_t org_id, const json_t *fields, struct nh_ca_certificate *out,
                             json_t **errors, struct nh_err *err)
 {
-	NH_TRY(nh_org_require(ctx, actor, org_id, NH_ROLE_MANAGE, err));
+	NH_TRY(nh_may(ctx, actor, org_id, NH_MAY_CA_CREATE, err));
 	nh_slice cert = nh_json_text(fields, "cert"), proof = nh_json_text(fields, "verification_cert");
 	if (cert.len == 0 || proof.len == 0)
 		return nh_refuse(errors, err, NH_EINVAL, NULL, "The CA certificate or verification certificate is missing");
@@ -221,7 +221,7 @@ static void read_ca(const struct nh_rows *rows, struct nh_arena *arena, void *it
 nh_rc nh_ca_certificate_list(struct nh_ctx *ctx, const struct nh_actor *actor, int64_t org_id, struct nh_ca_certificate **out, size_t *count,
                              struct nh_err *err)
 {
-	NH_TRY(nh_org_require(ctx, actor, org_id, NH_ROLE_VIEW, err));
+	NH_TRY(nh_may(ctx, actor, org_id, NH_MAY_CA_SEE, err));
 	struct nh_list list = NH_LIST_OF(ctx->arena, struct nh_ca_certificate);
 	NH_TRY(nh_list_rows(ctx->tx, &list, &nh_q_ca_list, NH_PARAMS(nh_p_int(org_id)), read_ca, err));
 	*out = list.items;
@@ -232,7 +232,7 @@ nh_rc nh_ca_certificate_list(struct nh_ctx *ctx, const struct nh_actor *actor, i
 nh_rc nh_ca_certificate_open(struct nh_ctx *ctx, const struct nh_actor *actor, int64_t org_id, nh_slice serial, struct nh_ca_certificate *out,
                              struct nh_err *err)
 {
-	NH_TRY(nh_org_require(ctx, actor, org_id, NH_ROLE_VIEW, err));
+	NH_TRY(nh_may(ctx, actor, org_id, NH_MAY_CA_SEE, err));
 	if (!nh_input_text_ok(serial, NH_NAME_MAX_BYTES))
 		return NH_FAIL(err, NH_ENOTFOUND, "no such CA certificate");
 	return nh_one_row(ctx->tx, ctx->arena, &nh_q_ca_by_serial, NH_PARAMS(nh_p_int(org_id), nh_p_text(serial)), read_ca, out, "CA certificate", err);
@@ -242,7 +242,7 @@ nh_rc nh_ca_certificate_delete(struct nh_ctx *ctx, const struct nh_actor *actor,
 {
 	struct nh_ca_certificate ca;
 	NH_TRY(nh_ca_certificate_open(ctx, actor, org_id, serial, &ca, err));
-	NH_TRY(nh_org_require(ctx, actor, org_id, NH_ROLE_MANAGE, err));
+	NH_TRY(nh_may(ctx, actor, org_id, NH_MAY_CA_DELETE, err));
 	NH_TRY(nh_sql_exec(ctx->tx, &nh_q_ca_delete, NH_PARAMS(nh_p_int(ca.id)), NULL, err));
 	return nh_audit_add(ctx, actor, org_id, NH_AUDIT_CA, ca.id, err, "%.*s deleted CA certificate %.*s", NH_ARG(actor->name), NH_ARG(serial));
 }

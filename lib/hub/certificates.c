@@ -120,7 +120,7 @@ nh_rc nh_device_certificate_store(struct nh_ctx *ctx, int64_t org_id, int64_t de
 nh_rc nh_device_certificate_add(struct nh_ctx *ctx, const struct nh_actor *actor, const struct nh_device *device, nh_slice base64_pem,
                                 struct nh_device_certificate *out, json_t **errors, struct nh_err *err)
 {
-	NH_TRY(nh_org_require(ctx, actor, device->org_id, NH_ROLE_MANAGE, err));
+	NH_TRY(nh_may(ctx, actor, device->org_id, NH_MAY_CERTIFICATE_ADD, err));
 	NH_AUTO_CERT struct nh_cert *cert = NULL;
 	NH_TRY(nh_input_certificate(base64_pem, &cert, errors, err));
 	NH_TRY(nh_device_certificate_store(ctx, device->org_id, device->id, cert, out, errors, err));
@@ -131,7 +131,7 @@ nh_rc nh_device_certificate_add(struct nh_ctx *ctx, const struct nh_actor *actor
 nh_rc nh_device_certificate_list(struct nh_ctx *ctx, const struct nh_actor *actor, const struct nh_device *device, struct nh_device_certificate **out,
                                  size_t *count, struct nh_err *err)
 {
-	NH_TRY(nh_org_require(ctx, actor, device->org_id, NH_ROLE_VIEW, err));
+	NH_TRY(nh_may(ctx, actor, device->org_id, NH_MAY_CERTIFICATE_SEE, err));
 	struct nh_list list = NH_LIST_OF(ctx->arena, struct nh_device_certificate);
 	NH_TRY(nh_list_rows(ctx->tx, &list, &nh_q_cert_list, NH_PARAMS(nh_p_int(device->id)), read_certificate, err));
 	*out = list.items;
@@ -142,7 +142,7 @@ nh_rc nh_device_certificate_list(struct nh_ctx *ctx, const struct nh_actor *acto
 nh_rc nh_device_certificate_open(struct nh_ctx *ctx, const struct nh_actor *actor, const struct nh_device *device, nh_slice serial,
                                  struct nh_device_certificate *out, struct nh_err *err)
 {
-	NH_TRY(nh_org_require(ctx, actor, device->org_id, NH_ROLE_VIEW, err));
+	NH_TRY(nh_may(ctx, actor, device->org_id, NH_MAY_CERTIFICATE_SEE, err));
 	if (!nh_input_text_ok(serial, NH_NAME_MAX_BYTES))
 		return NH_FAIL(err, NH_ENOTFOUND, "no such certificate");
 	return nh_one_row(ctx->tx, ctx->arena, &nh_q_cert_by_serial, NH_PARAMS(nh_p_int(device->id), nh_p_text(serial)), read_certificate, out,
@@ -154,7 +154,7 @@ nh_rc nh_device_certificate_delete(struct nh_ctx *ctx, const struct nh_actor *ac
 {
 	struct nh_device_certificate cert;
 	NH_TRY(nh_device_certificate_open(ctx, actor, device, serial, &cert, err));
-	NH_TRY(nh_org_require(ctx, actor, device->org_id, NH_ROLE_MANAGE, err));
+	NH_TRY(nh_may(ctx, actor, device->org_id, NH_MAY_CERTIFICATE_DELETE, err));
 	NH_TRY(nh_sql_exec(ctx->tx, &nh_q_cert_delete, NH_PARAMS(nh_p_int(cert.id)), NULL, err));
 	nh_effect_add(ctx, NH_EFFECT_CERT_FORGET, device->id, NH_SLICE_EMPTY, cert.sha256);
 	nh_effect_add(ctx, NH_EFFECT_DEVICE_CLOSE, device->id, NH_LIT("certificate deleted"), NH_SLICE_EMPTY);
@@ -165,7 +165,7 @@ nh_rc nh_device_certificate_delete(struct nh_ctx *ctx, const struct nh_actor *ac
 nh_rc nh_device_by_certificate(struct nh_ctx *ctx, const struct nh_actor *actor, int64_t org_id, nh_slice base64_pem, struct nh_device *out,
                                struct nh_err *err)
 {
-	NH_TRY(nh_org_require(ctx, actor, org_id, NH_ROLE_VIEW, err));
+	NH_TRY(nh_may(ctx, actor, org_id, NH_MAY_DEVICE_SEE, err));
 	NH_AUTO_CERT struct nh_cert *cert = NULL;
 	struct nh_device_certificate known;
 	if (nh_input_certificate(base64_pem, &cert, NULL, NULL) != NH_OK)

@@ -12,7 +12,7 @@
 nh_rc nh_device_list(struct nh_ctx *ctx, const struct nh_actor *actor, const struct nh_product *product, const struct nh_device_query *query,
                      struct nh_device_page *out, json_t **errors, struct nh_err *err)
 {
-	NH_TRY(nh_org_require(ctx, actor, product->org_id, NH_ROLE_VIEW, err));
+	NH_TRY(nh_may(ctx, actor, product->org_id, NH_MAY_DEVICE_SEE, err));
 	*out = (struct nh_device_page){.page = query->page > 0 ? query->page : 1, .page_size = query->page_size > 0 ? query->page_size : NH_DEVICE_PAGE_SIZE};
 	if (out->page_size > NH_DEVICE_PAGE_SIZE_MAX)
 		out->page_size = NH_DEVICE_PAGE_SIZE_MAX;

@@ -276,7 +276,7 @@ nh_rc nh_device_provision(struct nh_ctx *ctx, int64_t org_id, int64_t product_id
 nh_rc nh_device_create(struct nh_ctx *ctx, const struct nh_actor *actor, const struct nh_product *product, nh_slice identifier, const json_t *fields,
                        struct nh_device *out, json_t **errors, struct nh_err *err)
 {
-	NH_TRY(nh_org_require(ctx, actor, product->org_id, NH_ROLE_MANAGE, err));
+	NH_TRY(nh_may(ctx, actor, product->org_id, NH_MAY_DEVICE_CREATE, err));
 	if (!identifier.ptr)
 		identifier = nh_json_text(fields, "identifier");
 	if (identifier.len == 0)
@@ -300,7 +300,7 @@ nh_rc nh_device_create(struct nh_ctx *ctx, const struct nh_actor *actor, const s
 nh_rc nh_device_update(struct nh_ctx *ctx, const struct nh_actor *actor, const struct nh_device *device, const json_t *fields, struct nh_device *out,
                        json_t **errors, struct nh_err *err)
 {
-	NH_TRY(nh_org_require(ctx, actor, device->org_id, NH_ROLE_MANAGE, err));
+	NH_TRY(nh_may(ctx, actor, device->org_id, NH_MAY_DEVICE_UPDATE, err));
 	struct edit e = edit_of(device);
 	NH_TRY(read_edit(ctx->arena, fields, &e, errors, err));
 	NH_TRY(apply_edit(ctx, actor, device, &e, errors, err));
@@ -325,7 +325,7 @@ static nh_rc detach(struct nh_ctx *ctx, const struct nh_actor *actor, const stru
 
 nh_rc nh_device_delete(struct nh_ctx *ctx, const struct nh_actor *actor, const struct nh_device *device, struct nh_err *err)
 {
-	NH_TRY(nh_org_require(ctx, actor, device->org_id, NH_ROLE_MANAGE, err));
+	NH_TRY(nh_may(ctx, actor, device->org_id, NH_MAY_DEVICE_DELETE, err));
 	struct nh_device_certificate *certs;
 	size_t count = 0;
 	int64_t now = nh_ctx_now(ctx), changed = 0;
@@ -352,9 +352,9 @@ nh_rc nh_device_move(struct nh_ctx *ctx, const struct nh_actor *actor, const str
 {
 	struct nh_org org;
 	struct nh_product product;
-	NH_TRY(nh_org_require(ctx, actor, device->org_id, NH_ROLE_MANAGE, err));
-	NH_TRY(nh_org_open(ctx, actor, org_name, NH_ROLE_MANAGE, &org, err));
-	NH_TRY(nh_product_open(ctx, actor, org.id, product_name, NH_ROLE_MANAGE, &product, err));
+	NH_TRY(nh_may(ctx, actor, device->org_id, NH_MAY_DEVICE_MOVE, err));
+	NH_TRY(nh_org_open(ctx, actor, org_name, NH_MAY_DEVICE_MOVE, &org, err));
+	NH_TRY(nh_product_open(ctx, actor, org.id, product_name, NH_MAY_DEVICE_MOVE, &product, err));
 	NH_TRY(detach(ctx, actor, device, err));
 	nh_rc rc = nh_sql_exec(ctx->tx, &nh_q_device_move,
 	                       NH_PARAMS(nh_p_int(org.id), nh_p_int(product.id), nh_p_int(nh_ctx_now(ctx)), nh_p_int(device->id)), NULL, err);
@@ -388,18 +388,18 @@ nh_rc nh_device_by_id(struct nh_ctx *ctx, int64_t device_id, struct nh_device *o
 	return nh_one_row(ctx->tx, ctx->arena, &nh_q_device_by_id, NH_PARAMS(nh_p_int(device_id)), nh_device_read, out, "device", err);
 }
 
-nh_rc nh_device_open(struct nh_ctx *ctx, const struct nh_actor *actor, const struct nh_product *product, nh_slice identifier, nh_role need,
+nh_rc nh_device_open(struct nh_ctx *ctx, const struct nh_actor *actor, const struct nh_product *product, nh_slice identifier, nh_action action,
                      struct nh_device *out, struct nh_err *err)
 {
-	NH_TRY(nh_org_require(ctx, actor, product->org_id, NH_ROLE_VIEW, err));
+	NH_TRY(nh_may(ctx, actor, product->org_id, NH_MAY_DEVICE_SEE, err));
 	if (!identifier_ok(identifier))
 		return NH_FAIL(err, NH_ENOTFOUND, "no such device");
 	NH_TRY(nh_one_row(ctx->tx, ctx->arena, &nh_q_device_by_name, NH_PARAMS(nh_p_int(product->id), nh_p_text(identifier)), nh_device_read, out,
 	                  "device", err));
-	return nh_org_require(ctx, actor, product->org_id, need, err);
+	return nh_may(ctx, actor, product->org_id, action, err);
 }
 
-nh_rc nh_device_open_anywhere(struct nh_ctx *ctx, const struct nh_actor *actor, nh_slice identifier, nh_role need, struct nh_device *out,
+nh_rc nh_device_open_anywhere(struct nh_ctx *ctx, const struct nh_actor *actor, nh_slice identifier, nh_action action, struct nh_device *out,
                               struct nh_err *err)
 {
 	if (actor->kind != NH_ACTOR_USER || !identifier_ok(identifier))
@@ -412,5 +412,5 @@ nh_rc nh_device_open_anywhere(struct nh_ctx *ctx, const struct nh_actor *actor, 
 		return NH_FAIL(err, NH_ECONFLICT, "more than one of your organizations has a device %.*s; use the path with organization and product",
 		               NH_ARG(identifier));
 	*out = *(struct nh_device *)list.items;
-	return nh_org_require(ctx, actor, out->org_id, need, err);
+	return nh_may(ctx, actor, out->org_id, action, err);
 }

@@ -110,7 +110,7 @@ nh_rc nh_firmware_intake_open(struct nh_ctx *ctx, const struct nh_actor *actor, 
 {
 	struct nh_org_key *keys;
 	*out = (struct nh_firmware_intake){.max_bytes = ctx->config->max_firmware_bytes ? ctx->config->max_firmware_bytes : UINT64_C(1) << 30};
-	NH_TRY(nh_product_open(ctx, actor, org_id, product_name, NH_ROLE_MANAGE, &out->product, err));
+	NH_TRY(nh_product_open(ctx, actor, org_id, product_name, NH_MAY_FIRMWARE_UPLOAD, &out->product, err));
 	NH_TRY(nh_org_key_list(ctx, actor, org_id, &keys, &out->key_count, err));
 	out->keys = NH_NEW_ARRAY(ctx->arena, out->key_count + 1, struct nh_intake_key);
 	for (size_t i = 0; i < out->key_count; i++)
@@ -122,7 +122,7 @@ nh_rc nh_intake_check(struct nh_ctx *ctx, const struct nh_actor *actor, const st
                       struct nh_product *product, json_t **errors, struct nh_err *err)
 {
 	int64_t id;
-	NH_TRY(nh_org_require(ctx, actor, intake->product.org_id, NH_ROLE_MANAGE, err));
+	NH_TRY(nh_may(ctx, actor, intake->product.org_id, NH_MAY_FIRMWARE_UPLOAD, err));
 	NH_TRY(nh_product_by_id(ctx, intake->product.id, product, err));
 	nh_rc rc = nh_query_id(ctx->tx, &nh_q_key_exists, NH_PARAMS(nh_p_int(product->org_id), nh_p_int(facts->org_key_id)), &id, err);
 	if (rc == NH_ENOTFOUND)
@@ -217,7 +217,7 @@ nh_rc nh_firmware_publish(struct nh_ctx *ctx, const struct nh_actor *actor, cons
 nh_rc nh_firmware_list(struct nh_ctx *ctx, const struct nh_actor *actor, const struct nh_product *product, struct nh_firmware **out, size_t *count,
                        struct nh_err *err)
 {
-	NH_TRY(nh_org_require(ctx, actor, product->org_id, NH_ROLE_VIEW, err));
+	NH_TRY(nh_may(ctx, actor, product->org_id, NH_MAY_FIRMWARE_SEE, err));
 	struct nh_list list = NH_LIST_OF(ctx->arena, struct nh_firmware);
 	NH_TRY(nh_list_rows(ctx->tx, &list, &nh_q_firmware_list, NH_PARAMS(nh_p_int(product->id)), read_firmware, err));
 	*out = list.items;
@@ -225,19 +225,19 @@ nh_rc nh_firmware_list(struct nh_ctx *ctx, const struct nh_actor *actor, const s
 	return NH_OK;
 }
 
-nh_rc nh_firmware_open(struct nh_ctx *ctx, const struct nh_actor *actor, const struct nh_product *product, nh_slice uuid, nh_role need,
+nh_rc nh_firmware_open(struct nh_ctx *ctx, const struct nh_actor *actor, const struct nh_product *product, nh_slice uuid, nh_action action,
                        struct nh_firmware *out, struct nh_err *err)
 {
-	NH_TRY(nh_org_require(ctx, actor, product->org_id, NH_ROLE_VIEW, err));
+	NH_TRY(nh_may(ctx, actor, product->org_id, NH_MAY_FIRMWARE_SEE, err));
 	NH_TRY(by_uuid(ctx, product->id, uuid, out, err));
-	return nh_org_require(ctx, actor, product->org_id, need, err);
+	return nh_may(ctx, actor, product->org_id, action, err);
 }
 
 nh_rc nh_firmware_delete(struct nh_ctx *ctx, const struct nh_actor *actor, const struct nh_product *product, nh_slice uuid, json_t **errors,
                          struct nh_err *err)
 {
 	struct nh_firmware f;
-	NH_TRY(nh_firmware_open(ctx, actor, product, uuid, NH_ROLE_MANAGE, &f, err));
+	NH_TRY(nh_firmware_open(ctx, actor, product, uuid, NH_MAY_FIRMWARE_DELETE, &f, err));
 	nh_rc rc = nh_sql_exec(ctx->tx, &nh_q_firmware_delete, NH_PARAMS(nh_p_int(product->id), nh_p_int(f.id)), NULL, err);
 	if (rc == NH_ECONFLICT)
 		return nh_refuse(errors, err, NH_EINVAL, "deployment_releases", "Firmware has associated deployment releases");

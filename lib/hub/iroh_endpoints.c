@@ -28,7 +28,7 @@ nh_rc nh_iroh_endpoint_list(struct nh_ctx *ctx, const struct nh_actor *actor, in
                             json_t **errors, struct nh_err *err)
 {
 	struct nh_list list = NH_LIST_OF(ctx->arena, struct nh_iroh_endpoint);
-	NH_TRY(nh_org_require(ctx, actor, org_id, NH_ROLE_VIEW, err));
+	NH_TRY(nh_may(ctx, actor, org_id, NH_MAY_IROH_SEE, err));
 	search = nh_slice_trim(search);
 	if (!owner_known(owner))
 		return nh_refuse(errors, err, NH_EINVAL, NULL, "owner must be one of: device, user, none.");
@@ -43,7 +43,7 @@ nh_rc nh_iroh_endpoint_list(struct nh_ctx *ctx, const struct nh_actor *actor, in
 
 nh_rc nh_iroh_endpoint_open(struct nh_ctx *ctx, const struct nh_actor *actor, int64_t org_id, nh_slice identifier, struct nh_iroh_endpoint *out, struct nh_err *err)
 {
-	NH_TRY(nh_org_require(ctx, actor, org_id, NH_ROLE_VIEW, err));
+	NH_TRY(nh_may(ctx, actor, org_id, NH_MAY_IROH_SEE, err));
 	if (!nh_network_name_ok(identifier))
 		return NH_FAIL(err, NH_ENOTFOUND, "no such endpoint");
 	return nh_one_row(ctx->tx, ctx->arena, &nh_q_endpoint_get, NH_PARAMS(nh_p_int(org_id), nh_p_text(identifier)), read_endpoint, out, "endpoint", err);
@@ -86,7 +86,7 @@ nh_rc nh_iroh_endpoint_register(struct nh_ctx *ctx, const struct nh_actor *actor
 {
 	struct wanted wanted;
 	int64_t holder;
-	NH_TRY(nh_org_require(ctx, actor, org_id, NH_ROLE_MANAGE, err));
+	NH_TRY(nh_may(ctx, actor, org_id, NH_MAY_IROH_CREATE, err));
 	NH_TRY(read_wanted(ctx, org_id, fields, &wanted, errors, err));
 	nh_rc rc = nh_query_id(ctx->tx, &nh_q_identity_holder, NH_PARAMS(nh_p_str("iroh"), nh_p_text(wanted.identifier)), &holder, err);
 	if (rc == NH_OK)
@@ -109,7 +109,7 @@ nh_rc nh_iroh_endpoint_delete(struct nh_ctx *ctx, const struct nh_actor *actor, 
 {
 	struct nh_iroh_endpoint endpoint;
 	NH_TRY(nh_iroh_endpoint_open(ctx, actor, org_id, identifier, &endpoint, err));
-	NH_TRY(nh_org_require(ctx, actor, org_id, NH_ROLE_MANAGE, err));
+	NH_TRY(nh_may(ctx, actor, org_id, NH_MAY_IROH_DELETE, err));
 	NH_TRY(nh_sql_exec(ctx->tx, &nh_q_endpoint_delete, NH_PARAMS(nh_p_int(org_id), nh_p_text(identifier)), NULL, err));
 	return nh_audit_add(ctx, actor, org_id, NH_AUDIT_ORG, org_id, err, "%.*s removed the iroh endpoint %.*s", NH_ARG(actor->name), NH_ARG(identifier));
 }

@@ -27,7 +27,7 @@ static void read_key(const struct nh_rows *rows, struct nh_arena *arena, void *i
 
 nh_rc nh_org_key_list(struct nh_ctx *ctx, const struct nh_actor *actor, int64_t org_id, struct nh_org_key **out, size_t *count, struct nh_err *err)
 {
-	NH_TRY(nh_org_require(ctx, actor, org_id, NH_ROLE_VIEW, err));
+	NH_TRY(nh_may(ctx, actor, org_id, NH_MAY_KEY_SEE, err));
 	struct nh_list list = NH_LIST_OF(ctx->arena, struct nh_org_key);
 	NH_TRY(nh_list_rows(ctx->tx, &list, &nh_q_key_list, NH_PARAMS(nh_p_int(org_id)), read_key, err));
 	*out = list.items;
@@ -37,7 +37,7 @@ nh_rc nh_org_key_list(struct nh_ctx *ctx, const struct nh_actor *actor, int64_t 
 
 nh_rc nh_org_key_open(struct nh_ctx *ctx, const struct nh_actor *actor, int64_t org_id, nh_slice name, struct nh_org_key *out, struct nh_err *err)
 {
-	NH_TRY(nh_org_require(ctx, actor, org_id, NH_ROLE_VIEW, err));
+	NH_TRY(nh_may(ctx, actor, org_id, NH_MAY_KEY_SEE, err));
 	if (!nh_input_text_ok(name, NH_NAME_MAX_BYTES))
 		return NH_FAIL(err, NH_ENOTFOUND, "no such signing key");
 	return nh_one_row(ctx->tx, ctx->arena, &nh_q_key_by_name, NH_PARAMS(nh_p_int(org_id), nh_p_text(name)), read_key, out, "signing key", err);
@@ -52,7 +52,7 @@ static bool is_ed25519(nh_slice text)
 nh_rc nh_org_key_create(struct nh_ctx *ctx, const struct nh_actor *actor, int64_t org_id, nh_slice name, nh_slice key, nh_slice scheme,
                         struct nh_org_key *out, json_t **errors, struct nh_err *err)
 {
-	NH_TRY(nh_org_require(ctx, actor, org_id, NH_ROLE_MANAGE, err));
+	NH_TRY(nh_may(ctx, actor, org_id, NH_MAY_KEY_CREATE, err));
 	name = nh_input_name(ctx->arena, name);
 	if (scheme.len == 0)
 		scheme = NH_LIT("ed25519");
@@ -92,7 +92,7 @@ nh_rc nh_org_key_delete(struct nh_ctx *ctx, const struct nh_actor *actor, int64_
 {
 	struct nh_org_key key;
 	NH_TRY(nh_org_key_open(ctx, actor, org_id, name, &key, err));
-	NH_TRY(nh_org_require(ctx, actor, org_id, NH_ROLE_MANAGE, err));
+	NH_TRY(nh_may(ctx, actor, org_id, NH_MAY_KEY_DELETE, err));
 	nh_rc rc = nh_sql_exec(ctx->tx, &nh_q_key_delete, NH_PARAMS(nh_p_int(org_id), nh_p_int(key.id)), NULL, err);
 	if (rc == NH_ECONFLICT)
 		return nh_refuse(errors, err, NH_ECONFLICT, "firmwares", "Firmware exists which uses the Signing Key");

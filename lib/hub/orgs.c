@@ -1,9 +1,10 @@
 /*
- * Organizations and their members: the one place that says who may do what where.
+ * Organizations and their members.
  *
  * source: reference/user-api-and-cli "3", "7"; reference/server-behaviour "9.1", "9.3"
  */
 #include "hub/accounts.h"
+#include "hub/permissions.h"
 #include "input_int.h"
 #include "rows_int.h"
 #include "store/foundation.h"
@@ -27,14 +28,7 @@ static void read_org_with_role(const struct nh_rows *rows, struct nh_arena *aren
 	((struct nh_org *)item)->role = (nh_role)nh_col_int(rows, ORG_COLUMNS);
 }
 
-static nh_rc enough(nh_role has, nh_role need, struct nh_err *err)
-{
-	if (has >= need)
-		return NH_OK;
-	return NH_FAIL(err, NH_EPERM, "needs the role %s, has %s", nh_role_name(need), nh_role_name(has));
-}
-
-nh_rc nh_org_open(struct nh_ctx *ctx, const struct nh_actor *actor, nh_slice name, nh_role need, struct nh_org *out, struct nh_err *err)
+nh_rc nh_org_open(struct nh_ctx *ctx, const struct nh_actor *actor, nh_slice name, nh_action action, struct nh_org *out, struct nh_err *err)
 {
 	if (!nh_input_name_ok(name, NH_NAME_MAX_BYTES))
 		return NH_FAIL(err, NH_ENOTFOUND, "no such organization");
@@ -47,21 +41,7 @@ nh_rc nh_org_open(struct nh_ctx *ctx, const struct nh_actor *actor, nh_slice nam
 		return NH_FAIL(err, NH_ENOTFOUND, "no such organization");
 	NH_TRY(nh_one_row(ctx->tx, ctx->arena, &nh_q_org_for_user, NH_PARAMS(nh_p_int(actor->id), nh_p_text(name)), read_org_with_role, out,
 	                  "organization", err));
-	return enough(out->role, need, err);
-}
-
-nh_rc nh_org_require(struct nh_ctx *ctx, const struct nh_actor *actor, int64_t org_id, nh_role need, struct nh_err *err)
-{
-	if (actor->kind == NH_ACTOR_SYSTEM)
-		return NH_OK;
-	int64_t role = NH_ROLE_NONE;
-	nh_rc rc = NH_ENOTFOUND;
-	if (actor->kind == NH_ACTOR_USER)
-		rc = nh_query_id(ctx->tx, &nh_q_org_role, NH_PARAMS(nh_p_int(actor->id), nh_p_int(org_id)), &role, err);
-	if (rc == NH_ENOTFOUND)
-		return NH_FAIL(err, NH_ENOTFOUND, "no such organization");
-	NH_TRY(rc);
-	return enough((nh_role)role, need, err);
+	return nh_role_may(out->role, action, err);
 }
 
 nh_rc nh_org_list(struct nh_ctx *ctx, const struct nh_actor *actor, struct nh_org **out, size_t *count, struct nh_err *err)
@@ -100,7 +80,7 @@ nh_rc nh_org_create(struct nh_ctx *ctx, const struct nh_actor *actor, nh_slice n
 	NH_TRY(rc);
 	NH_TRY(nh_sql_exec(ctx->tx, &nh_q_member_insert, NH_PARAMS(nh_p_int(id), nh_p_int(actor->id), nh_p_int(NH_ROLE_ADMIN), nh_p_int(now)), NULL,
 	                   err));
-	return nh_org_open(ctx, actor, name, NH_ROLE_ADMIN, out, err);
+	return nh_org_open(ctx, actor, name, NH_MAY_ORG_SEE, out, err);
 }
 
 /* ---- members ----------------------------------------------------------------------------------------------------------- */
@@ -142,7 +122,7 @@ static void read_member(const struct nh_rows *rows, struct nh_arena *arena, void
 
 nh_rc nh_member_list(struct nh_ctx *ctx, const struct nh_actor *actor, int64_t org_id, struct nh_member **out, size_t *count, struct nh_err *err)
 {
-	NH_TRY(nh_org_require(ctx, actor, org_id, NH_ROLE_ADMIN, err));
+	NH_TRY(nh_may(ctx, actor, org_id, NH_MAY_MEMBER_SEE, err));
 	struct nh_list list = NH_LIST_OF(ctx->arena, struct nh_member);
 	NH_TRY(nh_list_rows(ctx->tx, &list, &nh_q_member_list, NH_PARAMS(nh_p_int(org_id)), read_member, err));
 	*out = list.items;
@@ -152,7 +132,7 @@ nh_rc nh_member_list(struct nh_ctx *ctx, const struct nh_actor *actor, int64_t o
 
 nh_rc nh_member_get(struct nh_ctx *ctx, const struct nh_actor *actor, int64_t org_id, nh_slice email, struct nh_member *out, struct nh_err *err)
 {
-	NH_TRY(nh_org_require(ctx, actor, org_id, NH_ROLE_ADMIN, err));
+	NH_TRY(nh_may(ctx, actor, org_id, NH_MAY_MEMBER_SEE, err));
 	nh_slice key = nh_input_lower(ctx->arena, email);
 	if (!nh_input_text_ok(key, NH_NAME_MAX_BYTES))
 		return NH_FAIL(err, NH_ENOTFOUND, "no such member");
@@ -162,7 +142,7 @@ nh_rc nh_member_get(struct nh_ctx *ctx, const struct nh_actor *actor, int64_t or
 nh_rc nh_member_add(struct nh_ctx *ctx, const struct nh_actor *actor, int64_t org_id, nh_slice email, nh_slice role, struct nh_member *out,
                     json_t **errors, struct nh_err *err)
 {
-	NH_TRY(nh_org_require(ctx, actor, org_id, NH_ROLE_ADMIN, err));
+	NH_TRY(nh_may(ctx, actor, org_id, NH_MAY_MEMBER_ADD, err));
 	nh_role parsed;
 	if (!nh_role_parse(role, &parsed))
 		return nh_refuse(errors, err, NH_EINVAL, "role", "is invalid");
@@ -192,6 +172,7 @@ static nh_rc keep_an_admin(struct nh_ctx *ctx, int64_t org_id, const struct nh_m
 nh_rc nh_member_set_role(struct nh_ctx *ctx, const struct nh_actor *actor, int64_t org_id, nh_slice email, nh_slice role, struct nh_member *out,
                          json_t **errors, struct nh_err *err)
 {
+	NH_TRY(nh_may(ctx, actor, org_id, NH_MAY_MEMBER_UPDATE, err));
 	NH_TRY(nh_member_get(ctx, actor, org_id, email, out, err));
 	nh_role parsed;
 	if (!nh_role_parse(role, &parsed))
@@ -206,6 +187,7 @@ nh_rc nh_member_set_role(struct nh_ctx *ctx, const struct nh_actor *actor, int64
 nh_rc nh_member_remove(struct nh_ctx *ctx, const struct nh_actor *actor, int64_t org_id, nh_slice email, json_t **errors, struct nh_err *err)
 {
 	struct nh_member member;
+	NH_TRY(nh_may(ctx, actor, org_id, NH_MAY_MEMBER_REMOVE, err));
 	NH_TRY(nh_member_get(ctx, actor, org_id, email, &member, err));
 	NH_TRY(keep_an_admin(ctx, org_id, &member, errors, err));
 	return nh_sql_exec(ctx->tx, &nh_q_member_delete, NH_PARAMS(nh_p_int(org_id), nh_p_int(member.user_id)), NULL, err);

@@ -29,15 +29,15 @@ static void read_product(const struct nh_rows *rows, struct nh_arena *arena, voi
 	};
 }
 
-nh_rc nh_product_open(struct nh_ctx *ctx, const struct nh_actor *actor, int64_t org_id, nh_slice name, nh_role need, struct nh_product *out,
+nh_rc nh_product_open(struct nh_ctx *ctx, const struct nh_actor *actor, int64_t org_id, nh_slice name, nh_action action, struct nh_product *out,
                       struct nh_err *err)
 {
 	/* Whether it exists is told only to members; the product before the role, as the API answers 404 before 401. */
-	NH_TRY(nh_org_require(ctx, actor, org_id, NH_ROLE_VIEW, err));
+	NH_TRY(nh_may(ctx, actor, org_id, NH_MAY_PRODUCT_SEE, err));
 	if (!nh_input_name_ok(name, NH_NAME_MAX_BYTES))
 		return NH_FAIL(err, NH_ENOTFOUND, "no such product");
 	NH_TRY(nh_one_row(ctx->tx, ctx->arena, &nh_q_product_by_name, NH_PARAMS(nh_p_int(org_id), nh_p_text(name)), read_product, out, "product", err));
-	return nh_org_require(ctx, actor, org_id, need, err);
+	return nh_may(ctx, actor, org_id, action, err);
 }
 
 nh_rc nh_product_by_id(struct nh_ctx *ctx, int64_t product_id, struct nh_product *out, struct nh_err *err)
@@ -47,7 +47,7 @@ nh_rc nh_product_by_id(struct nh_ctx *ctx, int64_t product_id, struct nh_product
 
 nh_rc nh_product_list(struct nh_ctx *ctx, const struct nh_actor *actor, int64_t org_id, struct nh_product **out, size_t *count, struct nh_err *err)
 {
-	NH_TRY(nh_org_require(ctx, actor, org_id, NH_ROLE_VIEW, err));
+	NH_TRY(nh_may(ctx, actor, org_id, NH_MAY_PRODUCT_SEE, err));
 	struct nh_list list = NH_LIST_OF(ctx->arena, struct nh_product);
 	NH_TRY(nh_list_rows(ctx->tx, &list, &nh_q_product_list, NH_PARAMS(nh_p_int(org_id)), read_product, err));
 	*out = list.items;
@@ -58,7 +58,7 @@ nh_rc nh_product_list(struct nh_ctx *ctx, const struct nh_actor *actor, int64_t 
 nh_rc nh_product_create(struct nh_ctx *ctx, const struct nh_actor *actor, int64_t org_id, nh_slice name, struct nh_product *out, json_t **errors,
                         struct nh_err *err)
 {
-	NH_TRY(nh_org_require(ctx, actor, org_id, NH_ROLE_ADMIN, err));
+	NH_TRY(nh_may(ctx, actor, org_id, NH_MAY_PRODUCT_CREATE, err));
 	name = nh_input_name(ctx->arena, name);
 	if (name.len == 0)
 		return nh_refuse(errors, err, NH_EINVAL, "name", "can't be blank");
@@ -139,7 +139,7 @@ static nh_rc check_tools(struct nh_ctx *ctx, const json_t *tools, nh_slice *out,
 nh_rc nh_product_update(struct nh_ctx *ctx, const struct nh_actor *actor, const struct nh_product *product, const json_t *fields,
                         struct nh_product *out, json_t **errors, struct nh_err *err)
 {
-	NH_TRY(nh_org_require(ctx, actor, product->org_id, NH_ROLE_MANAGE, err));
+	NH_TRY(nh_may(ctx, actor, product->org_id, NH_MAY_PRODUCT_UPDATE, err));
 	if (!json_is_object(fields))
 		return nh_refuse(errors, err, NH_EINVAL, NULL, "expected an object");
 	NH_TRY(refuse_foreign_keys(fields, errors, err));
@@ -166,7 +166,7 @@ nh_rc nh_product_update(struct nh_ctx *ctx, const struct nh_actor *actor, const 
 
 nh_rc nh_product_delete(struct nh_ctx *ctx, const struct nh_actor *actor, const struct nh_product *product, json_t **errors, struct nh_err *err)
 {
-	NH_TRY(nh_org_require(ctx, actor, product->org_id, NH_ROLE_ADMIN, err));
+	NH_TRY(nh_may(ctx, actor, product->org_id, NH_MAY_PRODUCT_DELETE, err));
 	int64_t changed = 0;
 	struct nh_product now;
 	NH_TRY(nh_product_by_id(ctx, product->id, &now, err));

@@ -44,7 +44,7 @@ static nh_rc by_id(struct nh_ctx *ctx, int64_t product_id, int64_t id, struct nh
 
 nh_rc nh_script_all(struct nh_ctx *ctx, const struct nh_actor *actor, int64_t org_id, int64_t product_id, struct nh_script **out, size_t *count, struct nh_err *err)
 {
-	NH_TRY(nh_org_require(ctx, actor, org_id, NH_ROLE_VIEW, err));
+	NH_TRY(nh_may(ctx, actor, org_id, NH_MAY_SCRIPT_SEE, err));
 	struct nh_list list = NH_LIST_OF(ctx->arena, struct nh_script);
 	NH_TRY(nh_list_rows(ctx->tx, &list, &nh_q_script_list, NH_PARAMS(nh_p_int(product_id), nh_p_int(NH_SCRIPTS_MAX)), read_listed, err));
 	*out = list.items;
@@ -99,12 +99,12 @@ nh_rc nh_script_list(struct nh_ctx *ctx, const struct nh_actor *actor, int64_t o
 	return NH_OK;
 }
 
-nh_rc nh_script_open(struct nh_ctx *ctx, const struct nh_actor *actor, const struct nh_product *product, int64_t id, nh_role need, struct nh_script *out,
+nh_rc nh_script_open(struct nh_ctx *ctx, const struct nh_actor *actor, const struct nh_product *product, int64_t id, nh_action action, struct nh_script *out,
                      struct nh_err *err)
 {
-	NH_TRY(nh_org_require(ctx, actor, product->org_id, NH_ROLE_VIEW, err));
+	NH_TRY(nh_may(ctx, actor, product->org_id, NH_MAY_SCRIPT_SEE, err));
 	NH_TRY(by_id(ctx, product->id, id, out, err));
-	return nh_org_require(ctx, actor, product->org_id, need, err);
+	return nh_may(ctx, actor, product->org_id, action, err);
 }
 
 /* ---- changes ----------------------------------------------------------------------------------------------------------- */
@@ -170,7 +170,7 @@ nh_rc nh_script_create(struct nh_ctx *ctx, const struct nh_actor *actor, const s
 {
 	struct nh_script s = {0};
 	int64_t count = 0, id = 0;
-	NH_TRY(nh_org_require(ctx, actor, product->org_id, NH_ROLE_MANAGE, err));
+	NH_TRY(nh_may(ctx, actor, product->org_id, NH_MAY_SCRIPT_CREATE, err));
 	NH_TRY(read_fields(ctx->arena, fields, &s, errors, err));
 	NH_TRY(nh_query_id(ctx->tx, &nh_q_script_count, NH_PARAMS(nh_p_int(product->id)), &count, err));
 	if (count >= NH_SCRIPTS_MAX)
@@ -186,7 +186,7 @@ nh_rc nh_script_update(struct nh_ctx *ctx, const struct nh_actor *actor, const s
                        struct nh_script *out, json_t **errors, struct nh_err *err)
 {
 	struct nh_script s = *script;
-	NH_TRY(nh_org_require(ctx, actor, product->org_id, NH_ROLE_MANAGE, err));
+	NH_TRY(nh_may(ctx, actor, product->org_id, NH_MAY_SCRIPT_UPDATE, err));
 	NH_TRY(read_fields(ctx->arena, fields, &s, errors, err));
 	NH_TRY(nh_sql_exec(ctx->tx, &nh_q_script_update,
 	                   NH_PARAMS(nh_p_text(s.name), nh_p_text(s.text), nh_p_text_or_null(s.tags), user_of(actor), nh_p_int(nh_ctx_now(ctx)), nh_p_int(product->id),
@@ -198,7 +198,7 @@ nh_rc nh_script_update(struct nh_ctx *ctx, const struct nh_actor *actor, const s
 
 nh_rc nh_script_delete(struct nh_ctx *ctx, const struct nh_actor *actor, const struct nh_product *product, const struct nh_script *script, struct nh_err *err)
 {
-	NH_TRY(nh_org_require(ctx, actor, product->org_id, NH_ROLE_MANAGE, err));
+	NH_TRY(nh_may(ctx, actor, product->org_id, NH_MAY_SCRIPT_DELETE, err));
 	NH_TRY(nh_sql_exec(ctx->tx, &nh_q_script_delete, NH_PARAMS(nh_p_int(product->id), nh_p_int(script->id)), NULL, err));
 	return note(ctx, actor, product, "removed", script, err);
 }
@@ -209,7 +209,7 @@ nh_rc nh_script_run(struct nh_ctx *ctx, const struct nh_actor *actor, const stru
                     struct nh_err *err)
 {
 	int64_t id;
-	NH_TRY(nh_org_require(ctx, actor, device->org_id, NH_ROLE_VIEW, err));
+	NH_TRY(nh_may(ctx, actor, device->org_id, NH_MAY_SCRIPT_RUN, err));
 	if (!nh_input_text_ok(name_or_id, NAME_MAX_BYTES))
 		return NH_FAIL(err, NH_ENOTFOUND, "no such script");
 	nh_rc rc = nh_one_row(ctx->tx, ctx->arena, &nh_q_script_by_name, NH_PARAMS(nh_p_int(device->product_id), nh_p_text(name_or_id)), read_script, out, "script", err);

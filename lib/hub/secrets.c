@@ -48,7 +48,7 @@ static nh_rc deactivate(struct nh_ctx *ctx, const struct nh_stmt *stmt, int64_t 
 nh_rc nh_product_secret_create(struct nh_ctx *ctx, const struct nh_actor *actor, const struct nh_product *product, struct nh_shared_secret *out,
                                struct nh_err *err)
 {
-	NH_TRY(nh_org_require(ctx, actor, product->org_id, NH_ROLE_MANAGE, err));
+	NH_TRY(nh_may(ctx, actor, product->org_id, NH_MAY_SECRET_CREATE, err));
 	NH_TRY(insert(ctx, &nh_q_product_secret_insert, product->id, "nhp_", out, err));
 	return nh_audit_add(ctx, actor, product->org_id, NH_AUDIT_PRODUCT, product->id, err, "%.*s made shared secret %.*s of product %.*s",
 	                    NH_ARG(actor->name), NH_ARG(out->key), NH_ARG(product->name));
@@ -67,7 +67,7 @@ static void read_secret(const struct nh_rows *rows, struct nh_arena *arena, void
 nh_rc nh_product_secret_list(struct nh_ctx *ctx, const struct nh_actor *actor, const struct nh_product *product, struct nh_shared_secret **out,
                              size_t *count, struct nh_err *err)
 {
-	NH_TRY(nh_org_require(ctx, actor, product->org_id, NH_ROLE_MANAGE, err));
+	NH_TRY(nh_may(ctx, actor, product->org_id, NH_MAY_SECRET_SEE, err));
 	struct nh_list list = NH_LIST_OF(ctx->arena, struct nh_shared_secret);
 	NH_TRY(nh_list_rows(ctx->tx, &list, &nh_q_product_secret_list, NH_PARAMS(nh_p_int(product->id)), read_secret, err));
 	*out = list.items;
@@ -78,7 +78,7 @@ nh_rc nh_product_secret_list(struct nh_ctx *ctx, const struct nh_actor *actor, c
 nh_rc nh_product_secret_deactivate(struct nh_ctx *ctx, const struct nh_actor *actor, const struct nh_product *product, nh_slice key,
                                    struct nh_err *err)
 {
-	NH_TRY(nh_org_require(ctx, actor, product->org_id, NH_ROLE_MANAGE, err));
+	NH_TRY(nh_may(ctx, actor, product->org_id, NH_MAY_SECRET_DEACTIVATE, err));
 	NH_TRY(deactivate(ctx, &nh_q_product_secret_deactivate, product->id, key, err));
 	return nh_audit_add(ctx, actor, product->org_id, NH_AUDIT_PRODUCT, product->id, err, "%.*s switched off shared secret %.*s of product %.*s",
 	                    NH_ARG(actor->name), NH_ARG(key), NH_ARG(product->name));
@@ -87,7 +87,7 @@ nh_rc nh_product_secret_deactivate(struct nh_ctx *ctx, const struct nh_actor *ac
 nh_rc nh_device_secret_create(struct nh_ctx *ctx, const struct nh_actor *actor, const struct nh_device *device, struct nh_shared_secret *out,
                               struct nh_err *err)
 {
-	NH_TRY(nh_org_require(ctx, actor, device->org_id, NH_ROLE_MANAGE, err));
+	NH_TRY(nh_may(ctx, actor, device->org_id, NH_MAY_SECRET_CREATE, err));
 	NH_TRY(insert(ctx, &nh_q_device_secret_insert, device->id, "nhd_", out, err));
 	return nh_audit_add(ctx, actor, device->org_id, NH_AUDIT_DEVICE, device->id, err, "%.*s made shared secret %.*s of device %.*s",
 	                    NH_ARG(actor->name), NH_ARG(out->key), NH_ARG(device->identifier));
@@ -96,7 +96,7 @@ nh_rc nh_device_secret_create(struct nh_ctx *ctx, const struct nh_actor *actor, 
 nh_rc nh_device_secret_deactivate(struct nh_ctx *ctx, const struct nh_actor *actor, const struct nh_device *device, nh_slice key,
                                   struct nh_err *err)
 {
-	NH_TRY(nh_org_require(ctx, actor, device->org_id, NH_ROLE_MANAGE, err));
+	NH_TRY(nh_may(ctx, actor, device->org_id, NH_MAY_SECRET_DEACTIVATE, err));
 	NH_TRY(deactivate(ctx, &nh_q_device_secret_deactivate, device->id, key, err));
 	return nh_audit_add(ctx, actor, device->org_id, NH_AUDIT_DEVICE, device->id, err, "%.*s switched off shared secret %.*s of device %.*s",
 	                    NH_ARG(actor->name), NH_ARG(key), NH_ARG(device->identifier));

@@ -236,7 +236,7 @@ static nh_rc members(struct call *call, struct nh_err *err)
 		json_array_append_new(call->data, render_member(&list[i]));
 	return NH_OK;
 }
-const struct endpoint ep_members = {.run = members, .scope = SCOPE_ORG, .role = NH_ROLE_ADMIN, .success = 200, .tag = "Organization Members"};
+const struct endpoint ep_members = {.run = members, .scope = SCOPE_ORG, .may = NH_MAY_MEMBER_SEE, .success = 200, .tag = "Organization Members"};
 
 static nh_rc member_add(struct call *call, struct nh_err *err)
 {
@@ -254,7 +254,7 @@ static nh_rc member_add(struct call *call, struct nh_err *err)
 	return NH_OK;
 }
 const struct endpoint ep_member_add = {
-	.run = member_add, .scope = SCOPE_ORG, .role = NH_ROLE_ADMIN, .write = true, .success = 201, .tag = "Organization Members"};
+	.run = member_add, .scope = SCOPE_ORG, .may = NH_MAY_MEMBER_ADD, .write = true, .success = 201, .tag = "Organization Members"};
 
 static nh_rc member(struct call *call, struct nh_err *err)
 {
@@ -263,7 +263,7 @@ static nh_rc member(struct call *call, struct nh_err *err)
 	call->data = render_member(&m);
 	return NH_OK;
 }
-const struct endpoint ep_member = {.run = member, .scope = SCOPE_ORG, .role = NH_ROLE_ADMIN, .success = 200, .tag = "Organization Members"};
+const struct endpoint ep_member = {.run = member, .scope = SCOPE_ORG, .may = NH_MAY_MEMBER_SEE, .success = 200, .tag = "Organization Members"};
 
 static nh_rc member_role(struct call *call, struct nh_err *err)
 {
@@ -276,11 +276,11 @@ static nh_rc member_role(struct call *call, struct nh_err *err)
 	return NH_OK;
 }
 const struct endpoint ep_member_role = {
-	.run = member_role, .scope = SCOPE_ORG, .role = NH_ROLE_ADMIN, .write = true, .success = 200, .tag = "Organization Members"};
+	.run = member_role, .scope = SCOPE_ORG, .may = NH_MAY_MEMBER_UPDATE, .write = true, .success = 200, .tag = "Organization Members"};
 
 static nh_rc member_remove(struct call *call, struct nh_err *err)
 {
 	return nh_member_remove(&call->ctx, &call->actor, call->org.id, param(call, "user_email"), &call->errors, err);
 }
 const struct endpoint ep_member_remove = {
-	.run = member_remove, .scope = SCOPE_ORG, .role = NH_ROLE_ADMIN, .write = true, .success = 204, .tag = "Organization Members"};
+	.run = member_remove, .scope = SCOPE_ORG, .may = NH_MAY_MEMBER_REMOVE, .write = true, .success = 204, .tag = "Organization Members"};

@@ -293,13 +293,13 @@ static nh_rc open_scope(struct call *call, struct nh_err *err)
 	if (e->scope == SCOPE_NONE)
 		return NH_OK;
 	if (e->scope == SCOPE_DEVICE_ANYWHERE)
-		return nh_device_open_anywhere(ctx, &call->actor, param(call, "identifier"), e->role, &call->device, err);
-	NH_TRY(nh_org_open(ctx, &call->actor, param(call, "org_name"), NH_ROLE_VIEW, &call->org, err));
+		return nh_device_open_anywhere(ctx, &call->actor, param(call, "identifier"), e->may, &call->device, err);
+	NH_TRY(nh_org_open(ctx, &call->actor, param(call, "org_name"), NH_MAY_ORG_SEE, &call->org, err));
 	if (e->scope >= SCOPE_PRODUCT)
-		NH_TRY(nh_product_open(ctx, &call->actor, call->org.id, param(call, "product_name"), NH_ROLE_VIEW, &call->product, err));
+		NH_TRY(nh_product_open(ctx, &call->actor, call->org.id, param(call, "product_name"), NH_MAY_PRODUCT_SEE, &call->product, err));
 	if (e->scope == SCOPE_DEVICE)
-		NH_TRY(nh_device_open(ctx, &call->actor, &call->product, param(call, "identifier"), NH_ROLE_VIEW, &call->device, err));
-	return nh_org_require(ctx, &call->actor, call->org.id, e->role, err);
+		NH_TRY(nh_device_open(ctx, &call->actor, &call->product, param(call, "identifier"), NH_MAY_DEVICE_SEE, &call->device, err));
+	return nh_may(ctx, &call->actor, call->org.id, e->may, err);
 }
 
 static void forget_results(struct call *call)

@@ -17,6 +17,7 @@
 #include "hub/extensions.h"
 #include "hub/firmware.h"
 #include "hub/keys.h"
+#include "hub/permissions.h"
 #include "hub/products.h"
 #include "hub/scripts.h"
 #include "hub/secrets.h"
@@ -38,17 +39,22 @@ struct call;
 struct endpoint {
 	nh_rc (*run)(struct call *call, struct nh_err *err);
 	scope scope;
-	nh_role role;
+	nh_action may;      /* NH_MAY_NOTHING only where nothing of an organization is touched */
 	bool anonymous;     /* no user needed */
 	bool write;
 	unsigned success;   /* status; 204 sends no body */
 	/* of the OpenAPI document */
 	const char *tag;
-	const struct shape *query; /* parameters of the query; NULL: none */
-	const struct shape *body;  /* the JSON body; NULL: none is read */
-	const struct shape *data;  /* what the answer holds under "data"; NULL: nothing */
-	bool list;                 /* an array of it */
-	const struct shape *beside; /* members beside "data"; NULL: none */
+	const struct shape *query;   /* parameters of the query; NULL: none. An object is written name[member]=value */
+	const struct shape *headers; /* of the request, beside what every request may have; NULL: none */
+	const struct shape *body;    /* the JSON body; NULL: none is read */
+	bool body_list;              /* an array of it */
+	const char *nested;          /* the body's members may as well come inside one of this name; NULL: they may not */
+	const struct shape *data;    /* what the answer holds under "data"; NULL: nothing */
+	bool list;                   /* an array of it */
+	const struct shape *beside;  /* members beside "data"; NULL: none */
+	const char *media;           /* of an answer that is not {"data":…}: "application/octet-stream"; NULL: it is */
+	const struct answer *also;   /* NULL: none */
 };
 
 struct call {

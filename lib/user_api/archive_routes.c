@@ -15,33 +15,33 @@ static nh_rc archives(struct call *call, struct nh_err *err)
 		json_array_append_new(call->data, render_archive(&list[i]));
 	return NH_OK;
 }
-const struct endpoint ep_archives = {.run = archives, .scope = SCOPE_PRODUCT, .role = NH_ROLE_VIEW, .success = 200, .tag = "Archives"};
+const struct endpoint ep_archives = {.run = archives, .scope = SCOPE_PRODUCT, .may = NH_MAY_ARCHIVE_SEE, .success = 200, .tag = "Archives"};
 
 static nh_rc archive(struct call *call, struct nh_err *err)
 {
 	struct nh_archive a;
-	NH_TRY(nh_archive_open(&call->ctx, &call->actor, &call->product, param(call, "uuid"), NH_ROLE_VIEW, &a, err));
+	NH_TRY(nh_archive_open(&call->ctx, &call->actor, &call->product, param(call, "uuid"), NH_MAY_ARCHIVE_SEE, &a, err));
 	call->data = render_archive(&a);
 	return NH_OK;
 }
-const struct endpoint ep_archive = {.run = archive, .scope = SCOPE_PRODUCT, .role = NH_ROLE_VIEW, .success = 200, .tag = "Archives"};
+const struct endpoint ep_archive = {.run = archive, .scope = SCOPE_PRODUCT, .may = NH_MAY_ARCHIVE_SEE, .success = 200, .tag = "Archives"};
 
 static nh_rc archive_delete(struct call *call, struct nh_err *err)
 {
 	return nh_archive_delete(&call->ctx, &call->actor, &call->product, param(call, "uuid"), &call->errors, err);
 }
 const struct endpoint ep_archive_delete = {
-	.run = archive_delete, .scope = SCOPE_PRODUCT, .role = NH_ROLE_MANAGE, .write = true, .success = 204, .tag = "Archives"};
+	.run = archive_delete, .scope = SCOPE_PRODUCT, .may = NH_MAY_ARCHIVE_DELETE, .write = true, .success = 204, .tag = "Archives"};
 
 /* ---- as a file --------------------------------------------------------------------------------------------------------- */
 
-const struct endpoint ep_archive_download = {.scope = SCOPE_PRODUCT, .role = NH_ROLE_MANAGE, .success = 200, .tag = "Archives"};
-const struct endpoint ep_archive_upload = {.scope = SCOPE_PRODUCT, .role = NH_ROLE_MANAGE, .success = 201, .tag = "Archives"};
+const struct endpoint ep_archive_download = {.scope = SCOPE_PRODUCT, .may = NH_MAY_ARCHIVE_DOWNLOAD, .success = 200, .tag = "Archives"};
+const struct endpoint ep_archive_upload = {.scope = SCOPE_PRODUCT, .may = NH_MAY_ARCHIVE_UPLOAD, .success = 201, .tag = "Archives"};
 
 static nh_rc find(struct call *call, struct stored_file *out, struct nh_err *err)
 {
 	struct nh_archive a;
-	NH_TRY(nh_archive_open(&call->ctx, &call->actor, &call->product, param(call, "uuid"), NH_ROLE_MANAGE, &a, err));
+	NH_TRY(nh_archive_open(&call->ctx, &call->actor, &call->product, param(call, "uuid"), NH_MAY_ARCHIVE_DOWNLOAD, &a, err));
 	*out = (struct stored_file){a.uuid, a.object_key, a.checksum};
 	return NH_OK;
 }

@@ -15,7 +15,7 @@ static nh_rc groups(struct call *call, struct nh_err *err)
 		json_array_append_new(call->data, nh_group_json(&list[i]));
 	return NH_OK;
 }
-const struct endpoint ep_groups = {.run = groups, .scope = SCOPE_PRODUCT, .role = NH_ROLE_VIEW, .success = 200, .tag = "Deployment Groups"};
+const struct endpoint ep_groups = {.run = groups, .scope = SCOPE_PRODUCT, .may = NH_MAY_GROUP_SEE, .success = 200, .tag = "Deployment Groups"};
 
 static nh_rc group(struct call *call, struct nh_err *err)
 {
@@ -24,7 +24,7 @@ static nh_rc group(struct call *call, struct nh_err *err)
 	call->data = nh_group_json(&g);
 	return NH_OK;
 }
-const struct endpoint ep_group = {.run = group, .scope = SCOPE_PRODUCT, .role = NH_ROLE_VIEW, .success = 200, .tag = "Deployment Groups"};
+const struct endpoint ep_group = {.run = group, .scope = SCOPE_PRODUCT, .may = NH_MAY_GROUP_SEE, .success = 200, .tag = "Deployment Groups"};
 
 static nh_rc group_create(struct call *call, struct nh_err *err)
 {
@@ -37,7 +37,7 @@ static nh_rc group_create(struct call *call, struct nh_err *err)
 	return NH_OK;
 }
 const struct endpoint ep_group_create = {
-	.run = group_create, .scope = SCOPE_PRODUCT, .role = NH_ROLE_MANAGE, .write = true, .success = 201, .tag = "Deployment Groups"};
+	.run = group_create, .scope = SCOPE_PRODUCT, .may = NH_MAY_GROUP_CREATE, .write = true, .success = 201, .tag = "Deployment Groups"};
 
 static nh_rc group_update(struct call *call, struct nh_err *err)
 {
@@ -51,7 +51,7 @@ static nh_rc group_update(struct call *call, struct nh_err *err)
 	return NH_OK;
 }
 const struct endpoint ep_group_update = {
-	.run = group_update, .scope = SCOPE_PRODUCT, .role = NH_ROLE_MANAGE, .write = true, .success = 200, .tag = "Deployment Groups"};
+	.run = group_update, .scope = SCOPE_PRODUCT, .may = NH_MAY_GROUP_UPDATE, .write = true, .success = 200, .tag = "Deployment Groups"};
 
 static nh_rc group_delete(struct call *call, struct nh_err *err)
 {
@@ -60,4 +60,4 @@ static nh_rc group_delete(struct call *call, struct nh_err *err)
 	return nh_group_delete(&call->ctx, &call->actor, &g, err);
 }
 const struct endpoint ep_group_delete = {
-	.run = group_delete, .scope = SCOPE_PRODUCT, .role = NH_ROLE_MANAGE, .write = true, .success = 204, .tag = "Deployment Groups"};
+	.run = group_delete, .scope = SCOPE_PRODUCT, .may = NH_MAY_GROUP_DELETE, .write = true, .success = 204, .tag = "Deployment Groups"};

@@ -72,7 +72,7 @@ static nh_rc devices(struct call *call, struct nh_err *err)
 	set_page_numbers(call, page.page, page.page_size, page.total);
 	return NH_OK;
 }
-const struct endpoint ep_devices = {.run = devices, .scope = SCOPE_PRODUCT, .role = NH_ROLE_VIEW, .success = 200, .tag = "Devices"};
+const struct endpoint ep_devices = {.run = devices, .scope = SCOPE_PRODUCT, .may = NH_MAY_DEVICE_SEE, .success = 200, .tag = "Devices"};
 
 /* ---- one device -------------------------------------------------------------------------------------------------------- */
 
@@ -87,9 +87,9 @@ static nh_rc device(struct call *call, struct nh_err *err)
 	call->data = render_device(&call->device);
 	return NH_OK;
 }
-const struct endpoint ep_device = {.run = device, .scope = SCOPE_DEVICE, .role = NH_ROLE_VIEW, .success = 200, .tag = "Devices"};
+const struct endpoint ep_device = {.run = device, .scope = SCOPE_DEVICE, .may = NH_MAY_DEVICE_SEE, .success = 200, .tag = "Devices"};
 const struct endpoint ep_short_device = {
-	.run = device, .scope = SCOPE_DEVICE_ANYWHERE, .role = NH_ROLE_VIEW, .success = 200, .tag = "Devices (short URL)"};
+	.run = device, .scope = SCOPE_DEVICE_ANYWHERE, .may = NH_MAY_DEVICE_SEE, .success = 200, .tag = "Devices (short URL)"};
 
 static nh_rc create_as(struct call *call, nh_slice identifier, struct nh_err *err)
 {
@@ -105,14 +105,14 @@ static nh_rc device_create(struct call *call, struct nh_err *err)
 	return create_as(call, NH_SLICE_EMPTY, err);
 }
 const struct endpoint ep_device_create = {
-	.run = device_create, .scope = SCOPE_PRODUCT, .role = NH_ROLE_MANAGE, .write = true, .success = 201, .tag = "Devices"};
+	.run = device_create, .scope = SCOPE_PRODUCT, .may = NH_MAY_DEVICE_CREATE, .write = true, .success = 201, .tag = "Devices"};
 
 static nh_rc device_create_named(struct call *call, struct nh_err *err)
 {
 	return create_as(call, param(call, "identifier"), err);
 }
 const struct endpoint ep_device_create_named = {
-	.run = device_create_named, .scope = SCOPE_PRODUCT, .role = NH_ROLE_MANAGE, .write = true, .success = 201, .tag = "Devices"};
+	.run = device_create_named, .scope = SCOPE_PRODUCT, .may = NH_MAY_DEVICE_CREATE, .write = true, .success = 201, .tag = "Devices"};
 
 static nh_rc device_update(struct call *call, struct nh_err *err)
 {
@@ -122,14 +122,14 @@ static nh_rc device_update(struct call *call, struct nh_err *err)
 	return NH_OK;
 }
 const struct endpoint ep_device_update = {
-	.run = device_update, .scope = SCOPE_DEVICE, .role = NH_ROLE_MANAGE, .write = true, .success = 201, .tag = "Devices"};
+	.run = device_update, .scope = SCOPE_DEVICE, .may = NH_MAY_DEVICE_UPDATE, .write = true, .success = 201, .tag = "Devices"};
 
 static nh_rc device_delete(struct call *call, struct nh_err *err)
 {
 	return nh_device_delete(&call->ctx, &call->actor, &call->device, err);
 }
 const struct endpoint ep_device_delete = {
-	.run = device_delete, .scope = SCOPE_DEVICE, .role = NH_ROLE_MANAGE, .write = true, .success = 204, .tag = "Devices"};
+	.run = device_delete, .scope = SCOPE_DEVICE, .may = NH_MAY_DEVICE_DELETE, .write = true, .success = 204, .tag = "Devices"};
 
 static nh_rc device_auth(struct call *call, struct nh_err *err)
 {
@@ -146,7 +146,7 @@ static nh_rc device_auth(struct call *call, struct nh_err *err)
 	call->data = render_device(&d);
 	return NH_OK;
 }
-const struct endpoint ep_device_auth = {.run = device_auth, .scope = SCOPE_PRODUCT, .role = NH_ROLE_VIEW, .success = 200, .tag = "Devices"};
+const struct endpoint ep_device_auth = {.run = device_auth, .scope = SCOPE_PRODUCT, .may = NH_MAY_DEVICE_SEE, .success = 200, .tag = "Devices"};
 
 /* The word is the action's also here, never a device called so. */
 static nh_rc device_import(struct call *call, struct nh_err *err)
@@ -154,18 +154,18 @@ static nh_rc device_import(struct call *call, struct nh_err *err)
 	return NH_FAIL(err, NH_EUNSUPPORTED, "This server does not import manifests; create the devices one by one.");
 }
 const struct endpoint ep_device_import = {
-	.run = device_import, .scope = SCOPE_PRODUCT, .role = NH_ROLE_MANAGE, .write = true, .success = 201, .tag = "Devices"};
+	.run = device_import, .scope = SCOPE_PRODUCT, .may = NH_MAY_DEVICE_IMPORT, .write = true, .success = 201, .tag = "Devices"};
 
 /* ---- actions: each on the long and on the short path -------------------------------------------------------------------- */
 
-#define ACTION(name, function, status)                                                                                            \
+#define ACTION(name, action, function, status)                                                                                            \
 	const struct endpoint ep_device_##name = {                                                                                \
-		.run = (function), .scope = SCOPE_DEVICE, .role = NH_ROLE_MANAGE, .write = true, .success = (status), .tag = "Devices"};
+		.run = (function), .scope = SCOPE_DEVICE, .may = NH_MAY_##action, .write = true, .success = (status), .tag = "Devices"};
 
-#define SHORT_ACTION(name, function, status)                                                                                      \
+#define SHORT_ACTION(name, action, function, status)                                                                                      \
 	const struct endpoint ep_short_##name = {.run = (function),                                                               \
 	                                         .scope = SCOPE_DEVICE_ANYWHERE,                                                  \
-	                                         .role = NH_ROLE_MANAGE,                                                          \
+	                                         .may = NH_MAY_##action,                                                          \
 	                                         .write = true,                                                                   \
 	                                         .success = (status),                                                             \
 	                                         .tag = "Devices (short URL)"};
@@ -174,21 +174,21 @@ static nh_rc reboot(struct call *call, struct nh_err *err)
 {
 	return nh_device_reboot(&call->ctx, &call->actor, call->device.org_id, call->device.id, err);
 }
-ACTION(reboot, reboot, 204)
-SHORT_ACTION(reboot, reboot, 204)
+ACTION(reboot, DEVICE_REBOOT, reboot, 204)
+SHORT_ACTION(reboot, DEVICE_REBOOT, reboot, 204)
 
 static nh_rc reconnect(struct call *call, struct nh_err *err)
 {
 	return nh_device_reconnect(&call->ctx, &call->actor, call->device.org_id, call->device.id, err);
 }
-ACTION(reconnect, reconnect, 204)
-SHORT_ACTION(reconnect, reconnect, 204)
+ACTION(reconnect, DEVICE_RECONNECT, reconnect, 204)
+SHORT_ACTION(reconnect, DEVICE_RECONNECT, reconnect, 204)
 
 static nh_rc identify(struct call *call, struct nh_err *err)
 {
 	return nh_device_identify(&call->ctx, &call->actor, call->device.org_id, call->device.id, err);
 }
-ACTION(identify, identify, 204)
+ACTION(identify, DEVICE_IDENTIFY, identify, 204)
 
 static nh_rc upgrade(struct call *call, struct nh_err *err)
 {
@@ -197,15 +197,15 @@ static nh_rc upgrade(struct call *call, struct nh_err *err)
 		return bad_request(call, err, "Invalid request");
 	return nh_update_push(&call->ctx, &call->actor, call->device.org_id, call->device.id, uuid, err);
 }
-ACTION(upgrade, upgrade, 204)
-SHORT_ACTION(upgrade, upgrade, 204)
+ACTION(upgrade, DEVICE_UPGRADE, upgrade, 204)
+SHORT_ACTION(upgrade, DEVICE_UPGRADE, upgrade, 204)
 
 static nh_rc penalty(struct call *call, struct nh_err *err)
 {
 	return nh_penalty_clear(&call->ctx, &call->actor, call->device.org_id, call->device.id, err);
 }
-ACTION(penalty, penalty, 204)
-SHORT_ACTION(penalty, penalty, 204)
+ACTION(penalty, DEVICE_FORGIVE, penalty, 204)
+SHORT_ACTION(penalty, DEVICE_FORGIVE, penalty, 204)
 
 static nh_rc move(struct call *call, struct nh_err *err)
 {
@@ -217,8 +217,8 @@ static nh_rc move(struct call *call, struct nh_err *err)
 	call->data = render_device(&d);
 	return NH_OK;
 }
-ACTION(move, move, 200)
-SHORT_ACTION(move, move, 200)
+ACTION(move, DEVICE_MOVE, move, 200)
+SHORT_ACTION(move, DEVICE_MOVE, move, 200)
 
 /* ---- certificates ------------------------------------------------------------------------------------------------------ */
 
@@ -232,7 +232,7 @@ static nh_rc certs(struct call *call, struct nh_err *err)
 		json_array_append_new(call->data, render_certificate(&list[i]));
 	return NH_OK;
 }
-const struct endpoint ep_certs = {.run = certs, .scope = SCOPE_DEVICE, .role = NH_ROLE_VIEW, .success = 200, .tag = "Device Certificates"};
+const struct endpoint ep_certs = {.run = certs, .scope = SCOPE_DEVICE, .may = NH_MAY_CERTIFICATE_SEE, .success = 200, .tag = "Device Certificates"};
 
 static nh_rc cert(struct call *call, struct nh_err *err)
 {
@@ -241,7 +241,7 @@ static nh_rc cert(struct call *call, struct nh_err *err)
 	call->data = render_certificate(&c);
 	return NH_OK;
 }
-const struct endpoint ep_cert = {.run = cert, .scope = SCOPE_DEVICE, .role = NH_ROLE_VIEW, .success = 200, .tag = "Device Certificates"};
+const struct endpoint ep_cert = {.run = cert, .scope = SCOPE_DEVICE, .may = NH_MAY_CERTIFICATE_SEE, .success = 200, .tag = "Device Certificates"};
 
 static nh_rc cert_add(struct call *call, struct nh_err *err)
 {
@@ -255,11 +255,11 @@ static nh_rc cert_add(struct call *call, struct nh_err *err)
 	return NH_OK;
 }
 const struct endpoint ep_cert_add = {
-	.run = cert_add, .scope = SCOPE_DEVICE, .role = NH_ROLE_MANAGE, .write = true, .success = 201, .tag = "Device Certificates"};
+	.run = cert_add, .scope = SCOPE_DEVICE, .may = NH_MAY_CERTIFICATE_ADD, .write = true, .success = 201, .tag = "Device Certificates"};
 
 static nh_rc cert_delete(struct call *call, struct nh_err *err)
 {
 	return nh_device_certificate_delete(&call->ctx, &call->actor, &call->device, param(call, "serial"), err);
 }
 const struct endpoint ep_cert_delete = {
-	.run = cert_delete, .scope = SCOPE_DEVICE, .role = NH_ROLE_MANAGE, .write = true, .success = 204, .tag = "Device Certificates"};
+	.run = cert_delete, .scope = SCOPE_DEVICE, .may = NH_MAY_CERTIFICATE_DELETE, .write = true, .success = 204, .tag = "Device Certificates"};

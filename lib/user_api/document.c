@@ -37,6 +37,10 @@ static json_t *describe(const struct nh_route *route, json_t *parameters)
 	                       parameters, "responses", status, "description", "Success");
 	if (!e || e->anonymous)
 		json_object_set_new(op, "security", json_array());
+	if (e && e->may != NH_MAY_NOTHING) {
+		json_object_set_new(op, "x-action", json_string(nh_action_name(e->may)));
+		json_object_set_new(op, "x-least-role", json_string(nh_role_name(nh_action_role(e->may))));
+	}
 	if (route->body == NH_BODY_STREAM)
 		json_object_set_new(op, "requestBody",
 		                    json_pack("{s:{s:{s:{s:s, s:{s:{s:s, s:s}}}}}}", "content", "multipart/form-data", "schema", "type", "object",

@@ -15,33 +15,33 @@ static nh_rc firmwares(struct call *call, struct nh_err *err)
 		json_array_append_new(call->data, render_firmware(&list[i]));
 	return NH_OK;
 }
-const struct endpoint ep_firmwares = {.run = firmwares, .scope = SCOPE_PRODUCT, .role = NH_ROLE_VIEW, .success = 200, .tag = "Firmwares"};
+const struct endpoint ep_firmwares = {.run = firmwares, .scope = SCOPE_PRODUCT, .may = NH_MAY_FIRMWARE_SEE, .success = 200, .tag = "Firmwares"};
 
 static nh_rc firmware(struct call *call, struct nh_err *err)
 {
 	struct nh_firmware f;
-	NH_TRY(nh_firmware_open(&call->ctx, &call->actor, &call->product, param(call, "uuid"), NH_ROLE_VIEW, &f, err));
+	NH_TRY(nh_firmware_open(&call->ctx, &call->actor, &call->product, param(call, "uuid"), NH_MAY_FIRMWARE_SEE, &f, err));
 	call->data = render_firmware(&f);
 	return NH_OK;
 }
-const struct endpoint ep_firmware = {.run = firmware, .scope = SCOPE_PRODUCT, .role = NH_ROLE_VIEW, .success = 200, .tag = "Firmwares"};
+const struct endpoint ep_firmware = {.run = firmware, .scope = SCOPE_PRODUCT, .may = NH_MAY_FIRMWARE_SEE, .success = 200, .tag = "Firmwares"};
 
 static nh_rc firmware_delete(struct call *call, struct nh_err *err)
 {
 	return nh_firmware_delete(&call->ctx, &call->actor, &call->product, param(call, "uuid"), &call->errors, err);
 }
 const struct endpoint ep_firmware_delete = {
-	.run = firmware_delete, .scope = SCOPE_PRODUCT, .role = NH_ROLE_MANAGE, .write = true, .success = 204, .tag = "Firmwares"};
+	.run = firmware_delete, .scope = SCOPE_PRODUCT, .may = NH_MAY_FIRMWARE_DELETE, .write = true, .success = 204, .tag = "Firmwares"};
 
 /* ---- as a file --------------------------------------------------------------------------------------------------------- */
 
-const struct endpoint ep_firmware_download = {.scope = SCOPE_PRODUCT, .role = NH_ROLE_MANAGE, .success = 200, .tag = "Firmwares"};
-const struct endpoint ep_firmware_upload = {.scope = SCOPE_PRODUCT, .role = NH_ROLE_MANAGE, .success = 201, .tag = "Firmwares"};
+const struct endpoint ep_firmware_download = {.scope = SCOPE_PRODUCT, .may = NH_MAY_FIRMWARE_DOWNLOAD, .success = 200, .tag = "Firmwares"};
+const struct endpoint ep_firmware_upload = {.scope = SCOPE_PRODUCT, .may = NH_MAY_FIRMWARE_UPLOAD, .success = 201, .tag = "Firmwares"};
 
 static nh_rc find(struct call *call, struct stored_file *out, struct nh_err *err)
 {
 	struct nh_firmware f;
-	NH_TRY(nh_firmware_open(&call->ctx, &call->actor, &call->product, param(call, "uuid"), NH_ROLE_MANAGE, &f, err));
+	NH_TRY(nh_firmware_open(&call->ctx, &call->actor, &call->product, param(call, "uuid"), NH_MAY_FIRMWARE_DOWNLOAD, &f, err));
 	*out = (struct stored_file){f.uuid, f.object_key, f.checksum};
 	return NH_OK;
 }

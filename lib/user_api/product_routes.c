@@ -18,7 +18,7 @@ static nh_rc keys(struct call *call, struct nh_err *err)
 		json_array_append_new(call->data, render_key(&list[i]));
 	return NH_OK;
 }
-const struct endpoint ep_keys = {.run = keys, .scope = SCOPE_ORG, .role = NH_ROLE_VIEW, .success = 200, .tag = "Signing Keys"};
+const struct endpoint ep_keys = {.run = keys, .scope = SCOPE_ORG, .may = NH_MAY_KEY_SEE, .success = 200, .tag = "Signing Keys"};
 
 static nh_rc key(struct call *call, struct nh_err *err)
 {
@@ -27,7 +27,7 @@ static nh_rc key(struct call *call, struct nh_err *err)
 	call->data = render_key(&k);
 	return NH_OK;
 }
-const struct endpoint ep_key = {.run = key, .scope = SCOPE_ORG, .role = NH_ROLE_VIEW, .success = 200, .tag = "Signing Keys"};
+const struct endpoint ep_key = {.run = key, .scope = SCOPE_ORG, .may = NH_MAY_KEY_SEE, .success = 200, .tag = "Signing Keys"};
 
 static nh_rc key_create(struct call *call, struct nh_err *err)
 {
@@ -38,14 +38,14 @@ static nh_rc key_create(struct call *call, struct nh_err *err)
 	return NH_OK;
 }
 const struct endpoint ep_key_create = {
-	.run = key_create, .scope = SCOPE_ORG, .role = NH_ROLE_MANAGE, .write = true, .success = 201, .tag = "Signing Keys"};
+	.run = key_create, .scope = SCOPE_ORG, .may = NH_MAY_KEY_CREATE, .write = true, .success = 201, .tag = "Signing Keys"};
 
 static nh_rc key_delete(struct call *call, struct nh_err *err)
 {
 	return nh_org_key_delete(&call->ctx, &call->actor, call->org.id, param(call, "name"), &call->errors, err);
 }
 const struct endpoint ep_key_delete = {
-	.run = key_delete, .scope = SCOPE_ORG, .role = NH_ROLE_MANAGE, .write = true, .success = 204, .tag = "Signing Keys"};
+	.run = key_delete, .scope = SCOPE_ORG, .may = NH_MAY_KEY_DELETE, .write = true, .success = 204, .tag = "Signing Keys"};
 
 /* ---- device CAs -------------------------------------------------------------------------------------------------------- */
 
@@ -59,7 +59,7 @@ static nh_rc cas(struct call *call, struct nh_err *err)
 		json_array_append_new(call->data, render_ca(&list[i]));
 	return NH_OK;
 }
-const struct endpoint ep_cas = {.run = cas, .scope = SCOPE_ORG, .role = NH_ROLE_VIEW, .success = 200, .tag = "CA Certificates"};
+const struct endpoint ep_cas = {.run = cas, .scope = SCOPE_ORG, .may = NH_MAY_CA_SEE, .success = 200, .tag = "CA Certificates"};
 
 static nh_rc ca(struct call *call, struct nh_err *err)
 {
@@ -68,7 +68,7 @@ static nh_rc ca(struct call *call, struct nh_err *err)
 	call->data = render_ca(&c);
 	return NH_OK;
 }
-const struct endpoint ep_ca = {.run = ca, .scope = SCOPE_ORG, .role = NH_ROLE_VIEW, .success = 200, .tag = "CA Certificates"};
+const struct endpoint ep_ca = {.run = ca, .scope = SCOPE_ORG, .may = NH_MAY_CA_SEE, .success = 200, .tag = "CA Certificates"};
 
 static nh_rc ca_token(struct call *call, struct nh_err *err)
 {
@@ -77,7 +77,7 @@ static nh_rc ca_token(struct call *call, struct nh_err *err)
 	call->data = json_pack("{s:o}", "verification_token", nh_json_new_text(nh_buf_slice(&token)));
 	return NH_OK;
 }
-const struct endpoint ep_ca_token = {.run = ca_token, .scope = SCOPE_ORG, .role = NH_ROLE_VIEW, .success = 200, .tag = "CA Certificates"};
+const struct endpoint ep_ca_token = {.run = ca_token, .scope = SCOPE_ORG, .may = NH_MAY_CA_SEE, .success = 200, .tag = "CA Certificates"};
 
 static nh_rc ca_add(struct call *call, struct nh_err *err)
 {
@@ -87,14 +87,14 @@ static nh_rc ca_add(struct call *call, struct nh_err *err)
 	call->data = render_ca(&c);
 	return NH_OK;
 }
-const struct endpoint ep_ca_add = {.run = ca_add, .scope = SCOPE_ORG, .role = NH_ROLE_MANAGE, .write = true, .success = 201, .tag = "CA Certificates"};
+const struct endpoint ep_ca_add = {.run = ca_add, .scope = SCOPE_ORG, .may = NH_MAY_CA_CREATE, .write = true, .success = 201, .tag = "CA Certificates"};
 
 static nh_rc ca_delete(struct call *call, struct nh_err *err)
 {
 	return nh_ca_certificate_delete(&call->ctx, &call->actor, call->org.id, param(call, "serial"), err);
 }
 const struct endpoint ep_ca_delete = {
-	.run = ca_delete, .scope = SCOPE_ORG, .role = NH_ROLE_MANAGE, .write = true, .success = 204, .tag = "CA Certificates"};
+	.run = ca_delete, .scope = SCOPE_ORG, .may = NH_MAY_CA_DELETE, .write = true, .success = 204, .tag = "CA Certificates"};
 
 /* ---- products ---------------------------------------------------------------------------------------------------------- */
 
@@ -108,14 +108,14 @@ static nh_rc products(struct call *call, struct nh_err *err)
 		json_array_append_new(call->data, render_product(&list[i]));
 	return NH_OK;
 }
-const struct endpoint ep_products = {.run = products, .scope = SCOPE_ORG, .role = NH_ROLE_VIEW, .success = 200, .tag = "Products"};
+const struct endpoint ep_products = {.run = products, .scope = SCOPE_ORG, .may = NH_MAY_PRODUCT_SEE, .success = 200, .tag = "Products"};
 
 static nh_rc product(struct call *call, struct nh_err *err)
 {
 	call->data = render_product(&call->product);
 	return NH_OK;
 }
-const struct endpoint ep_product = {.run = product, .scope = SCOPE_PRODUCT, .role = NH_ROLE_VIEW, .success = 200, .tag = "Products"};
+const struct endpoint ep_product = {.run = product, .scope = SCOPE_PRODUCT, .may = NH_MAY_PRODUCT_SEE, .success = 200, .tag = "Products"};
 
 static nh_rc product_create(struct call *call, struct nh_err *err)
 {
@@ -126,7 +126,7 @@ static nh_rc product_create(struct call *call, struct nh_err *err)
 	return NH_OK;
 }
 const struct endpoint ep_product_create = {
-	.run = product_create, .scope = SCOPE_ORG, .role = NH_ROLE_ADMIN, .write = true, .success = 201, .tag = "Products"};
+	.run = product_create, .scope = SCOPE_ORG, .may = NH_MAY_PRODUCT_CREATE, .write = true, .success = 201, .tag = "Products"};
 
 static nh_rc product_update(struct call *call, struct nh_err *err)
 {
@@ -136,14 +136,14 @@ static nh_rc product_update(struct call *call, struct nh_err *err)
 	return NH_OK;
 }
 const struct endpoint ep_product_update = {
-	.run = product_update, .scope = SCOPE_PRODUCT, .role = NH_ROLE_MANAGE, .write = true, .success = 200, .tag = "Products"};
+	.run = product_update, .scope = SCOPE_PRODUCT, .may = NH_MAY_PRODUCT_UPDATE, .write = true, .success = 200, .tag = "Products"};
 
 static nh_rc product_delete(struct call *call, struct nh_err *err)
 {
 	return nh_product_delete(&call->ctx, &call->actor, &call->product, &call->errors, err);
 }
 const struct endpoint ep_product_delete = {
-	.run = product_delete, .scope = SCOPE_PRODUCT, .role = NH_ROLE_ADMIN, .write = true, .success = 204, .tag = "Products"};
+	.run = product_delete, .scope = SCOPE_PRODUCT, .may = NH_MAY_PRODUCT_DELETE, .write = true, .success = 204, .tag = "Products"};
 
 /* ---- shared secrets ---------------------------------------------------------------------------------------------------- */
 
@@ -157,7 +157,7 @@ static nh_rc secrets(struct call *call, struct nh_err *err)
 		json_array_append_new(call->data, render_secret(&list[i]));
 	return NH_OK;
 }
-const struct endpoint ep_secrets = {.run = secrets, .scope = SCOPE_PRODUCT, .role = NH_ROLE_MANAGE, .success = 200, .tag = "Products"};
+const struct endpoint ep_secrets = {.run = secrets, .scope = SCOPE_PRODUCT, .may = NH_MAY_SECRET_SEE, .success = 200, .tag = "Products"};
 
 static nh_rc secret_create(struct call *call, struct nh_err *err)
 {
@@ -167,7 +167,7 @@ static nh_rc secret_create(struct call *call, struct nh_err *err)
 	return NH_OK;
 }
 const struct endpoint ep_secret_create = {
-	.run = secret_create, .scope = SCOPE_PRODUCT, .role = NH_ROLE_MANAGE, .write = true, .success = 201, .tag = "Products"};
+	.run = secret_create, .scope = SCOPE_PRODUCT, .may = NH_MAY_SECRET_CREATE, .write = true, .success = 201, .tag = "Products"};
 
 /* A key may hold '/', sent as it is or escaped; the rest of the path comes raw. */
 static nh_rc secret_delete(struct call *call, struct nh_err *err)
@@ -178,4 +178,4 @@ static nh_rc secret_delete(struct call *call, struct nh_err *err)
 	return nh_product_secret_deactivate(&call->ctx, &call->actor, &call->product, nh_buf_slice(&key), err);
 }
 const struct endpoint ep_secret_delete = {
-	.run = secret_delete, .scope = SCOPE_PRODUCT, .role = NH_ROLE_MANAGE, .write = true, .success = 204, .tag = "Products"};
+	.run = secret_delete, .scope = SCOPE_PRODUCT, .may = NH_MAY_SECRET_DEACTIVATE, .write = true, .success = 204, .tag = "Products"};

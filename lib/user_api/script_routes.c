@@ -47,7 +47,7 @@ static nh_rc scripts(struct call *call, struct nh_err *err)
 	set_page_numbers(call, page.page, page.page_size, page.total);
 	return NH_OK;
 }
-const struct endpoint ep_scripts = {.run = scripts, .scope = SCOPE_PRODUCT, .role = NH_ROLE_VIEW, .success = 200, .tag = "Support Scripts"};
+const struct endpoint ep_scripts = {.run = scripts, .scope = SCOPE_PRODUCT, .may = NH_MAY_SCRIPT_SEE, .success = 200, .tag = "Support Scripts"};
 
 static nh_rc script_create(struct call *call, struct nh_err *err)
 {
@@ -57,48 +57,48 @@ static nh_rc script_create(struct call *call, struct nh_err *err)
 	return NH_OK;
 }
 const struct endpoint ep_script_create = {
-	.run = script_create, .scope = SCOPE_PRODUCT, .role = NH_ROLE_MANAGE, .write = true, .success = 200, .tag = "Support Scripts"};
+	.run = script_create, .scope = SCOPE_PRODUCT, .may = NH_MAY_SCRIPT_CREATE, .write = true, .success = 200, .tag = "Support Scripts"};
 
 /* NH_EFORMAT: the path's id is no number. */
-static nh_rc open_script(struct call *call, nh_role need, struct nh_script *out, struct nh_err *err)
+static nh_rc open_script(struct call *call, nh_action action, struct nh_script *out, struct nh_err *err)
 {
 	int64_t id;
 	if (nh_parse_i64(param(call, "id"), 0, INT64_MAX, &id) != NH_OK)
 		return NH_FAIL(err, NH_EFORMAT, "no such script");
-	return nh_script_open(&call->ctx, &call->actor, &call->product, id, need, out, err);
+	return nh_script_open(&call->ctx, &call->actor, &call->product, id, action, out, err);
 }
 
 static nh_rc script(struct call *call, struct nh_err *err)
 {
 	struct nh_script s;
-	nh_rc rc = open_script(call, NH_ROLE_VIEW, &s, err);
+	nh_rc rc = open_script(call, NH_MAY_SCRIPT_SEE, &s, err);
 	if (rc == NH_EFORMAT)
 		return NH_FAIL(err, NH_ENOTFOUND, "no such script");
 	NH_TRY(rc);
 	call->data = render(call, &s);
 	return NH_OK;
 }
-const struct endpoint ep_script = {.run = script, .scope = SCOPE_PRODUCT, .role = NH_ROLE_VIEW, .success = 200, .tag = "Support Scripts"};
+const struct endpoint ep_script = {.run = script, .scope = SCOPE_PRODUCT, .may = NH_MAY_SCRIPT_SEE, .success = 200, .tag = "Support Scripts"};
 
 static nh_rc script_update(struct call *call, struct nh_err *err)
 {
 	struct nh_script s, changed;
-	NH_TRY(open_script(call, NH_ROLE_MANAGE, &s, err));
+	NH_TRY(open_script(call, NH_MAY_SCRIPT_UPDATE, &s, err));
 	NH_TRY(nh_script_update(&call->ctx, &call->actor, &call->product, &s, call->params, &changed, &call->errors, err));
 	call->data = render(call, &changed);
 	return NH_OK;
 }
 const struct endpoint ep_script_update = {
-	.run = script_update, .scope = SCOPE_PRODUCT, .role = NH_ROLE_MANAGE, .write = true, .success = 200, .tag = "Support Scripts"};
+	.run = script_update, .scope = SCOPE_PRODUCT, .may = NH_MAY_SCRIPT_UPDATE, .write = true, .success = 200, .tag = "Support Scripts"};
 
 static nh_rc script_delete(struct call *call, struct nh_err *err)
 {
 	struct nh_script s;
-	NH_TRY(open_script(call, NH_ROLE_MANAGE, &s, err));
+	NH_TRY(open_script(call, NH_MAY_SCRIPT_DELETE, &s, err));
 	return nh_script_delete(&call->ctx, &call->actor, &call->product, &s, err);
 }
 const struct endpoint ep_script_delete = {
-	.run = script_delete, .scope = SCOPE_PRODUCT, .role = NH_ROLE_MANAGE, .write = true, .success = 204, .tag = "Support Scripts"};
+	.run = script_delete, .scope = SCOPE_PRODUCT, .may = NH_MAY_SCRIPT_DELETE, .write = true, .success = 204, .tag = "Support Scripts"};
 
 /* ---- on a device ------------------------------------------------------------------------------------------------------- */
 
@@ -110,14 +110,14 @@ static nh_rc device_scripts(struct call *call, struct nh_err *err)
 	call->data = render_all(call, list, count);
 	return NH_OK;
 }
-const struct endpoint ep_device_scripts = {.run = device_scripts, .scope = SCOPE_DEVICE, .role = NH_ROLE_VIEW, .success = 200, .tag = "Support Scripts"};
+const struct endpoint ep_device_scripts = {.run = device_scripts, .scope = SCOPE_DEVICE, .may = NH_MAY_SCRIPT_SEE, .success = 200, .tag = "Support Scripts"};
 const struct endpoint ep_short_scripts = {
-	.run = device_scripts, .scope = SCOPE_DEVICE_ANYWHERE, .role = NH_ROLE_VIEW, .success = 200, .tag = "Support Scripts"};
+	.run = device_scripts, .scope = SCOPE_DEVICE_ANYWHERE, .may = NH_MAY_SCRIPT_SEE, .success = 200, .tag = "Support Scripts"};
 
 /* Writes, since it is audited. */
-const struct endpoint ep_script_run = {.scope = SCOPE_DEVICE, .role = NH_ROLE_VIEW, .write = true, .success = 200, .tag = "Support Scripts"};
+const struct endpoint ep_script_run = {.scope = SCOPE_DEVICE, .may = NH_MAY_SCRIPT_RUN, .write = true, .success = 200, .tag = "Support Scripts"};
 const struct endpoint ep_short_script_run = {
-	.scope = SCOPE_DEVICE_ANYWHERE, .role = NH_ROLE_VIEW, .write = true, .success = 200, .tag = "Devices (short URL)"};
+	.scope = SCOPE_DEVICE_ANYWHERE, .may = NH_MAY_SCRIPT_RUN, .write = true, .success = 200, .tag = "Devices (short URL)"};
 
 struct run_call {
 	struct call call; /* first */

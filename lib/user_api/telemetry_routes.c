@@ -57,7 +57,7 @@ static nh_rc health(struct call *call, struct nh_err *err)
 	call->data = render_health(&h);
 	return NH_OK;
 }
-const struct endpoint ep_health = {.run = health, .scope = SCOPE_DEVICE, .role = NH_ROLE_VIEW, .success = 200, .tag = "Device Telemetry"};
+const struct endpoint ep_health = {.run = health, .scope = SCOPE_DEVICE, .may = NH_MAY_DEVICE_TELEMETRY, .success = 200, .tag = "Device Telemetry"};
 
 static nh_rc health_history(struct call *call, struct nh_err *err)
 {
@@ -73,7 +73,7 @@ static nh_rc health_history(struct call *call, struct nh_err *err)
 	set_pagination(call, limit, count == limit ? render_moment(list[count - 1].at_us) : NULL);
 	return NH_OK;
 }
-const struct endpoint ep_health_history = {.run = health_history, .scope = SCOPE_DEVICE, .role = NH_ROLE_VIEW, .success = 200, .tag = "Device Telemetry"};
+const struct endpoint ep_health_history = {.run = health_history, .scope = SCOPE_DEVICE, .may = NH_MAY_DEVICE_TELEMETRY, .success = 200, .tag = "Device Telemetry"};
 
 /* Oldest first. Where there are more than one answer holds, the last report of it begins the next one. */
 static nh_rc metrics(struct call *call, struct nh_err *err)
@@ -90,7 +90,7 @@ static nh_rc metrics(struct call *call, struct nh_err *err)
 	set_pagination(call, NH_METRIC_LIST_MAX, count == NH_METRIC_LIST_MAX ? render_moment(list[count - 1].at_us) : NULL);
 	return NH_OK;
 }
-const struct endpoint ep_metrics = {.run = metrics, .scope = SCOPE_DEVICE, .role = NH_ROLE_VIEW, .success = 200, .tag = "Device Telemetry"};
+const struct endpoint ep_metrics = {.run = metrics, .scope = SCOPE_DEVICE, .may = NH_MAY_DEVICE_TELEMETRY, .success = 200, .tag = "Device Telemetry"};
 
 /* ---- log lines ------------------------------------------------------------------------------------------------------------- */
 
@@ -123,7 +123,7 @@ static nh_rc logs(struct call *call, struct nh_err *err)
 	set_pagination(call, limit, more ? json_string(cursor) : NULL);
 	return NH_OK;
 }
-const struct endpoint ep_logs = {.run = logs, .scope = SCOPE_DEVICE, .role = NH_ROLE_VIEW, .success = 200, .tag = "Device Telemetry"};
+const struct endpoint ep_logs = {.run = logs, .scope = SCOPE_DEVICE, .may = NH_MAY_DEVICE_TELEMETRY, .success = 200, .tag = "Device Telemetry"};
 
 /* ---- networks and connections ------------------------------------------------------------------------------------------------ */
 
@@ -145,7 +145,7 @@ static nh_rc network_identities(struct call *call, struct nh_err *err)
 	}
 	return NH_OK;
 }
-const struct endpoint ep_network_identities = {.run = network_identities, .scope = SCOPE_DEVICE, .role = NH_ROLE_VIEW, .success = 200, .tag = "Devices"};
+const struct endpoint ep_network_identities = {.run = network_identities, .scope = SCOPE_DEVICE, .may = NH_MAY_IDENTITY_SEE, .success = 200, .tag = "Devices"};
 
 static nh_rc irohs(struct call *call, struct nh_err *err)
 {
@@ -157,7 +157,7 @@ static nh_rc irohs(struct call *call, struct nh_err *err)
 		json_array_append_new(call->data, render_iroh_endpoint(&list[i]));
 	return NH_OK;
 }
-const struct endpoint ep_irohs = {.run = irohs, .scope = SCOPE_ORG, .role = NH_ROLE_VIEW, .success = 200, .tag = "Iroh Endpoints"};
+const struct endpoint ep_irohs = {.run = irohs, .scope = SCOPE_ORG, .may = NH_MAY_IROH_SEE, .success = 200, .tag = "Iroh Endpoints"};
 
 static nh_rc iroh(struct call *call, struct nh_err *err)
 {
@@ -166,7 +166,7 @@ static nh_rc iroh(struct call *call, struct nh_err *err)
 	call->data = render_iroh_endpoint(&e);
 	return NH_OK;
 }
-const struct endpoint ep_iroh = {.run = iroh, .scope = SCOPE_ORG, .role = NH_ROLE_VIEW, .success = 200, .tag = "Iroh Endpoints"};
+const struct endpoint ep_iroh = {.run = iroh, .scope = SCOPE_ORG, .may = NH_MAY_IROH_SEE, .success = 200, .tag = "Iroh Endpoints"};
 
 static nh_rc iroh_create(struct call *call, struct nh_err *err)
 {
@@ -176,13 +176,13 @@ static nh_rc iroh_create(struct call *call, struct nh_err *err)
 	call->data = render_iroh_endpoint(&e);
 	return NH_OK;
 }
-const struct endpoint ep_iroh_create = {.run = iroh_create, .scope = SCOPE_ORG, .role = NH_ROLE_MANAGE, .write = true, .success = 201, .tag = "Iroh Endpoints"};
+const struct endpoint ep_iroh_create = {.run = iroh_create, .scope = SCOPE_ORG, .may = NH_MAY_IROH_CREATE, .write = true, .success = 201, .tag = "Iroh Endpoints"};
 
 static nh_rc iroh_delete(struct call *call, struct nh_err *err)
 {
 	return nh_iroh_endpoint_delete(&call->ctx, &call->actor, call->org.id, param(call, "identifier"), err);
 }
-const struct endpoint ep_iroh_delete = {.run = iroh_delete, .scope = SCOPE_ORG, .role = NH_ROLE_MANAGE, .write = true, .success = 204, .tag = "Iroh Endpoints"};
+const struct endpoint ep_iroh_delete = {.run = iroh_delete, .scope = SCOPE_ORG, .may = NH_MAY_IROH_DELETE, .write = true, .success = 204, .tag = "Iroh Endpoints"};
 
 static nh_rc connections(struct call *call, struct nh_err *err)
 {
@@ -198,7 +198,7 @@ static nh_rc connections(struct call *call, struct nh_err *err)
 	set_pagination(call, limit, count == limit ? render_moment(list[count - 1].established_at_us) : NULL);
 	return NH_OK;
 }
-const struct endpoint ep_connections = {.run = connections, .scope = SCOPE_DEVICE, .role = NH_ROLE_VIEW, .success = 200, .tag = "Device Telemetry"};
+const struct endpoint ep_connections = {.run = connections, .scope = SCOPE_DEVICE, .may = NH_MAY_DEVICE_TELEMETRY, .success = 200, .tag = "Device Telemetry"};
 
 static nh_rc flapping(struct call *call, struct nh_err *err)
 {
@@ -211,4 +211,4 @@ static nh_rc flapping(struct call *call, struct nh_err *err)
 		json_array_append_new(call->data, json_pack("{s:o, s:I}", "identifier", nh_json_new_text(list[i].identifier), "connections", (json_int_t)list[i].connections));
 	return NH_OK;
 }
-const struct endpoint ep_flapping = {.run = flapping, .scope = SCOPE_PRODUCT, .role = NH_ROLE_VIEW, .success = 200, .tag = "Device Telemetry"};
+const struct endpoint ep_flapping = {.run = flapping, .scope = SCOPE_PRODUCT, .may = NH_MAY_DEVICE_TELEMETRY, .success = 200, .tag = "Device Telemetry"};

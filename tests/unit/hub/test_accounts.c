@@ -159,17 +159,37 @@ static nh_rc orgs(struct world *w, struct nh_err *err)
 	CHECK_RC(NH_EINVAL, nh_org_create(&w->ctx, &w->as_eve, NH_LIT("acme"), &org, NO_ERRORS(w), E(w)));
 	CHECK(refused_with(w, "name", "has already been taken"));
 
-	OK(nh_org_open(&w->ctx, &w->as_ada, NH_LIT("acme"), NH_ROLE_ADMIN, &org, E(w)));
+	OK(nh_org_open(&w->ctx, &w->as_ada, NH_LIT("acme"), NH_MAY_ORG_DELETE, &org, E(w)));
 	CHECK(org.id == w->acme.id && org.role == NH_ROLE_ADMIN);
-	CHECK_RC(NH_ENOTFOUND, nh_org_open(&w->ctx, &w->as_eve, NH_LIT("acme"), NH_ROLE_VIEW, &org, E(w)));
-	CHECK_RC(NH_ENOTFOUND, nh_org_open(&w->ctx, &w->as_ada, NH_LIT("nothing"), NH_ROLE_VIEW, &org, E(w)));
-	CHECK_RC(NH_ENOTFOUND, nh_org_require(&w->ctx, &w->as_eve, w->acme.id, NH_ROLE_VIEW, E(w)));
+	CHECK_RC(NH_ENOTFOUND, nh_org_open(&w->ctx, &w->as_eve, NH_LIT("acme"), NH_MAY_ORG_SEE, &org, E(w)));
+	CHECK_RC(NH_ENOTFOUND, nh_org_open(&w->ctx, &w->as_ada, NH_LIT("nothing"), NH_MAY_ORG_SEE, &org, E(w)));
+	CHECK_RC(NH_ENOTFOUND, nh_may(&w->ctx, &w->as_eve, w->acme.id, NH_MAY_ORG_SEE, E(w)));
 	const struct nh_actor device = {NH_ACTOR_DEVICE, w->ada.id, NH_LIT("d")}, system = {NH_ACTOR_SYSTEM, 0, NH_LIT("s")};
-	CHECK_RC(NH_ENOTFOUND, nh_org_require(&w->ctx, &device, w->acme.id, NH_ROLE_VIEW, E(w)));
-	OK(nh_org_require(&w->ctx, &system, w->acme.id, NH_ROLE_ADMIN, E(w)));
+	CHECK_RC(NH_ENOTFOUND, nh_may(&w->ctx, &device, w->acme.id, NH_MAY_ORG_SEE, E(w)));
+	OK(nh_may(&w->ctx, &system, w->acme.id, NH_MAY_ORG_DELETE, E(w)));
 	return NH_OK;
 }
 static void test_orgs(void **state) { on_each_engine(orgs, NULL); }
+
+/* Whatever the row says: its role may and the next lower one may not; nothing is nobody's. */
+static nh_rc permissions(struct world *w, struct nh_err *err)
+{
+	static const char *const words[] = {"view", "manage", "admin"};
+	struct nh_member member;
+	OK(nh_member_add(&w->ctx, &w->as_ada, w->acme.id, w->eve.email, NH_LIT("view"), &member, NO_ERRORS(w), E(w)));
+	for (nh_role has = NH_ROLE_VIEW; has <= NH_ROLE_ADMIN; has++) {
+		OK(nh_member_set_role(&w->ctx, &w->as_ada, w->acme.id, w->eve.email, nh_slice_str(words[has - NH_ROLE_VIEW]), &member, NO_ERRORS(w), E(w)));
+		CHECK_RC(NH_EPERM, nh_may(&w->ctx, &w->as_eve, w->acme.id, NH_MAY_NOTHING, E(w)));
+		for (nh_action action = NH_MAY_NOTHING + 1; action < NH_MAY_COUNT; action++) {
+			nh_rc rc = nh_may(&w->ctx, &w->as_eve, w->acme.id, action, E(w));
+			CHECK(nh_action_role(action) >= NH_ROLE_VIEW && nh_action_role(action) <= NH_ROLE_ADMIN);
+			CHECK(rc == (has >= nh_action_role(action) ? NH_OK : NH_EPERM));
+			CHECK(rc == NH_OK || strncmp(w->last.msg, nh_action_name(action), strlen(nh_action_name(action))) == 0);
+		}
+	}
+	return NH_OK;
+}
+static void test_permissions(void **state) { on_each_engine(permissions, NULL); }
 
 static nh_rc members(struct world *w, struct nh_err *err)
 {
@@ -187,8 +207,8 @@ static nh_rc members(struct world *w, struct nh_err *err)
 
 	/* a viewer looks at things and is no admin */
 	struct nh_product product;
-	OK(nh_product_open(&w->ctx, &w->as_eve, w->acme.id, NH_LIT("Thermo Widget"), NH_ROLE_VIEW, &product, E(w)));
-	CHECK_RC(NH_EPERM, nh_product_open(&w->ctx, &w->as_eve, w->acme.id, NH_LIT("Thermo Widget"), NH_ROLE_MANAGE, &product, E(w)));
+	OK(nh_product_open(&w->ctx, &w->as_eve, w->acme.id, NH_LIT("Thermo Widget"), NH_MAY_PRODUCT_SEE, &product, E(w)));
+	CHECK_RC(NH_EPERM, nh_product_open(&w->ctx, &w->as_eve, w->acme.id, NH_LIT("Thermo Widget"), NH_MAY_PRODUCT_DELETE, &product, E(w)));
 	CHECK_RC(NH_EPERM, nh_member_list(&w->ctx, &w->as_eve, w->acme.id, &list, &count, E(w)));
 	CHECK_RC(NH_EPERM, nh_member_set_role(&w->ctx, &w->as_eve, w->acme.id, eve, NH_LIT("admin"), &m, NO_ERRORS(w), E(w)));
 
@@ -200,7 +220,7 @@ static nh_rc members(struct world *w, struct nh_err *err)
 	CHECK_RC(NH_EINVAL, nh_member_remove(&w->ctx, &w->as_ada, w->acme.id, w->ada.email, NO_ERRORS(w), E(w)));
 	OK(nh_member_set_role(&w->ctx, &w->as_ada, w->acme.id, eve, NH_LIT("admin"), &m, NULL, E(w)));
 	OK(nh_member_remove(&w->ctx, &w->as_eve, w->acme.id, w->ada.email, NULL, E(w)));
-	CHECK_RC(NH_ENOTFOUND, nh_org_require(&w->ctx, &w->as_ada, w->acme.id, NH_ROLE_VIEW, E(w)));
+	CHECK_RC(NH_ENOTFOUND, nh_may(&w->ctx, &w->as_ada, w->acme.id, NH_MAY_ORG_SEE, E(w)));
 	CHECK_RC(NH_ENOTFOUND, nh_member_get(&w->ctx, &w->as_eve, w->acme.id, w->ada.email, &m, E(w)));
 	return NH_OK;
 }
@@ -241,7 +261,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_token_text), cmocka_unit_test(test_tokens),  cmocka_unit_test(test_new_user_checks), cmocka_unit_test(test_users),
-		cmocka_unit_test(test_orgs),       cmocka_unit_test(test_members), cmocka_unit_test(test_cli_sessions),
+		cmocka_unit_test(test_orgs),       cmocka_unit_test(test_permissions), cmocka_unit_test(test_members), cmocka_unit_test(test_cli_sessions),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -21,7 +21,7 @@ static nh_rc products(struct world *w, struct nh_err *err)
 	CHECK(refused_with(w, "name", "has already been taken"));
 	OK(nh_product_create(&w->ctx, &w->as_eve, w->other.id, NH_LIT("Thermo Widget"), &p, NULL, E(w)));
 	CHECK_RC(NH_ENOTFOUND, nh_product_create(&w->ctx, &w->as_eve, w->acme.id, NH_LIT("x"), &p, NO_ERRORS(w), E(w)));
-	CHECK_RC(NH_ENOTFOUND, nh_product_open(&w->ctx, &w->as_eve, w->acme.id, NH_LIT("Thermo Widget"), NH_ROLE_VIEW, &p, E(w)));
+	CHECK_RC(NH_ENOTFOUND, nh_product_open(&w->ctx, &w->as_eve, w->acme.id, NH_LIT("Thermo Widget"), NH_MAY_PRODUCT_SEE, &p, E(w)));
 	CHECK_RC(NH_ENOTFOUND, nh_product_list(&w->ctx, &w->as_eve, w->acme.id, &list, &count, E(w)));
 	CHECK_RC(NH_ENOTFOUND, nh_product_delete(&w->ctx, &w->as_eve, &w->widget, NO_ERRORS(w), E(w)));
 

@@ -111,14 +111,14 @@ static nh_rc update(struct world *w, struct nh_err *err)
 	CHECK_RC(NH_EINVAL, change(w, &d, "{\"tags\":{}}"));
 	NH_AUTO_JSON json_t *none = json_object();
 	CHECK_RC(NH_ENOTFOUND, nh_device_update(&w->ctx, &w->as_eve, &d, none, &other, NO_ERRORS(w), E(w)));
-	CHECK_RC(NH_ENOTFOUND, nh_device_open(&w->ctx, &w->as_eve, &w->widget, d.identifier, NH_ROLE_VIEW, &other, E(w)));
-	CHECK_RC(NH_ENOTFOUND, nh_device_open(&w->ctx, &w->as_ada, &w->widget, NH_LIT("nope"), NH_ROLE_VIEW, &other, E(w)));
+	CHECK_RC(NH_ENOTFOUND, nh_device_open(&w->ctx, &w->as_eve, &w->widget, d.identifier, NH_MAY_DEVICE_SEE, &other, E(w)));
+	CHECK_RC(NH_ENOTFOUND, nh_device_open(&w->ctx, &w->as_ada, &w->widget, NH_LIT("nope"), NH_MAY_DEVICE_SEE, &other, E(w)));
 	CHECK_RC(NH_ENOTFOUND, nh_device_delete(&w->ctx, &w->as_eve, &d, E(w)));
 
 	/* gone: closed, hidden, its identifier free */
 	OK(nh_device_delete(&w->ctx, &w->as_ada, &d, E(w)));
 	CHECK(effects_of(w, NH_EFFECT_DEVICE_CLOSE) == 1);
-	CHECK_RC(NH_ENOTFOUND, nh_device_open(&w->ctx, &w->as_ada, &w->widget, d.identifier, NH_ROLE_VIEW, &other, E(w)));
+	CHECK_RC(NH_ENOTFOUND, nh_device_open(&w->ctx, &w->as_ada, &w->widget, d.identifier, NH_MAY_DEVICE_SEE, &other, E(w)));
 	CHECK_RC(NH_ENOTFOUND, change(w, &d, "{\"description\":\"q\"}"));
 	CHECK_RC(NH_ENOTFOUND, nh_device_delete(&w->ctx, &w->as_ada, &d, E(w)));
 	OK(nh_product_by_id(&w->ctx, w->widget.id, &w->widget, E(w)));
@@ -136,9 +136,9 @@ static nh_rc anywhere_and_move(struct world *w, struct nh_err *err)
 	struct nh_product foreign;
 	OK(make(w, "d1", "{}", &d));
 	OK(nh_product_create(&w->ctx, &w->as_eve, w->other.id, NH_LIT("p"), &foreign, NULL, E(w)));
-	OK(nh_device_open_anywhere(&w->ctx, &w->as_ada, NH_LIT("d1"), NH_ROLE_MANAGE, &out, E(w)));
+	OK(nh_device_open_anywhere(&w->ctx, &w->as_ada, NH_LIT("d1"), NH_MAY_DEVICE_UPDATE, &out, E(w)));
 	CHECK(out.id == d.id);
-	CHECK_RC(NH_ENOTFOUND, nh_device_open_anywhere(&w->ctx, &w->as_eve, NH_LIT("d1"), NH_ROLE_VIEW, &out, E(w)));
+	CHECK_RC(NH_ENOTFOUND, nh_device_open_anywhere(&w->ctx, &w->as_eve, NH_LIT("d1"), NH_MAY_DEVICE_SEE, &out, E(w)));
 
 	CHECK_RC(NH_ENOTFOUND, nh_device_move(&w->ctx, &w->as_ada, &d, NH_LIT("other"), NH_LIT("p"), &out, NO_ERRORS(w), E(w)));
 	OK(nh_member_add(&w->ctx, &w->as_eve, w->other.id, w->ada.email, NH_LIT("view"), &m, NULL, E(w)));
@@ -149,7 +149,7 @@ static nh_rc anywhere_and_move(struct world *w, struct nh_err *err)
 	CHECK(out.org_id == w->other.id && out.product_id == foreign.id);
 
 	OK(make(w, "d1", "{}", &d));
-	CHECK_RC(NH_ECONFLICT, nh_device_open_anywhere(&w->ctx, &w->as_ada, NH_LIT("d1"), NH_ROLE_VIEW, &out, E(w)));
+	CHECK_RC(NH_ECONFLICT, nh_device_open_anywhere(&w->ctx, &w->as_ada, NH_LIT("d1"), NH_MAY_DEVICE_SEE, &out, E(w)));
 	CHECK_RC(NH_EINVAL, nh_device_move(&w->ctx, &w->as_ada, &d, NH_LIT("other"), NH_LIT("p"), &out, NO_ERRORS(w), E(w)));
 	CHECK(refused_with(w, "identifier", "has already been taken"));
 	return NH_OK;

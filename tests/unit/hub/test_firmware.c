@@ -270,7 +270,7 @@ static nh_rc rows(struct world *w, struct nh_err *err)
 	CHECK(refused_with(w, NULL, "deleted meanwhile"));
 	CHECK_RC(NH_ENOTFOUND, nh_firmware_claim(&w->ctx, &w->as_eve, &intake, &b, &object, NO_ERRORS(w), E(w)));
 	CHECK_RC(NH_ENOTFOUND, nh_firmware_list(&w->ctx, &w->as_eve, &w->widget, &list, &count, E(w)));
-	CHECK_RC(NH_ENOTFOUND, nh_firmware_open(&w->ctx, &w->as_eve, &w->widget, a.uuid, NH_ROLE_VIEW, &f, E(w)));
+	CHECK_RC(NH_ENOTFOUND, nh_firmware_open(&w->ctx, &w->as_eve, &w->widget, a.uuid, NH_MAY_FIRMWARE_SEE, &f, E(w)));
 	CHECK_RC(NH_ENOTFOUND, nh_firmware_delete(&w->ctx, &w->as_eve, &w->widget, a.uuid, NO_ERRORS(w), E(w)));
 
 	/* a key that firmware uses stays */

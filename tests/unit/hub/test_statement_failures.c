@@ -172,7 +172,7 @@ static nh_rc device_is_born(struct world *w, struct nh_err *err)
 static nh_rc certificate_delete(struct world *w, struct nh_err *err)
 {
 	struct nh_device device;
-	NH_TRY(nh_device_open(&w->ctx, &w->as_ada, &w->widget, NH_LIT("born"), NH_ROLE_ADMIN, &device, err));
+	NH_TRY(nh_device_open(&w->ctx, &w->as_ada, &w->widget, NH_LIT("born"), NH_MAY_DEVICE_UPDATE, &device, err));
 	return nh_device_certificate_delete(&w->ctx, &w->as_ada, &device, MADE(w)->born.cert->serial_decimal, err);
 }
 

@@ -71,7 +71,7 @@ static nh_rc rows(struct world *w, struct nh_err *err)
 	OK(nh_archive_list(&w->ctx, &w->as_ada, &w->widget, &list, &count, E(w)));
 	CHECK(count == 2 && nh_slice_eq_str(list[0].version, "1.10.0"));
 	CHECK_RC(NH_ENOTFOUND, nh_archive_list(&w->ctx, &w->as_eve, &w->widget, &list, &count, E(w)));
-	CHECK_RC(NH_ENOTFOUND, nh_archive_open(&w->ctx, &w->as_ada, &w->widget, NH_LIT("none"), NH_ROLE_VIEW, &b, E(w)));
+	CHECK_RC(NH_ENOTFOUND, nh_archive_open(&w->ctx, &w->as_ada, &w->widget, NH_LIT("none"), NH_MAY_ARCHIVE_SEE, &b, E(w)));
 	/* the key that signed it stays as long as it does */
 	CHECK_RC(NH_ECONFLICT, nh_org_key_delete(&w->ctx, &w->as_ada, w->acme.id, NH_LIT("k1"), NO_ERRORS(w), E(w)));
 
@@ -395,17 +395,17 @@ static nh_rc scripts(struct world *w, struct nh_err *err)
 	NH_TRY(world_user(w, "Vi", "vi@example.com", &viewer, err));
 	OK(nh_member_add(&w->ctx, &w->as_ada, w->acme.id, NH_LIT("vi@example.com"), NH_LIT("view"), &member, NO_ERRORS(w), E(w)));
 	as_viewer = nh_actor_of_user(&viewer);
-	OK(nh_script_open(&w->ctx, &as_viewer, &w->widget, a.id, NH_ROLE_VIEW, &a, E(w)));
+	OK(nh_script_open(&w->ctx, &as_viewer, &w->widget, a.id, NH_MAY_SCRIPT_SEE, &a, E(w)));
 	CHECK_RC(NH_EPERM, nh_script_update(&w->ctx, &as_viewer, &w->widget, &b, edit, &b, NO_ERRORS(w), E(w)));
 	CHECK_RC(NH_EPERM, nh_script_create(&w->ctx, &as_viewer, &w->widget, edit, &b, NO_ERRORS(w), E(w)));
 	CHECK_RC(NH_EPERM, nh_script_delete(&w->ctx, &as_viewer, &w->widget, &b, E(w)));
-	CHECK_RC(NH_ENOTFOUND, nh_script_open(&w->ctx, &w->as_eve, &w->widget, a.id, NH_ROLE_VIEW, &b, E(w)));
+	CHECK_RC(NH_ENOTFOUND, nh_script_open(&w->ctx, &w->as_eve, &w->widget, a.id, NH_MAY_SCRIPT_SEE, &b, E(w)));
 	/* another product's scripts are not this one's */
 	OK(nh_product_create(&w->ctx, &w->as_ada, w->acme.id, NH_LIT("Other"), &other, NO_ERRORS(w), E(w)));
-	CHECK_RC(NH_ENOTFOUND, nh_script_open(&w->ctx, &w->as_ada, &other, a.id, NH_ROLE_VIEW, &b, E(w)));
+	CHECK_RC(NH_ENOTFOUND, nh_script_open(&w->ctx, &w->as_ada, &other, a.id, NH_MAY_SCRIPT_SEE, &b, E(w)));
 
 	OK(nh_script_delete(&w->ctx, &w->as_ada, &w->widget, &b, E(w)));
-	CHECK_RC(NH_ENOTFOUND, nh_script_open(&w->ctx, &w->as_ada, &w->widget, b.id, NH_ROLE_VIEW, &b, E(w)));
+	CHECK_RC(NH_ENOTFOUND, nh_script_open(&w->ctx, &w->as_ada, &w->widget, b.id, NH_MAY_SCRIPT_SEE, &b, E(w)));
 	CHECK(audited(w, NH_AUDIT_PRODUCT, w->widget.id, "changed support script") && audited(w, NH_AUDIT_PRODUCT, w->widget.id, "removed support script reboot"));
 	return NH_OK;
 }

@@ -14,6 +14,7 @@
 
 #include "crypto/password.h"
 #include "hub/hub.h"
+#include "hub/permissions.h"
 
 /* ---- users ------------------------------------------------------------------------------------------------------------- */
 
@@ -98,10 +99,8 @@ struct nh_org {
 	int64_t inserted_at_us, updated_at_us;
 };
 
-/* nh_org_open - the organization by name, where the actor has at least role `need`. NH_ENOTFOUND: unknown, or no member. NH_EPERM: lower role. */
-nh_rc nh_org_open(struct nh_ctx *ctx, const struct nh_actor *actor, nh_slice name, nh_role need, struct nh_org *out, struct nh_err *err);
-/* nh_org_require - the same by id, result dropped. The system actor may everything. */
-nh_rc nh_org_require(struct nh_ctx *ctx, const struct nh_actor *actor, int64_t org_id, nh_role need, struct nh_err *err);
+/* nh_org_open - the organization by name, where the actor may do the action. NH_ENOTFOUND: unknown, or no member. NH_EPERM: lower role. */
+nh_rc nh_org_open(struct nh_ctx *ctx, const struct nh_actor *actor, nh_slice name, nh_action action, struct nh_org *out, struct nh_err *err);
 nh_rc nh_org_list(struct nh_ctx *ctx, const struct nh_actor *actor, struct nh_org **out, size_t *count, struct nh_err *err); /* the actor's, by name */
 /* nh_org_create - the actor becomes its admin. NH_EINVAL: name absent, not [A-Za-z0-9_-]+, over 255 bytes, or taken. */
 nh_rc nh_org_create(struct nh_ctx *ctx, const struct nh_actor *actor, nh_slice name, struct nh_org *out, json_t **errors, struct nh_err *err);

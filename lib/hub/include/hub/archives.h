@@ -10,6 +10,7 @@
 #pragma once
 
 #include "hub/firmware.h"
+#include "hub/permissions.h"
 #include "hub/updates.h"
 
 struct nh_archive {
@@ -38,7 +39,7 @@ nh_rc nh_archive_publish(struct nh_ctx *ctx, const struct nh_actor *actor, const
 /* Highest version first, then newest. */
 nh_rc nh_archive_list(struct nh_ctx *ctx, const struct nh_actor *actor, const struct nh_product *product, struct nh_archive **out, size_t *count,
                       struct nh_err *err);
-nh_rc nh_archive_open(struct nh_ctx *ctx, const struct nh_actor *actor, const struct nh_product *product, nh_slice uuid, nh_role need, struct nh_archive *out,
+nh_rc nh_archive_open(struct nh_ctx *ctx, const struct nh_actor *actor, const struct nh_product *product, nh_slice uuid, nh_action action, struct nh_archive *out,
                       struct nh_err *err);
 /* nh_archive_find - of a product, by uuid, or by id where uuid is empty (read; no actor). NH_ENOTFOUND. */
 nh_rc nh_archive_find(struct nh_ctx *ctx, int64_t product_id, nh_slice uuid, int64_t id, struct nh_archive *out, struct nh_err *err);

@@ -9,6 +9,7 @@
 #pragma once
 
 #include "hub/hub.h"
+#include "hub/permissions.h"
 #include "hub/products.h"
 #include "store/device_query.h"
 
@@ -69,10 +70,10 @@ nh_rc nh_device_update(struct nh_ctx *ctx, const struct nh_actor *actor, const s
 nh_rc nh_device_delete(struct nh_ctx *ctx, const struct nh_actor *actor, const struct nh_device *device, struct nh_err *err);
 
 /* nh_device_open - the live device of the product. NH_ENOTFOUND, NH_EPERM. */
-nh_rc nh_device_open(struct nh_ctx *ctx, const struct nh_actor *actor, const struct nh_product *product, nh_slice identifier, nh_role need,
+nh_rc nh_device_open(struct nh_ctx *ctx, const struct nh_actor *actor, const struct nh_product *product, nh_slice identifier, nh_action action,
                      struct nh_device *out, struct nh_err *err);
 /* nh_device_open_anywhere - by identifier among the actor's organizations. NH_ECONFLICT: more than one. */
-nh_rc nh_device_open_anywhere(struct nh_ctx *ctx, const struct nh_actor *actor, nh_slice identifier, nh_role need, struct nh_device *out,
+nh_rc nh_device_open_anywhere(struct nh_ctx *ctx, const struct nh_actor *actor, nh_slice identifier, nh_action action, struct nh_device *out,
                               struct nh_err *err);
 nh_rc nh_device_by_id(struct nh_ctx *ctx, int64_t device_id, struct nh_device *out, struct nh_err *err); /* no actor; deleted ones too */
 

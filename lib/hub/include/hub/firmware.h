@@ -17,6 +17,7 @@
 #pragma once
 
 #include "hub/hub.h"
+#include "hub/permissions.h"
 #include "hub/products.h"
 
 struct nh_firmware {
@@ -82,7 +83,7 @@ nh_rc nh_firmware_publish(struct nh_ctx *ctx, const struct nh_actor *actor, cons
 /* Highest version first, then newest. */
 nh_rc nh_firmware_list(struct nh_ctx *ctx, const struct nh_actor *actor, const struct nh_product *product, struct nh_firmware **out, size_t *count,
                        struct nh_err *err);
-nh_rc nh_firmware_open(struct nh_ctx *ctx, const struct nh_actor *actor, const struct nh_product *product, nh_slice uuid, nh_role need,
+nh_rc nh_firmware_open(struct nh_ctx *ctx, const struct nh_actor *actor, const struct nh_product *product, nh_slice uuid, nh_action action,
                        struct nh_firmware *out, struct nh_err *err);
 /* nh_firmware_delete - NH_EINVAL: a release uses it. Its object becomes loose and due at once; effect OBJECT_DELETE. */
 nh_rc nh_firmware_delete(struct nh_ctx *ctx, const struct nh_actor *actor, const struct nh_product *product, nh_slice uuid, json_t **errors,

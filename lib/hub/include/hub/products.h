@@ -7,6 +7,7 @@
 #pragma once
 
 #include "hub/hub.h"
+#include "hub/permissions.h"
 
 struct nh_product {
 	int64_t id, org_id;
@@ -19,7 +20,7 @@ struct nh_product {
 	int64_t inserted_at_us, updated_at_us;
 };
 
-nh_rc nh_product_open(struct nh_ctx *ctx, const struct nh_actor *actor, int64_t org_id, nh_slice name, nh_role need, struct nh_product *out,
+nh_rc nh_product_open(struct nh_ctx *ctx, const struct nh_actor *actor, int64_t org_id, nh_slice name, nh_action action, struct nh_product *out,
                       struct nh_err *err); /* NH_ENOTFOUND, NH_EPERM */
 nh_rc nh_product_by_id(struct nh_ctx *ctx, int64_t product_id, struct nh_product *out, struct nh_err *err); /* live ones; no actor: for device paths */
 nh_rc nh_product_list(struct nh_ctx *ctx, const struct nh_actor *actor, int64_t org_id, struct nh_product **out, size_t *count, struct nh_err *err);

@@ -8,6 +8,7 @@
 
 #include "hub/devices.h"
 #include "hub/hub.h"
+#include "hub/permissions.h"
 #include "hub/products.h"
 
 #define NH_SCRIPTS_MAX 1000 /* of a product */
@@ -43,7 +44,7 @@ nh_rc nh_script_list(struct nh_ctx *ctx, const struct nh_actor *actor, int64_t o
 nh_rc nh_script_all(struct nh_ctx *ctx, const struct nh_actor *actor, int64_t org_id, int64_t product_id, struct nh_script **out, size_t *count, struct nh_err *err);
 
 /* nh_script_open - one of the product. NH_ENOTFOUND, NH_EPERM. */
-nh_rc nh_script_open(struct nh_ctx *ctx, const struct nh_actor *actor, const struct nh_product *product, int64_t id, nh_role need, struct nh_script *out,
+nh_rc nh_script_open(struct nh_ctx *ctx, const struct nh_actor *actor, const struct nh_product *product, int64_t id, nh_action action, struct nh_script *out,
                      struct nh_err *err);
 /*
  * nh_script_create, nh_script_update - fields: the API's object with name, text, tags; an update changes the given ones. Audit entry on the product.
