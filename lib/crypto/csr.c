@@ -4,6 +4,7 @@
  *
  * source: reference/user-api-and-cli "17.2" "17.6"
  */
+#include <limits.h>
 #include <stdlib.h>
 
 #include "base/der.h"
@@ -20,24 +21,17 @@ nh_rc nh_csr_build(struct nh_buf *out_pem, nh_slice organization, nh_slice commo
 {
 	if (organization.len == 0 && common_name.len == 0)
 		return NH_FAIL(err, NH_EINVAL, "a certificate request needs a common name or an organization");
-	struct nh_buf key_der = NH_BUF_INIT;
-	NH_TRY(nh_key_put_der(&key_der, key, err));
 	gnutls_x509_crq_t crq = NULL;
-	gnutls_x509_privkey_t x509 = NULL;
-	gnutls_privkey_t priv = NULL;
-	gnutls_datum_t der = nh_datum(nh_buf_slice(&key_der)), pem = {0};
-	int rc = gnutls_x509_privkey_init(&x509);
-	rc = rc ? rc : gnutls_x509_privkey_import2(x509, &der, GNUTLS_X509_FMT_DER, NULL, GNUTLS_PKCS_PLAIN);
-	rc = rc ? rc : gnutls_privkey_init(&priv);
-	rc = rc ? rc : gnutls_privkey_import_x509(priv, x509, 0);
+	gnutls_pubkey_t pub = NULL;
+	gnutls_datum_t pem = {0};
+	int rc = gnutls_pubkey_init(&pub);
+	rc = rc ? rc : gnutls_pubkey_import_privkey(pub, nh_key_handle(key), 0, 0);
 	rc = rc ? rc : gnutls_x509_crq_init(&crq);
 	rc = rc ? rc : gnutls_x509_crq_set_version(crq, 1);
 	rc = rc ? rc : set_part(crq, GNUTLS_OID_X520_ORGANIZATION_NAME, organization);
 	rc = rc ? rc : set_part(crq, GNUTLS_OID_X520_COMMON_NAME, common_name);
-	rc = rc ? rc : gnutls_x509_crq_set_key(crq, x509);
-	gnutls_digest_algorithm_t digest = !rc && gnutls_x509_privkey_get_pk_algorithm(x509) == GNUTLS_PK_EDDSA_ED25519 ? GNUTLS_DIG_SHA512
-														       : GNUTLS_DIG_SHA256;
-	rc = rc ? rc : gnutls_x509_crq_privkey_sign(crq, priv, digest, 0);
+	rc = rc ? rc : gnutls_x509_crq_set_pubkey(crq, pub);
+	rc = rc ? rc : gnutls_x509_crq_privkey_sign(crq, nh_key_handle(key), nh_key_digest(key), 0);
 	rc = rc ? rc : gnutls_x509_crq_export2(crq, GNUTLS_X509_FMT_DER, &pem);
 	if (rc == 0) {
 		nh_pem_put(out_pem, "CERTIFICATE REQUEST", nh_slice_of(pem.data, pem.size));
@@ -45,11 +39,8 @@ nh_rc nh_csr_build(struct nh_buf *out_pem, nh_slice organization, nh_slice commo
 	}
 	if (crq)
 		gnutls_x509_crq_deinit(crq);
-	if (priv)
-		gnutls_privkey_deinit(priv);
-	if (x509)
-		gnutls_x509_privkey_deinit(x509);
-	nh_buf_wipe(&key_der);
+	if (pub)
+		gnutls_pubkey_deinit(pub);
 	return rc ? NH_FAIL(err, NH_EINTERNAL, "cannot build a certificate request: %s", gnutls_strerror(rc)) : nh_buf_check(out_pem, "request", err);
 }
 
@@ -57,6 +48,30 @@ struct parsed {
 	struct nh_csr csr; /* first: the public pointer is this one */
 	struct nh_arena arena;
 };
+
+/* What may be certified: keys that nobody can guess, of kinds that every reader of certificates knows. */
+static nh_rc judge_key(struct nh_csr *csr, struct nh_err *err)
+{
+	static const struct {
+		int algorithm;
+		unsigned min_bits, max_bits;
+	} kinds[] = {{GNUTLS_PK_ECDSA, 256, 528 /* P-521, in whole bytes */}, {GNUTLS_PK_RSA, 2048, 8192}, {GNUTLS_PK_EDDSA_ED25519, 0, UINT_MAX}};
+	gnutls_pubkey_t key = NULL;
+	gnutls_datum_t spki = nh_datum(csr->spki_der);
+	unsigned bits = 0;
+	int algorithm = GNUTLS_PK_UNKNOWN;
+	if (gnutls_pubkey_init(&key) != 0)
+		return NH_FAIL(err, NH_ENOMEM, "out of memory");
+	if (gnutls_pubkey_import(key, &spki, GNUTLS_X509_FMT_DER) == 0)
+		algorithm = gnutls_pubkey_get_pk_algorithm(key, &bits);
+	gnutls_pubkey_deinit(key);
+	for (size_t i = 0; i < NH_ARRAY_LEN(kinds); i++)
+		csr->strong |= algorithm == kinds[i].algorithm && bits >= kinds[i].min_bits && bits <= kinds[i].max_bits;
+	const char *name = gnutls_pk_algorithm_get_name((gnutls_pk_algorithm_t)algorithm);
+	csr->key_kind = name ? name : "unknown";
+	csr->key_bits = bits;
+	return NH_OK;
+}
 
 static nh_rc read_request(struct parsed *p, nh_slice der, struct nh_err *err)
 {
@@ -83,7 +98,7 @@ static nh_rc read_request(struct parsed *p, nh_slice der, struct nh_err *err)
 	p->csr.common_name = nh_dn_first(&p->arena, subject, GNUTLS_OID_X520_COMMON_NAME);
 	p->csr.organization = nh_dn_first(&p->arena, subject, GNUTLS_OID_X520_ORGANIZATION_NAME);
 	p->csr.spki_der = nh_arena_copy(&p->arena, spki);
-	return NH_OK;
+	return judge_key(&p->csr, err);
 }
 
 nh_rc nh_csr_parse_pem(nh_slice pem, struct nh_csr **out, struct nh_err *err)

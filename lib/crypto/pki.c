@@ -14,8 +14,9 @@
 #include "x509_int.h"
 
 struct nh_key {
-	gnutls_x509_privkey_t x509;
-	struct nh_buf spki; /* of the public half */
+	gnutls_x509_privkey_t x509; /* NULL: the key stays where it is, in a token */
+	gnutls_privkey_t handle;    /* what signs */
+	struct nh_buf spki;         /* of the public half */
 };
 
 #define HOUR_US (INT64_C(3600) * NH_US_PER_S)
@@ -36,20 +37,20 @@ static void take_datum(struct nh_buf *out, gnutls_datum_t *d)
 
 static nh_rc fill_spki(struct nh_key *k, struct nh_err *err)
 {
-	gnutls_privkey_t priv = NULL;
 	gnutls_pubkey_t pub = NULL;
 	gnutls_datum_t der = {0};
-	int rc = gnutls_privkey_init(&priv);
-	rc = rc ? rc : gnutls_privkey_import_x509(priv, k->x509, 0);
+	int rc = 0;
+	if (!k->handle) {
+		rc = gnutls_privkey_init(&k->handle);
+		rc = rc ? rc : gnutls_privkey_import_x509(k->handle, k->x509, 0);
+	}
 	rc = rc ? rc : gnutls_pubkey_init(&pub);
-	rc = rc ? rc : gnutls_pubkey_import_privkey(pub, priv, 0, 0);
+	rc = rc ? rc : gnutls_pubkey_import_privkey(pub, k->handle, 0, 0);
 	rc = rc ? rc : gnutls_pubkey_export2(pub, GNUTLS_X509_FMT_DER, &der);
 	if (rc == 0)
 		take_datum(&k->spki, &der);
 	if (pub)
 		gnutls_pubkey_deinit(pub);
-	if (priv)
-		gnutls_privkey_deinit(priv);
 	return rc ? library(err, "read the public half of a key", rc) : NH_OK;
 }
 
@@ -94,6 +95,30 @@ nh_rc nh_key_parse_der(nh_slice der, struct nh_key **out, struct nh_err *err)
 	return key_finish(rc, out, err);
 }
 
+nh_rc nh_key_open_url(const char *url, struct nh_key **out, struct nh_err *err)
+{
+	*out = nh_xcalloc(1, sizeof **out);
+	int rc = gnutls_privkey_init(&(*out)->handle);
+	rc = rc ? rc : gnutls_privkey_import_url((*out)->handle, url, 0);
+	nh_rc code = rc ? NH_FAIL(err, rc == GNUTLS_E_MEMORY_ERROR ? NH_ENOMEM : NH_ENOTFOUND, "no private key there: %s", gnutls_strerror(rc)) : NH_OK;
+	return key_finish(code, out, err);
+}
+
+nh_rc nh_key_parse_pem_sealed(nh_slice pem, const char *password, struct nh_key **out, struct nh_err *err)
+{
+	*out = NULL;
+	if (pem.len > NH_CERT_DER_MAX)
+		return NH_FAIL(err, NH_EFORMAT, "not a private key (%zu bytes)", pem.len);
+	nh_rc rc = key_new(out, err);
+	gnutls_datum_t d = nh_datum(pem);
+	int n = rc == NH_OK ? gnutls_x509_privkey_import_pkcs8((*out)->x509, &d, GNUTLS_X509_FMT_PEM, password, 0) : 0;
+	if (n == GNUTLS_E_DECRYPTION_FAILED)
+		rc = NH_FAIL(err, NH_EAUTH, "the key does not open with this password");
+	else if (n != 0)
+		rc = NH_FAIL(err, NH_EFORMAT, "not an encrypted private key: %s", gnutls_strerror(n));
+	return key_finish(rc, out, err);
+}
+
 nh_rc nh_key_parse_pem(nh_slice pem, struct nh_key **out, struct nh_err *err)
 {
 	struct nh_buf der = NH_BUF_INIT;
@@ -121,10 +146,20 @@ void nh_key_free(struct nh_key *k)
 {
 	if (!k)
 		return;
+	if (k->handle)
+		gnutls_privkey_deinit(k->handle);
 	if (k->x509)
 		gnutls_x509_privkey_deinit(k->x509);
 	nh_buf_fini(&k->spki);
 	free(k);
+}
+
+gnutls_privkey_t nh_key_handle(const struct nh_key *k) { return k->handle; }
+
+gnutls_digest_algorithm_t nh_key_digest(const struct nh_key *k)
+{
+	/* Ed25519 has its digest built in; SHA-512 is its name for it. */
+	return gnutls_privkey_get_pk_algorithm(k->handle, NULL) == GNUTLS_PK_EDDSA_ED25519 ? GNUTLS_DIG_SHA512 : GNUTLS_DIG_SHA256;
 }
 
 /* The traditional form exists for EC and RSA; Ed25519 has only PKCS#8. */
@@ -137,6 +172,8 @@ static bool traditional(const struct nh_key *k)
 static nh_rc export(struct nh_buf *out, const struct nh_key *k, bool pkcs8, gnutls_x509_crt_fmt_t format, struct nh_err *err)
 {
 	gnutls_datum_t d = {0};
+	if (!k->x509)
+		return NH_FAIL(err, NH_EUNSUPPORTED, "the key does not leave its token");
 	int rc = pkcs8 ? gnutls_x509_privkey_export2_pkcs8(k->x509, format, NULL, GNUTLS_PKCS_PLAIN, &d)
 		       : gnutls_x509_privkey_export2(k->x509, format, &d);
 	if (rc)
@@ -147,7 +184,7 @@ static nh_rc export(struct nh_buf *out, const struct nh_key *k, bool pkcs8, gnut
 
 nh_rc nh_key_put_pem(struct nh_buf *out, const struct nh_key *k, struct nh_err *err)
 {
-	return export(out, k, !traditional(k), GNUTLS_X509_FMT_PEM, err);
+	return export(out, k, k->x509 && !traditional(k), GNUTLS_X509_FMT_PEM, err);
 }
 
 nh_rc nh_key_put_pem_pkcs8(struct nh_buf *out, const struct nh_key *k, struct nh_err *err)
@@ -157,7 +194,19 @@ nh_rc nh_key_put_pem_pkcs8(struct nh_buf *out, const struct nh_key *k, struct nh
 
 nh_rc nh_key_put_der(struct nh_buf *out, const struct nh_key *k, struct nh_err *err)
 {
-	return export(out, k, !traditional(k), GNUTLS_X509_FMT_DER, err);
+	return export(out, k, k->x509 && !traditional(k), GNUTLS_X509_FMT_DER, err);
+}
+
+nh_rc nh_key_put_pem_sealed(struct nh_buf *out, const struct nh_key *k, const char *password, struct nh_err *err)
+{
+	gnutls_datum_t d = {0};
+	if (!k->x509)
+		return NH_FAIL(err, NH_EUNSUPPORTED, "the key does not leave its token");
+	int rc = gnutls_x509_privkey_export2_pkcs8(k->x509, GNUTLS_X509_FMT_PEM, password, GNUTLS_PKCS_PBES2_AES_256, &d);
+	if (rc)
+		return library(err, "write a key", rc);
+	take_datum(out, &d);
+	return nh_buf_check(out, "private key", err);
 }
 
 nh_rc nh_key_put_spki(struct nh_buf *out, const struct nh_key *k, struct nh_err *err)
@@ -184,6 +233,24 @@ struct nh_cert_profile nh_cert_profile_ca(int64_t now_us, int64_t valid_us)
 	p.basic_constraints = p.is_ca = p.ski = true;
 	p.path_len = 1;
 	p.key_usage = NH_KU_DIGITAL_SIGNATURE | NH_KU_KEY_CERT_SIGN | NH_KU_CRL_SIGN;
+	return p;
+}
+
+struct nh_cert_profile nh_cert_profile_root(int64_t now_us, int64_t valid_us)
+{
+	struct nh_cert_profile p = nh_cert_profile_ca(now_us, valid_us);
+	p.path_len = -1;
+	p.aki = false;
+	p.key_usage = NH_KU_KEY_CERT_SIGN | NH_KU_CRL_SIGN;
+	return p;
+}
+
+struct nh_cert_profile nh_cert_profile_device_ca(int64_t now_us, int64_t valid_us)
+{
+	struct nh_cert_profile p = nh_cert_profile_ca(now_us, valid_us);
+	p.path_len = 0;
+	p.ext_key_usage = NH_EKU_CLIENT_AUTH;
+	p.no_servers = true;
 	return p;
 }
 
@@ -226,7 +293,6 @@ struct build {
 	const struct nh_key *key;
 	gnutls_x509_crt_t crt, issuer_crt;
 	gnutls_pubkey_t pub;
-	gnutls_privkey_t priv;
 };
 
 static int set_subject_part(gnutls_x509_crt_t crt, const char *oid, nh_slice value)
@@ -253,6 +319,27 @@ static int set_serial(struct build *b, const struct nh_rng *rng)
 	return gnutls_x509_crt_set_serial(b->crt, at, (size_t)(end - at));
 }
 
+/*
+ * A CA of a customer's devices: nothing below it is a server to anybody. An excluded name of no labels is every name (RFC 5280 4.2.1.10), an address with an empty mask
+ * every address.
+ */
+static int exclude_servers(gnutls_x509_crt_t crt)
+{
+	static unsigned char every[32];
+	const struct {
+		gnutls_x509_subject_alt_name_t kind;
+		gnutls_datum_t name;
+	} excluded[] = {{GNUTLS_SAN_DNSNAME, {every, 0}}, {GNUTLS_SAN_IPADDRESS, {every, 8}}, {GNUTLS_SAN_IPADDRESS, {every, 32}}};
+	gnutls_x509_name_constraints_t constraints = NULL;
+	int rc = gnutls_x509_name_constraints_init(&constraints);
+	for (size_t i = 0; !rc && i < NH_ARRAY_LEN(excluded); i++)
+		rc = gnutls_x509_name_constraints_add_excluded(constraints, excluded[i].kind, &excluded[i].name);
+	rc = rc ? rc : gnutls_x509_crt_set_name_constraints(crt, constraints, 1);
+	if (constraints)
+		gnutls_x509_name_constraints_deinit(constraints);
+	return rc;
+}
+
 static int set_extensions(struct build *b)
 {
 	const struct nh_cert_profile *p = b->profile;
@@ -276,6 +363,8 @@ static int set_extensions(struct build *b)
 		rc = gnutls_x509_crt_set_key_purpose_oid(b->crt, GNUTLS_KP_TLS_WWW_SERVER, 0);
 	if (!rc && p->ext_key_usage & NH_EKU_CLIENT_AUTH)
 		rc = gnutls_x509_crt_set_key_purpose_oid(b->crt, GNUTLS_KP_TLS_WWW_CLIENT, 0);
+	if (!rc && p->no_servers)
+		rc = exclude_servers(b->crt);
 	for (size_t i = 0; !rc && i < p->san_count; i++) {
 		gnutls_x509_subject_alt_name_t kind = p->sans[i].kind == NH_SAN_DNS ? GNUTLS_SAN_DNSNAME
 						      : p->sans[i].kind == NH_SAN_IP ? GNUTLS_SAN_IPADDRESS
@@ -317,12 +406,7 @@ static int build_certificate(struct build *b, const struct nh_rng *rng)
 	rc = rc ? rc : gnutls_x509_crt_init(&b->issuer_crt);
 	if (!rc && b->issuer)
 		rc = gnutls_x509_crt_import(b->issuer_crt, &issuer_der, GNUTLS_X509_FMT_DER);
-	rc = rc ? rc : gnutls_privkey_init(&b->priv);
-	rc = rc ? rc : gnutls_privkey_import_x509(b->priv, b->key->x509, 0);
-	int pk = rc ? 0 : gnutls_x509_privkey_get_pk_algorithm(b->key->x509);
-	/* Ed25519 has its digest built in; SHA-512 is its name for it. */
-	gnutls_digest_algorithm_t digest = pk == GNUTLS_PK_EDDSA_ED25519 ? GNUTLS_DIG_SHA512 : GNUTLS_DIG_SHA256;
-	return rc ? rc : gnutls_x509_crt_privkey_sign(b->crt, b->issuer ? b->issuer_crt : b->crt, b->priv, digest, 0);
+	return rc ? rc : gnutls_x509_crt_privkey_sign(b->crt, b->issuer ? b->issuer_crt : b->crt, b->key->handle, nh_key_digest(b->key), 0);
 }
 
 static nh_rc check_profile(const struct build *b, struct nh_err *err)
@@ -363,8 +447,6 @@ nh_rc nh_cert_issue(struct nh_buf *out, const struct nh_cert_profile *profile, n
 	if (rc == NH_OK)
 		take_datum(out, &der);
 	gnutls_pubkey_deinit(b.pub);
-	if (b.priv)
-		gnutls_privkey_deinit(b.priv);
 	if (b.issuer_crt)
 		gnutls_x509_crt_deinit(b.issuer_crt);
 	if (b.crt)
