@@ -53,7 +53,8 @@ struct endpoint {
 	const struct shape *data;    /* what the answer holds under "data"; NULL: nothing */
 	bool list;                   /* an array of it */
 	const struct shape *beside;  /* members beside "data"; NULL: none */
-	const char *media;           /* of an answer that is not {"data":…}: "application/octet-stream"; NULL: it is */
+	bool fixed;                  /* answers whatever is asked with, and so gives none of the usual refusals */
+	const char *media;           /* of an answer that is not {"data":…}: "application/octet-stream", "": no body; NULL: it is */
 	const struct answer *also;   /* NULL: none */
 };
 
@@ -178,7 +179,8 @@ extern const struct endpoint
 	ep_archives, ep_archive, ep_archive_delete, ep_archive_download, ep_archive_upload,
 	ep_scripts, ep_script, ep_script_create, ep_script_update, ep_script_delete, ep_script_run, ep_short_script_run,
 	ep_groups, ep_group, ep_group_create, ep_group_update, ep_group_delete,
-	ep_cli_create, ep_cli_poll, ep_login, ep_register, ep_open;
+	ep_cli_create, ep_cli_poll, ep_login, ep_register,
+	ep_alive, ep_openapi, ep_docs, ep_docs_style, ep_swagger;
 
 void handle_login(struct nh_request *req, struct nh_response *res);
 void handle_register(struct nh_request *req, struct nh_response *res);
@@ -186,6 +188,7 @@ void handle_cli_poll(struct nh_request *req, struct nh_response *res);
 void handle_alive(struct nh_request *req, struct nh_response *res);
 void handle_openapi(struct nh_request *req, struct nh_response *res);
 void handle_docs(struct nh_request *req, struct nh_response *res);
+void handle_docs_style(struct nh_request *req, struct nh_response *res);
 void handle_swagger(struct nh_request *req, struct nh_response *res);
 void handle_upload(struct nh_request *req, struct nh_response *res);
 void handle_download(struct nh_request *req, struct nh_response *res);

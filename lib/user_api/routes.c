@@ -20,13 +20,14 @@
 	 .sink = &upload_sink, .summary = (summary_), .extra = &(endpoint_)}
 
 const struct nh_route nh_user_api_routes[] = {
-	HANDLER(GET, "/status/alive", handle_alive, NULL, "Is the server able to answer?"),
-	HANDLER(GET, "/status/_health", handle_alive, NULL, "Is the server able to answer?"),
-	HANDLER(GET, "/status/health", handle_alive, NULL, "Is the server able to answer?"),
-	HANDLER(GET, "/status/healthy", handle_alive, NULL, "Is the server able to answer?"),
-	HANDLER(GET, "/api/openapi", handle_openapi, &ep_open, "This document"),
-	HANDLER(GET, "/api/docs", handle_docs, NULL, "This document as a page"),
-	HANDLER(GET, "/api/swaggerui", handle_swagger, NULL, "Redirects to the page"),
+	HANDLER(GET, "/status/alive", handle_alive, &ep_alive, "Is the server able to answer?"),
+	HANDLER(GET, "/status/_health", handle_alive, &ep_alive, "Is the server able to answer?"),
+	HANDLER(GET, "/status/health", handle_alive, &ep_alive, "Is the server able to answer?"),
+	HANDLER(GET, "/status/healthy", handle_alive, &ep_alive, "Is the server able to answer?"),
+	HANDLER(GET, "/api/openapi", handle_openapi, &ep_openapi, "This document"),
+	HANDLER(GET, "/api/docs", handle_docs, &ep_docs, "This document as a page"),
+	HANDLER(GET, "/api/docs/style.css", handle_docs_style, &ep_docs_style, "How that page looks"),
+	HANDLER(GET, "/api/swaggerui", handle_swagger, &ep_swagger, "Redirects to the page"),
 
 	ROUTE(POST, "/api/auth/cli_session", ep_cli_create, "Start a browser-confirmed sign-in"),
 	HANDLER(GET, "/api/auth/cli_session/:token", handle_cli_poll, &ep_cli_poll, "Has the sign-in been confirmed?"),

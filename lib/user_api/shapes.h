@@ -15,6 +15,8 @@ typedef enum field_kind {
 	FIELD_INTEGER,
 	FIELD_NUMBER,
 	FIELD_BOOLEAN,
+	FIELD_ID,     /* an integer, or the same as a text: see client_quirks.c */
+	FIELD_TAGS,   /* a list of texts, or one text with commas between them */
 	FIELD_OBJECT, /* of its shape; without a shape: any members */
 	FIELD_MAP,    /* any names, each value of the shape (or, without one, anything) */
 	FIELD_ANY,    /* any JSON value */
@@ -43,6 +45,24 @@ struct shape {
 	const struct field *fields; /* name NULL at the end */
 };
 
-#define SHAPE(id, name_, ...)                                                  \
-	static const struct field id##_fields[] = {__VA_ARGS__, {.name = NULL}}; \
-	const struct shape id = {.name = (name_), .fields = id##_fields}
+/* An answer that only some endpoints give, beside the one of success and those that every endpoint of its kind can give. */
+struct answer {
+	unsigned status;           /* 0 at the end */
+	const char *media;         /* "text/plain", "": no body; NULL: JSON, or nothing */
+	const struct shape *whole; /* of JSON: all of it. NULL: the usual {"errors":…} from 400 on, no body below */
+	const char *about;
+};
+
+/* `static SHAPE(id, "Name", {"member", FIELD_TEXT}, …);` in a route's file, without static in shapes.c. */
+#define SHAPE(id, name_, ...) const struct shape id = {.name = (name_), .fields = (const struct field[]){__VA_ARGS__, {.name = NULL}}}
+
+/* ---- shapes.c: what render.c renders, and what several routes read or answer ---------------------------------------------- */
+extern const struct shape
+	shape_org, shape_user, shape_member, shape_product, shape_key, shape_secret, shape_ca, shape_certificate, shape_firmware, shape_archive, shape_script, shape_script_row, shape_device,
+	shape_group, shape_health, shape_log_line, shape_network_identity, shape_iroh_endpoint, shape_past_connection, shape_extensions, shape_status,
+	shape_pages, /* beside a list with numbered pages */
+	shape_next,  /* beside a list that goes on with what the answer names */
+	shape_page_query, shape_extensions_change;
+
+/* ---- words that several shapes use ------------------------------------------------------------------------------------------ */
+extern const char *const words_roles[], *const words_services[], *const words_interfaces[], *const words_tag_operators[];
