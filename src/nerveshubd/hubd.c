@@ -32,6 +32,7 @@ static void set_urls(struct hubd *h)
 	else
 		put_url(&h->download_url, "https", s->device_host, h->listeners[LISTENER_DEVICE].port);
 	h->hub.download_base_url = nh_buf_cstr(&h->download_url);
+	h->hub.web_url = nh_buf_cstr(&h->web_url);
 }
 
 static nh_rc open_tls(struct hubd *h, struct nh_err *err)
@@ -96,7 +97,7 @@ static nh_rc open_parts(struct hubd *h, struct nh_err *err)
 	h->user_api = nh_user_api_new(&(struct nh_user_api_config){.db = h->db, .objects = h->objects, .hub = &h->hub, .clock = &nh_clock_system, .rng = &nh_rng_system,
 								   .relay = h->relay, .effects = carry_out, .effects_ctx = h->device_api});
 	h->web = nh_web_new(&(struct nh_web_config){.db = h->db, .pool = h->pool, .relay = h->relay, .hub = &h->hub, .clock = &nh_clock_system, .rng = &nh_rng_system,
-						    .recheck_ms = s->permission_age_ms});
+						    .recheck_ms = s->permission_age_ms, .effects = carry_out, .effects_ctx = h->device_api});
 	return open_tls(h, err);
 }
 
@@ -107,6 +108,7 @@ static void set_listeners(struct hubd *h)
 	h->web_mounts[0] = (struct nh_mount){.routes = nh_user_api_routes, .app = h->user_api, .fault = nh_user_api_fault};
 	h->web_mounts[1] = (struct nh_mount){.routes = nh_device_api_web_routes, .app = h->device_api};
 	h->web_mounts[2] = (struct nh_mount){.routes = nh_web_routes, .app = h->web};
+	h->web_mounts[3] = (struct nh_mount){.routes = nh_web_form_routes, .app = h->web};
 	h->metrics_mounts[0] = (struct nh_mount){.routes = metrics_routes, .app = h};
 	h->listeners[LISTENER_DEVICE] = (struct nh_listener){.name = "device", .address = s->bind_address, .port = (uint16_t)s->device_port, .tls = h->device_tls,
 		.mounts = h->device_mounts, .verify = nh_device_api_verify, .verify_slow = nh_device_api_verify_slow, .verify_app = h->device_api,

@@ -34,7 +34,7 @@ struct hubd {
 	struct nh_user_api *user_api;
 	struct nh_web *web;
 	struct nh_tls *device_tls, *web_tls;
-	struct nh_mount device_mounts[2], web_mounts[4], metrics_mounts[2];
+	struct nh_mount device_mounts[2], web_mounts[6], metrics_mounts[2];
 	struct nh_listener listeners[3]; /* device, web, metrics */
 	struct nh_server *server;
 	struct housekeeping housekeeping;

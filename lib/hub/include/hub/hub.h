@@ -58,6 +58,8 @@ struct nh_hub_config {
 	nh_slice node;                   /* names this server among those of one database, the same at each start; empty where there is only one */
 	bool shared_secrets_enabled;
 	bool registration_open;
+	const char *web_url;             /* "https://host:port" that people reach, without trailing slash: in the links of mails. NULL: unknown */
+	bool mails;                      /* can mails be sent? Without them addresses are not confirmed, and nobody can be invited who has no account */
 };
 
 struct nh_ctx {

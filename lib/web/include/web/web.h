@@ -12,11 +12,13 @@
 #pragma once
 
 #include "bus/relay.h"
+#include "crypto/password.h"
 #include "hub/hub.h"
 #include "loop/pool.h"
 #include "net/server.h"
 
 struct nh_web;
+struct nh_limiter;
 
 /* Borrowed until free. */
 struct nh_web_config {
@@ -28,6 +30,11 @@ struct nh_web_config {
 	const struct nh_rng *rng;
 	uint64_t idle_ms;    /* who is silent for so long is closed; 0 = 60 000 */
 	uint64_t recheck_ms; /* how old a permission may be; 0: it is asked for at each message */
+	/* of the pages */
+	const struct nh_password_cost *cost; /* NULL = default */
+	struct nh_limiter *limiter;          /* of those who sign in, shared with the User API */
+	void (*effects)(void *ctx, const struct nh_effects *effects); /* carries them out; on a worker, after the commit. NULL: nothing is done */
+	void *effects_ctx;
 };
 
 struct nh_web *nh_web_new(const struct nh_web_config *config); /* config is copied. Never NULL */
@@ -35,6 +42,8 @@ void nh_web_free(struct nh_web *web);                          /* after the serv
 
 /* Mount with app = the web: /api/socket/websocket and /events-socket/websocket. */
 extern const struct nh_route nh_web_routes[];
+/* Mount with app = the web: pages without scripts (sign-in, registration, invitations, the account), for who has no scripts and until there is more. */
+extern const struct nh_route nh_web_form_routes[];
 
 struct nh_web_stats {
 	uint64_t sockets;                     /* now */

@@ -1,0 +1,15 @@
+/*
+ * Where the pages without scripts are. source: reference/web-ui "3", "8.1"
+ */
+#include "forms_int.h"
+
+#define FORM_MAX 65536
+#define PAGE(path_, page_, summary_) {.method = NH_HTTP_GET, .path = (path_), .handle = form_handle, .summary = (summary_), .extra = &(page_)}
+#define FORM(path_, page_, summary_)                                                                                              \
+	PAGE(path_, page_, summary_), {.method = NH_HTTP_POST, .path = (path_), .handle = form_handle, .body_max = FORM_MAX, .summary = (summary_), .extra = &(page_)}
+
+const struct nh_route nh_web_form_routes[] = {
+	{.method = NH_HTTP_GET, .path = "/forms.css", .handle = form_stylesheet, .where = NH_ON_LOOP, .summary = "The pages' stylesheet"},
+	FORM("/logout", page_logout, "Sign out"),
+	{0},
+};
