@@ -3,6 +3,7 @@
  */
 #include "store/accounts.h"
 #include "store/foundation.h"
+#include "store/identities.h"
 #include "store/rollout.h"
 #include "store/support.h"
 #include "store/telemetry.h"
@@ -10,6 +11,7 @@
 const struct nh_stmt *const *const nh_store_statements[] = {
 	nh_accounts_statements,
 	nh_foundation_statements,
+	nh_identities_statements,
 	nh_rollout_statements,
 	nh_support_statements,
 	nh_telemetry_statements,
