@@ -5,7 +5,7 @@
 
 #include "input_int.h"
 #include "rows_int.h"
-#include "store/identities.h"
+#include "store/user_identities.h"
 
 /* ---- who may come ------------------------------------------------------------------------------------------------------ */
 
@@ -46,7 +46,7 @@ static nh_rc refuse(nh_identity_refusal *why, nh_identity_refusal refusal, struc
 static nh_rc find(struct nh_ctx *ctx, const struct nh_identity_claim *who, struct nh_user *out, int64_t *identity_id, struct nh_err *err)
 {
 	struct nh_rows *rows = NULL;
-	NH_TRY(nh_sql_one(ctx->tx, &nh_q_identity_find, NH_PARAMS(nh_p_text(who->issuer), nh_p_text(who->subject)), &rows, err));
+	NH_TRY(nh_sql_one(ctx->tx, &nh_q_user_identity_find, NH_PARAMS(nh_p_text(who->issuer), nh_p_text(who->subject)), &rows, err));
 	nh_user_read(rows, ctx->arena, out);
 	*identity_id = nh_col_int(rows, NH_USER_COLUMNS);
 	nh_sql_end(rows);
@@ -55,14 +55,14 @@ static nh_rc find(struct nh_ctx *ctx, const struct nh_identity_claim *who, struc
 
 static nh_rc note_use(struct nh_ctx *ctx, const struct nh_identity_claim *who, int64_t identity_id, struct nh_err *err)
 {
-	return nh_sql_exec(ctx->tx, &nh_q_identity_used, NH_PARAMS(nh_p_text(who->email), nh_p_int(nh_ctx_now(ctx)), nh_p_int(identity_id)), NULL, err);
+	return nh_sql_exec(ctx->tx, &nh_q_user_identity_used, NH_PARAMS(nh_p_text(who->email), nh_p_int(nh_ctx_now(ctx)), nh_p_int(identity_id)), NULL, err);
 }
 
 static nh_rc insert(struct nh_ctx *ctx, const struct nh_identity_claim *who, int64_t user_id, bool used, struct nh_err *err)
 {
 	int64_t now = nh_ctx_now(ctx);
-	NH_TRY(nh_sql_exec(ctx->tx, &nh_q_identity_orphan, NH_PARAMS(nh_p_text(who->issuer), nh_p_text(who->subject)), NULL, err));
-	return nh_sql_exec(ctx->tx, &nh_q_identity_insert,
+	NH_TRY(nh_sql_exec(ctx->tx, &nh_q_user_identity_orphan, NH_PARAMS(nh_p_text(who->issuer), nh_p_text(who->subject)), NULL, err));
+	return nh_sql_exec(ctx->tx, &nh_q_user_identity_insert,
 	                   NH_PARAMS(nh_p_int(user_id), nh_p_text(who->issuer), nh_p_text(who->subject), nh_p_text(who->email), nh_p_int(now), used ? nh_p_int(now) : nh_p_null()),
 	                   NULL, err);
 }
@@ -157,7 +157,7 @@ static void read_identity(const struct nh_rows *rows, struct nh_arena *arena, vo
 nh_rc nh_user_identity_list(struct nh_ctx *ctx, int64_t user_id, struct nh_user_identity **out, size_t *count, struct nh_err *err)
 {
 	struct nh_list list = NH_LIST_OF(ctx->arena, struct nh_user_identity);
-	NH_TRY(nh_list_rows(ctx->tx, &list, &nh_q_identity_list, NH_PARAMS(nh_p_int(user_id)), read_identity, err));
+	NH_TRY(nh_list_rows(ctx->tx, &list, &nh_q_user_identity_list, NH_PARAMS(nh_p_int(user_id)), read_identity, err));
 	*out = list.items;
 	*count = list.count;
 	return NH_OK;
@@ -166,6 +166,6 @@ nh_rc nh_user_identity_list(struct nh_ctx *ctx, int64_t user_id, struct nh_user_
 nh_rc nh_user_identity_remove(struct nh_ctx *ctx, int64_t user_id, int64_t identity_id, struct nh_err *err)
 {
 	int64_t changed = 0;
-	NH_TRY(nh_sql_exec(ctx->tx, &nh_q_identity_delete, NH_PARAMS(nh_p_int(user_id), nh_p_int(identity_id)), &changed, err));
+	NH_TRY(nh_sql_exec(ctx->tx, &nh_q_user_identity_delete, NH_PARAMS(nh_p_int(user_id), nh_p_int(identity_id)), &changed, err));
 	return changed ? NH_OK : NH_FAIL(err, NH_ENOTFOUND, "no such identity, or it is the only way into the account");
 }

@@ -2,18 +2,20 @@
  * Every family of statements of this program: what nh_db_open prepares. A new family file adds its list here.
  */
 #include "store/accounts.h"
+#include "store/authority.h"
 #include "store/foundation.h"
-#include "store/identities.h"
 #include "store/rollout.h"
 #include "store/support.h"
 #include "store/telemetry.h"
+#include "store/user_identities.h"
 
 const struct nh_stmt *const *const nh_store_statements[] = {
 	nh_accounts_statements,
+	nh_authority_statements,
 	nh_foundation_statements,
-	nh_identities_statements,
 	nh_rollout_statements,
 	nh_support_statements,
 	nh_telemetry_statements,
+	nh_user_identities_statements,
 	NULL,
 };
