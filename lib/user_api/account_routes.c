@@ -72,7 +72,10 @@ static nh_rc log_in(struct login_call *l, struct nh_err *err)
 	return NH_OK;
 }
 
-const struct endpoint ep_login = {.anonymous = true, .success = 200, .tag = "Auth"};
+static SHAPE(login_body, "Login", {"email", FIELD_TEXT}, {"password", FIELD_TEXT}, {"note", FIELD_TEXT, FIELD_OPTIONAL | FIELD_NULLABLE, .about = "What the token is called"});
+static SHAPE(signed_in, "SignedIn", {"name", FIELD_TEXT}, {"email", FIELD_TEXT}, {"token", FIELD_TEXT, .about = "An API token; it is shown this once"});
+static const struct answer login_refusals[] = {{401, .about = "Wrong e-mail address or password"}, {429, .about = "Too many attempts"}, {0}};
+const struct endpoint ep_login = {.anonymous = true, .success = 200, .body = &login_body, .data = &signed_in, .also = login_refusals, .tag = "Auth"};
 
 void handle_login(struct nh_request *req, struct nh_response *res)
 {
@@ -119,7 +122,9 @@ static nh_rc register_user(struct register_call *r, struct nh_err *err)
 	return call_transact(call, create_user, true, err);
 }
 
-const struct endpoint ep_register = {.anonymous = true, .success = 201, .tag = "Auth"};
+static SHAPE(register_body, "Registration", {"name", FIELD_TEXT}, {"email", FIELD_TEXT}, {"password", FIELD_TEXT});
+static const struct answer register_refusals[] = {{403, .about = "The server is not open for registration"}, {429, .about = "Too many attempts"}, {0}};
+const struct endpoint ep_register = {.anonymous = true, .success = 201, .body = &register_body, .data = &shape_user, .also = register_refusals, .tag = "Auth"};
 
 void handle_register(struct nh_request *req, struct nh_response *res)
 {
@@ -137,7 +142,7 @@ static nh_rc me(struct call *call, struct nh_err *err)
 	call->data = render_user(&call->user);
 	return NH_OK;
 }
-const struct endpoint ep_me = {.run = me, .success = 200, .tag = "Auth"};
+const struct endpoint ep_me = {.run = me, .success = 200, .data = &shape_user, .tag = "Auth"};
 
 /* ---- command-line sessions --------------------------------------------------------------------------------------------- */
 
@@ -150,7 +155,10 @@ static nh_rc cli_create(struct call *call, struct nh_err *err)
 	                       (json_int_t)session.confirmation_code);
 	return NH_OK;
 }
-const struct endpoint ep_cli_create = {.run = cli_create, .anonymous = true, .write = true, .success = 200, .tag = "Auth"};
+static SHAPE(cli_body, "CliSessionWanted", {"note", FIELD_TEXT, FIELD_OPTIONAL | FIELD_NULLABLE, .about = "What the token is called"});
+static SHAPE(cli_session, "CliSession", {"token", FIELD_TEXT, .format = "uuid", .about = "To ask with"}, {"url", FIELD_TEXT, .about = "To open in a browser"},
+             {"confirmation_code", FIELD_INTEGER, .about = "What the page shows, too"});
+const struct endpoint ep_cli_create = {.run = cli_create, .anonymous = true, .write = true, .success = 200, .body = &cli_body, .data = &cli_session, .tag = "Auth"};
 
 static nh_rc cli_poll(struct call *call, struct nh_err *err)
 {
@@ -161,7 +169,10 @@ static nh_rc cli_poll(struct call *call, struct nh_err *err)
 	nh_wipe(token, sizeof(token));
 	return NH_OK;
 }
-const struct endpoint ep_cli_poll = {.run = cli_poll, .anonymous = true, .write = true, .success = 200, .tag = "Auth"};
+static const char *const words_cli[] = {"waiting", "ready", NULL};
+static SHAPE(cli_status, "CliSessionStatus", {"status", FIELD_TEXT, .words = words_cli}, {"user_token", FIELD_TEXT, FIELD_OPTIONAL, .about = "An API token, once"});
+static const struct answer poll_refusals[] = {{403, "text/plain", .about = "Too many questions"}, {0}};
+const struct endpoint ep_cli_poll = {.run = cli_poll, .anonymous = true, .write = true, .success = 200, .data = &cli_status, .also = poll_refusals, .tag = "Auth"};
 
 void handle_cli_poll(struct nh_request *req, struct nh_response *res)
 {
@@ -212,7 +223,8 @@ static nh_rc orgs(struct call *call, struct nh_err *err)
 	}
 	return NH_OK;
 }
-const struct endpoint ep_orgs = {.run = orgs, .success = 200, .tag = "Organizations"};
+static SHAPE(orgs_query, "OrganizationsQuery", {"include", FIELD_TEXT, FIELD_OPTIONAL, .about = "`products`: with their products"});
+const struct endpoint ep_orgs = {.run = orgs, .success = 200, .query = &orgs_query, .data = &shape_org, .list = true, .tag = "Organizations"};
 
 static nh_rc org_create(struct call *call, struct nh_err *err)
 {
@@ -222,7 +234,8 @@ static nh_rc org_create(struct call *call, struct nh_err *err)
 	call->data = render_org(&org);
 	return NH_OK;
 }
-const struct endpoint ep_org_create = {.run = org_create, .write = true, .success = 201, .tag = "Organizations"};
+static SHAPE(org_body, "OrganizationWanted", {"name", FIELD_TEXT, .about = "Letters, digits, - and _"});
+const struct endpoint ep_org_create = {.run = org_create, .write = true, .success = 201, .body = &org_body, .data = &shape_org, .tag = "Organizations"};
 
 /* ---- members ----------------------------------------------------------------------------------------------------------- */
 
@@ -236,7 +249,7 @@ static nh_rc members(struct call *call, struct nh_err *err)
 		json_array_append_new(call->data, render_member(&list[i]));
 	return NH_OK;
 }
-const struct endpoint ep_members = {.run = members, .scope = SCOPE_ORG, .may = NH_MAY_MEMBER_SEE, .success = 200, .tag = "Organization Members"};
+const struct endpoint ep_members = {.run = members, .scope = SCOPE_ORG, .may = NH_MAY_MEMBER_SEE, .success = 200, .data = &shape_member, .list = true, .tag = "Organization Members"};
 
 static nh_rc member_add(struct call *call, struct nh_err *err)
 {
@@ -253,8 +266,9 @@ static nh_rc member_add(struct call *call, struct nh_err *err)
 	call->data = render_member(&m);
 	return NH_OK;
 }
+static SHAPE(member_body, "MemberWanted", {"email", FIELD_TEXT}, {"role", FIELD_TEXT, .words = words_roles});
 const struct endpoint ep_member_add = {
-	.run = member_add, .scope = SCOPE_ORG, .may = NH_MAY_MEMBER_ADD, .write = true, .success = 201, .tag = "Organization Members"};
+	.run = member_add, .scope = SCOPE_ORG, .may = NH_MAY_MEMBER_ADD, .write = true, .success = 201, .body = &member_body, .data = &shape_member, .tag = "Organization Members"};
 
 static nh_rc member(struct call *call, struct nh_err *err)
 {
@@ -263,7 +277,7 @@ static nh_rc member(struct call *call, struct nh_err *err)
 	call->data = render_member(&m);
 	return NH_OK;
 }
-const struct endpoint ep_member = {.run = member, .scope = SCOPE_ORG, .may = NH_MAY_MEMBER_SEE, .success = 200, .tag = "Organization Members"};
+const struct endpoint ep_member = {.run = member, .scope = SCOPE_ORG, .may = NH_MAY_MEMBER_SEE, .success = 200, .data = &shape_member, .tag = "Organization Members"};
 
 static nh_rc member_role(struct call *call, struct nh_err *err)
 {
@@ -275,8 +289,9 @@ static nh_rc member_role(struct call *call, struct nh_err *err)
 	call->data = render_member(&m);
 	return NH_OK;
 }
+static SHAPE(role_body, "RoleChange", {"role", FIELD_TEXT, .words = words_roles});
 const struct endpoint ep_member_role = {
-	.run = member_role, .scope = SCOPE_ORG, .may = NH_MAY_MEMBER_UPDATE, .write = true, .success = 200, .tag = "Organization Members"};
+	.run = member_role, .scope = SCOPE_ORG, .may = NH_MAY_MEMBER_UPDATE, .write = true, .success = 200, .body = &role_body, .data = &shape_member, .tag = "Organization Members"};
 
 static nh_rc member_remove(struct call *call, struct nh_err *err)
 {

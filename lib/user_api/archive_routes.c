@@ -15,7 +15,7 @@ static nh_rc archives(struct call *call, struct nh_err *err)
 		json_array_append_new(call->data, render_archive(&list[i]));
 	return NH_OK;
 }
-const struct endpoint ep_archives = {.run = archives, .scope = SCOPE_PRODUCT, .may = NH_MAY_ARCHIVE_SEE, .success = 200, .tag = "Archives"};
+const struct endpoint ep_archives = {.run = archives, .scope = SCOPE_PRODUCT, .may = NH_MAY_ARCHIVE_SEE, .success = 200, .data = &shape_archive, .list = true, .tag = "Archives"};
 
 static nh_rc archive(struct call *call, struct nh_err *err)
 {
@@ -24,7 +24,7 @@ static nh_rc archive(struct call *call, struct nh_err *err)
 	call->data = render_archive(&a);
 	return NH_OK;
 }
-const struct endpoint ep_archive = {.run = archive, .scope = SCOPE_PRODUCT, .may = NH_MAY_ARCHIVE_SEE, .success = 200, .tag = "Archives"};
+const struct endpoint ep_archive = {.run = archive, .scope = SCOPE_PRODUCT, .may = NH_MAY_ARCHIVE_SEE, .success = 200, .data = &shape_archive, .tag = "Archives"};
 
 static nh_rc archive_delete(struct call *call, struct nh_err *err)
 {
@@ -35,8 +35,8 @@ const struct endpoint ep_archive_delete = {
 
 /* ---- as a file --------------------------------------------------------------------------------------------------------- */
 
-const struct endpoint ep_archive_download = {.scope = SCOPE_PRODUCT, .may = NH_MAY_ARCHIVE_DOWNLOAD, .success = 200, .tag = "Archives"};
-const struct endpoint ep_archive_upload = {.scope = SCOPE_PRODUCT, .may = NH_MAY_ARCHIVE_UPLOAD, .success = 201, .tag = "Archives"};
+const struct endpoint ep_archive_download = {.scope = SCOPE_PRODUCT, .may = NH_MAY_ARCHIVE_DOWNLOAD, .success = 200, .media = "application/octet-stream", .also = file_answers, .tag = "Archives"};
+const struct endpoint ep_archive_upload = {.scope = SCOPE_PRODUCT, .may = NH_MAY_ARCHIVE_UPLOAD, .success = 201, .data = &shape_archive, .tag = "Archives"};
 
 static nh_rc find(struct call *call, struct stored_file *out, struct nh_err *err)
 {

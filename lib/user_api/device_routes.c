@@ -72,7 +72,19 @@ static nh_rc devices(struct call *call, struct nh_err *err)
 	set_page_numbers(call, page.page, page.page_size, page.total);
 	return NH_OK;
 }
-const struct endpoint ep_devices = {.run = devices, .scope = SCOPE_PRODUCT, .may = NH_MAY_DEVICE_SEE, .success = 200, .tag = "Devices"};
+static SHAPE(device_filters, "DeviceFilters", {"identifier", FIELD_TEXT, FIELD_OPTIONAL, .about = "A part of it"},
+             {"search", FIELD_TEXT, FIELD_OPTIONAL, .about = "In identifier, firmware version, platform or a tag"}, {"tags", FIELD_TEXT, FIELD_OPTIONAL, .about = "With commas between them"},
+             {"has_no_tags", FIELD_TEXT, FIELD_OPTIONAL},
+             {"connection", FIELD_TEXT, FIELD_OPTIONAL, .about = "`connected`, `disconnected`, `connecting`, `not_seen`, `not_seen_in_seven_days`, `not_seen_in_fourteen_days`"},
+             {"connection_type", FIELD_TEXT, FIELD_OPTIONAL, .about = "`wifi`, `ethernet`, `cellular`, `unknown`"}, {"firmware_version", FIELD_TEXT, FIELD_OPTIONAL},
+             {"platform", FIELD_TEXT, FIELD_OPTIONAL, .about = "`Unknown`: without one"}, {"updates", FIELD_TEXT, FIELD_OPTIONAL, .about = "`enabled`, `disabled`, `penalty-box`"},
+             {"deployment_id", FIELD_TEXT, FIELD_OPTIONAL}, {"alarm", FIELD_TEXT, FIELD_OPTIONAL, .about = "A part of its latest health report's values"},
+             {"alarm_status", FIELD_TEXT, FIELD_OPTIONAL, .about = "`with`, `without`"}, {"health_status", FIELD_TEXT, FIELD_OPTIONAL, .about = "`healthy`, `warning`, `unhealthy`, `unknown`"},
+             {"metrics_key", FIELD_TEXT, FIELD_OPTIONAL, .about = "With metrics_operator and metrics_value"}, {"metrics_operator", FIELD_TEXT, FIELD_OPTIONAL, .about = "`gt`, `lt`"},
+             {"metrics_value", FIELD_TEXT, FIELD_OPTIONAL, .about = "A number"});
+static SHAPE(devices_query, "DevicesQuery", SHAPE_PAGE_QUERY, {"filters", FIELD_OBJECT, FIELD_OPTIONAL, &device_filters, .about = "Those that are not known are ignored"},
+             {"sort", FIELD_TEXT, FIELD_OPTIONAL, .about = "A column: `identifier` unless it is given"}, {"sort_direction", FIELD_TEXT, FIELD_OPTIONAL, .about = "`asc` or `desc`"});
+const struct endpoint ep_devices = {.run = devices, .scope = SCOPE_PRODUCT, .may = NH_MAY_DEVICE_SEE, .success = 200, .query = &devices_query, .data = &shape_device, .list = true, .beside = &shape_pages, .tag = "Devices"};
 
 /* ---- one device -------------------------------------------------------------------------------------------------------- */
 
@@ -87,9 +99,9 @@ static nh_rc device(struct call *call, struct nh_err *err)
 	call->data = render_device(&call->device);
 	return NH_OK;
 }
-const struct endpoint ep_device = {.run = device, .scope = SCOPE_DEVICE, .may = NH_MAY_DEVICE_SEE, .success = 200, .tag = "Devices"};
+const struct endpoint ep_device = {.run = device, .scope = SCOPE_DEVICE, .may = NH_MAY_DEVICE_SEE, .success = 200, .data = &shape_device, .tag = "Devices"};
 const struct endpoint ep_short_device = {
-	.run = device, .scope = SCOPE_DEVICE_ANYWHERE, .may = NH_MAY_DEVICE_SEE, .success = 200, .tag = "Devices (short URL)"};
+	.run = device, .scope = SCOPE_DEVICE_ANYWHERE, .may = NH_MAY_DEVICE_SEE, .success = 200, .data = &shape_device, .tag = "Devices (short URL)"};
 
 static nh_rc create_as(struct call *call, nh_slice identifier, struct nh_err *err)
 {
@@ -104,15 +116,24 @@ static nh_rc device_create(struct call *call, struct nh_err *err)
 {
 	return create_as(call, NH_SLICE_EMPTY, err);
 }
+#define DEVICE_SETTINGS                                                                                                                                                                \
+	{"description", FIELD_TEXT, FIELD_OPTIONAL | FIELD_NULLABLE}, {"tags", FIELD_TAGS, FIELD_OPTIONAL | FIELD_NULLABLE}, {"updates_enabled", FIELD_BOOLEAN, FIELD_OPTIONAL},        \
+		{"connecting_code", FIELD_TEXT, FIELD_OPTIONAL | FIELD_NULLABLE},                                                                                                       \
+		{"custom_location_coordinates", FIELD_NUMBER, FIELD_LIST | FIELD_OPTIONAL | FIELD_NULLABLE, .about = "Longitude and latitude"},                                         \
+		{"extensions", FIELD_OBJECT, FIELD_OPTIONAL, &shape_extensions_change}, {"deployment_id", FIELD_INTEGER, FIELD_OPTIONAL | FIELD_NULLABLE},                              \
+		{"deployment_group_id", FIELD_INTEGER, FIELD_OPTIONAL | FIELD_NULLABLE, .about = "The same as deployment_id"}
+
+static SHAPE(device_body, "DeviceWanted", {"identifier", FIELD_TEXT}, DEVICE_SETTINGS);
+static SHAPE(device_change, "DeviceChange", {"identifier", FIELD_TEXT, FIELD_OPTIONAL, .about = "Ignored: the path names the device"}, DEVICE_SETTINGS);
 const struct endpoint ep_device_create = {
-	.run = device_create, .scope = SCOPE_PRODUCT, .may = NH_MAY_DEVICE_CREATE, .write = true, .success = 201, .tag = "Devices"};
+	.run = device_create, .scope = SCOPE_PRODUCT, .may = NH_MAY_DEVICE_CREATE, .write = true, .success = 201, .body = &device_body, .nested = "device", .data = &shape_device, .tag = "Devices"};
 
 static nh_rc device_create_named(struct call *call, struct nh_err *err)
 {
 	return create_as(call, param(call, "identifier"), err);
 }
 const struct endpoint ep_device_create_named = {
-	.run = device_create_named, .scope = SCOPE_PRODUCT, .may = NH_MAY_DEVICE_CREATE, .write = true, .success = 201, .tag = "Devices"};
+	.run = device_create_named, .scope = SCOPE_PRODUCT, .may = NH_MAY_DEVICE_CREATE, .write = true, .success = 201, .body = &device_change, .nested = "device", .data = &shape_device, .tag = "Devices"};
 
 static nh_rc device_update(struct call *call, struct nh_err *err)
 {
@@ -122,7 +143,7 @@ static nh_rc device_update(struct call *call, struct nh_err *err)
 	return NH_OK;
 }
 const struct endpoint ep_device_update = {
-	.run = device_update, .scope = SCOPE_DEVICE, .may = NH_MAY_DEVICE_UPDATE, .write = true, .success = 201, .tag = "Devices"};
+	.run = device_update, .scope = SCOPE_DEVICE, .may = NH_MAY_DEVICE_UPDATE, .write = true, .success = 201, .body = &device_change, .nested = "device", .data = &shape_device, .tag = "Devices"};
 
 static nh_rc device_delete(struct call *call, struct nh_err *err)
 {
@@ -146,7 +167,9 @@ static nh_rc device_auth(struct call *call, struct nh_err *err)
 	call->data = render_device(&d);
 	return NH_OK;
 }
-const struct endpoint ep_device_auth = {.run = device_auth, .scope = SCOPE_PRODUCT, .may = NH_MAY_DEVICE_SEE, .success = 200, .tag = "Devices"};
+static SHAPE(auth_body, "CertificateQuestion", {"certificate", FIELD_TEXT, .about = "PEM, in base64"});
+static const struct answer auth_refusals[] = {{403, .whole = &shape_status, .about = "No device of the organization has it"}, {0}};
+const struct endpoint ep_device_auth = {.run = device_auth, .scope = SCOPE_PRODUCT, .may = NH_MAY_DEVICE_SEE, .success = 200, .body = &auth_body, .data = &shape_device, .also = auth_refusals, .tag = "Devices"};
 
 /* The word is the action's also here, never a device called so. */
 static nh_rc device_import(struct call *call, struct nh_err *err)
@@ -158,17 +181,17 @@ const struct endpoint ep_device_import = {
 
 /* ---- actions: each on the long and on the short path -------------------------------------------------------------------- */
 
-#define ACTION(name, action, function, status)                                                                                            \
+#define ACTION(name, action, function, status, ...)                                                                                            \
 	const struct endpoint ep_device_##name = {                                                                                \
-		.run = (function), .scope = SCOPE_DEVICE, .may = NH_MAY_##action, .write = true, .success = (status), .tag = "Devices"};
+		.run = (function), .scope = SCOPE_DEVICE, .may = NH_MAY_##action, .write = true, .success = (status), .tag = "Devices", ##__VA_ARGS__};
 
-#define SHORT_ACTION(name, action, function, status)                                                                                      \
+#define SHORT_ACTION(name, action, function, status, ...)                                                                                      \
 	const struct endpoint ep_short_##name = {.run = (function),                                                               \
 	                                         .scope = SCOPE_DEVICE_ANYWHERE,                                                  \
 	                                         .may = NH_MAY_##action,                                                          \
 	                                         .write = true,                                                                   \
 	                                         .success = (status),                                                             \
-	                                         .tag = "Devices (short URL)"};
+	                                         .tag = "Devices (short URL)", ##__VA_ARGS__};
 
 static nh_rc reboot(struct call *call, struct nh_err *err)
 {
@@ -197,8 +220,9 @@ static nh_rc upgrade(struct call *call, struct nh_err *err)
 		return bad_request(call, err, "Invalid request");
 	return nh_update_push(&call->ctx, &call->actor, call->device.org_id, call->device.id, uuid, err);
 }
-ACTION(upgrade, DEVICE_UPGRADE, upgrade, 204)
-SHORT_ACTION(upgrade, DEVICE_UPGRADE, upgrade, 204)
+static SHAPE(upgrade_body, "UpgradeWanted", {"uuid", FIELD_TEXT, .about = "Of the firmware"});
+ACTION(upgrade, DEVICE_UPGRADE, upgrade, 204, .body = &upgrade_body)
+SHORT_ACTION(upgrade, DEVICE_UPGRADE, upgrade, 204, .body = &upgrade_body)
 
 static nh_rc penalty(struct call *call, struct nh_err *err)
 {
@@ -217,8 +241,10 @@ static nh_rc move(struct call *call, struct nh_err *err)
 	call->data = render_device(&d);
 	return NH_OK;
 }
-ACTION(move, DEVICE_MOVE, move, 200)
-SHORT_ACTION(move, DEVICE_MOVE, move, 200)
+static SHAPE(move_to, "DeviceMove", {"new_org_name", FIELD_TEXT, FIELD_OPTIONAL, .about = "In the query or in the body"},
+             {"new_product_name", FIELD_TEXT, FIELD_OPTIONAL, .about = "In the query or in the body"});
+ACTION(move, DEVICE_MOVE, move, 200, .query = &move_to, .body = &move_to, .data = &shape_device)
+SHORT_ACTION(move, DEVICE_MOVE, move, 200, .query = &move_to, .body = &move_to, .data = &shape_device)
 
 /* ---- certificates ------------------------------------------------------------------------------------------------------ */
 
@@ -232,7 +258,7 @@ static nh_rc certs(struct call *call, struct nh_err *err)
 		json_array_append_new(call->data, render_certificate(&list[i]));
 	return NH_OK;
 }
-const struct endpoint ep_certs = {.run = certs, .scope = SCOPE_DEVICE, .may = NH_MAY_CERTIFICATE_SEE, .success = 200, .tag = "Device Certificates"};
+const struct endpoint ep_certs = {.run = certs, .scope = SCOPE_DEVICE, .may = NH_MAY_CERTIFICATE_SEE, .success = 200, .data = &shape_certificate, .list = true, .tag = "Device Certificates"};
 
 static nh_rc cert(struct call *call, struct nh_err *err)
 {
@@ -241,7 +267,7 @@ static nh_rc cert(struct call *call, struct nh_err *err)
 	call->data = render_certificate(&c);
 	return NH_OK;
 }
-const struct endpoint ep_cert = {.run = cert, .scope = SCOPE_DEVICE, .may = NH_MAY_CERTIFICATE_SEE, .success = 200, .tag = "Device Certificates"};
+const struct endpoint ep_cert = {.run = cert, .scope = SCOPE_DEVICE, .may = NH_MAY_CERTIFICATE_SEE, .success = 200, .data = &shape_certificate, .tag = "Device Certificates"};
 
 static nh_rc cert_add(struct call *call, struct nh_err *err)
 {
@@ -254,8 +280,9 @@ static nh_rc cert_add(struct call *call, struct nh_err *err)
 	call->data = render_certificate(&c);
 	return NH_OK;
 }
+static SHAPE(certificate_body, "DeviceCertificateWanted", {"cert", FIELD_TEXT, .about = "PEM, in base64"});
 const struct endpoint ep_cert_add = {
-	.run = cert_add, .scope = SCOPE_DEVICE, .may = NH_MAY_CERTIFICATE_ADD, .write = true, .success = 201, .tag = "Device Certificates"};
+	.run = cert_add, .scope = SCOPE_DEVICE, .may = NH_MAY_CERTIFICATE_ADD, .write = true, .success = 201, .body = &certificate_body, .data = &shape_certificate, .tag = "Device Certificates"};
 
 static nh_rc cert_delete(struct call *call, struct nh_err *err)
 {

@@ -15,7 +15,7 @@ static nh_rc firmwares(struct call *call, struct nh_err *err)
 		json_array_append_new(call->data, render_firmware(&list[i]));
 	return NH_OK;
 }
-const struct endpoint ep_firmwares = {.run = firmwares, .scope = SCOPE_PRODUCT, .may = NH_MAY_FIRMWARE_SEE, .success = 200, .tag = "Firmwares"};
+const struct endpoint ep_firmwares = {.run = firmwares, .scope = SCOPE_PRODUCT, .may = NH_MAY_FIRMWARE_SEE, .success = 200, .data = &shape_firmware, .list = true, .tag = "Firmwares"};
 
 static nh_rc firmware(struct call *call, struct nh_err *err)
 {
@@ -24,7 +24,7 @@ static nh_rc firmware(struct call *call, struct nh_err *err)
 	call->data = render_firmware(&f);
 	return NH_OK;
 }
-const struct endpoint ep_firmware = {.run = firmware, .scope = SCOPE_PRODUCT, .may = NH_MAY_FIRMWARE_SEE, .success = 200, .tag = "Firmwares"};
+const struct endpoint ep_firmware = {.run = firmware, .scope = SCOPE_PRODUCT, .may = NH_MAY_FIRMWARE_SEE, .success = 200, .data = &shape_firmware, .tag = "Firmwares"};
 
 static nh_rc firmware_delete(struct call *call, struct nh_err *err)
 {
@@ -35,8 +35,8 @@ const struct endpoint ep_firmware_delete = {
 
 /* ---- as a file --------------------------------------------------------------------------------------------------------- */
 
-const struct endpoint ep_firmware_download = {.scope = SCOPE_PRODUCT, .may = NH_MAY_FIRMWARE_DOWNLOAD, .success = 200, .tag = "Firmwares"};
-const struct endpoint ep_firmware_upload = {.scope = SCOPE_PRODUCT, .may = NH_MAY_FIRMWARE_UPLOAD, .success = 201, .tag = "Firmwares"};
+const struct endpoint ep_firmware_download = {.scope = SCOPE_PRODUCT, .may = NH_MAY_FIRMWARE_DOWNLOAD, .success = 200, .media = "application/octet-stream", .also = file_answers, .tag = "Firmwares"};
+const struct endpoint ep_firmware_upload = {.scope = SCOPE_PRODUCT, .may = NH_MAY_FIRMWARE_UPLOAD, .success = 201, .data = &shape_firmware, .tag = "Firmwares"};
 
 static nh_rc find(struct call *call, struct stored_file *out, struct nh_err *err)
 {

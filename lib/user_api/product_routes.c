@@ -18,7 +18,7 @@ static nh_rc keys(struct call *call, struct nh_err *err)
 		json_array_append_new(call->data, render_key(&list[i]));
 	return NH_OK;
 }
-const struct endpoint ep_keys = {.run = keys, .scope = SCOPE_ORG, .may = NH_MAY_KEY_SEE, .success = 200, .tag = "Signing Keys"};
+const struct endpoint ep_keys = {.run = keys, .scope = SCOPE_ORG, .may = NH_MAY_KEY_SEE, .success = 200, .data = &shape_key, .list = true, .tag = "Signing Keys"};
 
 static nh_rc key(struct call *call, struct nh_err *err)
 {
@@ -27,7 +27,7 @@ static nh_rc key(struct call *call, struct nh_err *err)
 	call->data = render_key(&k);
 	return NH_OK;
 }
-const struct endpoint ep_key = {.run = key, .scope = SCOPE_ORG, .may = NH_MAY_KEY_SEE, .success = 200, .tag = "Signing Keys"};
+const struct endpoint ep_key = {.run = key, .scope = SCOPE_ORG, .may = NH_MAY_KEY_SEE, .success = 200, .data = &shape_key, .tag = "Signing Keys"};
 
 static nh_rc key_create(struct call *call, struct nh_err *err)
 {
@@ -37,8 +37,11 @@ static nh_rc key_create(struct call *call, struct nh_err *err)
 	call->data = render_key(&k);
 	return NH_OK;
 }
+static const char *const words_key_schemes[] = {"ed25519", "secure_boot_v2_rsa", NULL};
+static SHAPE(key_body, "SigningKeyWanted", {"name", FIELD_TEXT}, {"key", FIELD_TEXT, .about = "The public key, 32 bytes in base64"},
+             {"scheme", FIELD_TEXT, FIELD_OPTIONAL, .words = words_key_schemes, .about = "ed25519 unless it is given"});
 const struct endpoint ep_key_create = {
-	.run = key_create, .scope = SCOPE_ORG, .may = NH_MAY_KEY_CREATE, .write = true, .success = 201, .tag = "Signing Keys"};
+	.run = key_create, .scope = SCOPE_ORG, .may = NH_MAY_KEY_CREATE, .write = true, .success = 201, .body = &key_body, .data = &shape_key, .tag = "Signing Keys"};
 
 static nh_rc key_delete(struct call *call, struct nh_err *err)
 {
@@ -59,7 +62,7 @@ static nh_rc cas(struct call *call, struct nh_err *err)
 		json_array_append_new(call->data, render_ca(&list[i]));
 	return NH_OK;
 }
-const struct endpoint ep_cas = {.run = cas, .scope = SCOPE_ORG, .may = NH_MAY_CA_SEE, .success = 200, .tag = "CA Certificates"};
+const struct endpoint ep_cas = {.run = cas, .scope = SCOPE_ORG, .may = NH_MAY_CA_SEE, .success = 200, .data = &shape_ca, .list = true, .tag = "CA Certificates"};
 
 static nh_rc ca(struct call *call, struct nh_err *err)
 {
@@ -68,7 +71,7 @@ static nh_rc ca(struct call *call, struct nh_err *err)
 	call->data = render_ca(&c);
 	return NH_OK;
 }
-const struct endpoint ep_ca = {.run = ca, .scope = SCOPE_ORG, .may = NH_MAY_CA_SEE, .success = 200, .tag = "CA Certificates"};
+const struct endpoint ep_ca = {.run = ca, .scope = SCOPE_ORG, .may = NH_MAY_CA_SEE, .success = 200, .data = &shape_ca, .tag = "CA Certificates"};
 
 static nh_rc ca_token(struct call *call, struct nh_err *err)
 {
@@ -77,7 +80,8 @@ static nh_rc ca_token(struct call *call, struct nh_err *err)
 	call->data = json_pack("{s:o}", "verification_token", nh_json_new_text(nh_buf_slice(&token)));
 	return NH_OK;
 }
-const struct endpoint ep_ca_token = {.run = ca_token, .scope = SCOPE_ORG, .may = NH_MAY_CA_SEE, .success = 200, .tag = "CA Certificates"};
+static SHAPE(verification_token, "VerificationToken", {"verification_token", FIELD_TEXT});
+const struct endpoint ep_ca_token = {.run = ca_token, .scope = SCOPE_ORG, .may = NH_MAY_CA_SEE, .success = 200, .data = &verification_token, .tag = "CA Certificates"};
 
 static nh_rc ca_add(struct call *call, struct nh_err *err)
 {
@@ -87,7 +91,12 @@ static nh_rc ca_add(struct call *call, struct nh_err *err)
 	call->data = render_ca(&c);
 	return NH_OK;
 }
-const struct endpoint ep_ca_add = {.run = ca_add, .scope = SCOPE_ORG, .may = NH_MAY_CA_CREATE, .write = true, .success = 201, .tag = "CA Certificates"};
+static SHAPE(jitp_body, "JustInTimeProvisioningWanted", {"description", FIELD_TEXT}, {"tags", FIELD_TAGS}, {"product_name", FIELD_TEXT, FIELD_OPTIONAL},
+             {"product_id", FIELD_INTEGER, FIELD_OPTIONAL, .about = "Instead of its name"});
+static SHAPE(ca_body, "CaCertificateWanted", {"cert", FIELD_TEXT, .about = "PEM, in base64"},
+             {"verification_cert", FIELD_TEXT, .about = "PEM, in base64: issued by the CA for the verification token"}, {"description", FIELD_TEXT, FIELD_OPTIONAL | FIELD_NULLABLE},
+             {"jitp", FIELD_OBJECT, FIELD_OPTIONAL | FIELD_NULLABLE, &jitp_body});
+const struct endpoint ep_ca_add = {.run = ca_add, .scope = SCOPE_ORG, .may = NH_MAY_CA_CREATE, .write = true, .success = 201, .body = &ca_body, .data = &shape_ca, .tag = "CA Certificates"};
 
 static nh_rc ca_delete(struct call *call, struct nh_err *err)
 {
@@ -108,14 +117,14 @@ static nh_rc products(struct call *call, struct nh_err *err)
 		json_array_append_new(call->data, render_product(&list[i]));
 	return NH_OK;
 }
-const struct endpoint ep_products = {.run = products, .scope = SCOPE_ORG, .may = NH_MAY_PRODUCT_SEE, .success = 200, .tag = "Products"};
+const struct endpoint ep_products = {.run = products, .scope = SCOPE_ORG, .may = NH_MAY_PRODUCT_SEE, .success = 200, .data = &shape_product, .list = true, .tag = "Products"};
 
 static nh_rc product(struct call *call, struct nh_err *err)
 {
 	call->data = render_product(&call->product);
 	return NH_OK;
 }
-const struct endpoint ep_product = {.run = product, .scope = SCOPE_PRODUCT, .may = NH_MAY_PRODUCT_SEE, .success = 200, .tag = "Products"};
+const struct endpoint ep_product = {.run = product, .scope = SCOPE_PRODUCT, .may = NH_MAY_PRODUCT_SEE, .success = 200, .data = &shape_product, .tag = "Products"};
 
 static nh_rc product_create(struct call *call, struct nh_err *err)
 {
@@ -125,8 +134,9 @@ static nh_rc product_create(struct call *call, struct nh_err *err)
 	call->data = render_product(&p);
 	return NH_OK;
 }
+static SHAPE(product_body, "ProductWanted", {"name", FIELD_TEXT});
 const struct endpoint ep_product_create = {
-	.run = product_create, .scope = SCOPE_ORG, .may = NH_MAY_PRODUCT_CREATE, .write = true, .success = 201, .tag = "Products"};
+	.run = product_create, .scope = SCOPE_ORG, .may = NH_MAY_PRODUCT_CREATE, .write = true, .success = 201, .body = &product_body, .data = &shape_product, .tag = "Products"};
 
 static nh_rc product_update(struct call *call, struct nh_err *err)
 {
@@ -135,8 +145,12 @@ static nh_rc product_update(struct call *call, struct nh_err *err)
 	call->data = render_product(&p);
 	return NH_OK;
 }
+static const char *const words_update_tools[] = {"fwup", "esp-idf", NULL};
+static SHAPE(product_change, "ProductChange", {"require_unique_firmware_version", FIELD_BOOLEAN, FIELD_OPTIONAL},
+             {"allowed_update_tools", FIELD_TEXT, FIELD_LIST | FIELD_OPTIONAL, .words = words_update_tools}, {"allow_unsigned_esp_idf_firmware", FIELD_BOOLEAN, FIELD_OPTIONAL},
+             {"extensions", FIELD_OBJECT, FIELD_OPTIONAL, &shape_extensions_change});
 const struct endpoint ep_product_update = {
-	.run = product_update, .scope = SCOPE_PRODUCT, .may = NH_MAY_PRODUCT_UPDATE, .write = true, .success = 200, .tag = "Products"};
+	.run = product_update, .scope = SCOPE_PRODUCT, .may = NH_MAY_PRODUCT_UPDATE, .write = true, .success = 200, .body = &product_change, .data = &shape_product, .tag = "Products"};
 
 static nh_rc product_delete(struct call *call, struct nh_err *err)
 {
@@ -157,7 +171,7 @@ static nh_rc secrets(struct call *call, struct nh_err *err)
 		json_array_append_new(call->data, render_secret(&list[i]));
 	return NH_OK;
 }
-const struct endpoint ep_secrets = {.run = secrets, .scope = SCOPE_PRODUCT, .may = NH_MAY_SECRET_SEE, .success = 200, .tag = "Products"};
+const struct endpoint ep_secrets = {.run = secrets, .scope = SCOPE_PRODUCT, .may = NH_MAY_SECRET_SEE, .success = 200, .data = &shape_secret, .list = true, .tag = "Products"};
 
 static nh_rc secret_create(struct call *call, struct nh_err *err)
 {
@@ -167,7 +181,7 @@ static nh_rc secret_create(struct call *call, struct nh_err *err)
 	return NH_OK;
 }
 const struct endpoint ep_secret_create = {
-	.run = secret_create, .scope = SCOPE_PRODUCT, .may = NH_MAY_SECRET_CREATE, .write = true, .success = 201, .tag = "Products"};
+	.run = secret_create, .scope = SCOPE_PRODUCT, .may = NH_MAY_SECRET_CREATE, .write = true, .success = 201, .data = &shape_secret, .tag = "Products"};
 
 /* A key may hold '/', sent as it is or escaped; the rest of the path comes raw. */
 static nh_rc secret_delete(struct call *call, struct nh_err *err)

@@ -47,7 +47,9 @@ static nh_rc scripts(struct call *call, struct nh_err *err)
 	set_page_numbers(call, page.page, page.page_size, page.total);
 	return NH_OK;
 }
-const struct endpoint ep_scripts = {.run = scripts, .scope = SCOPE_PRODUCT, .may = NH_MAY_SCRIPT_SEE, .success = 200, .tag = "Support Scripts"};
+static SHAPE(script_filters, "ScriptFilters", {"name", FIELD_TEXT, FIELD_OPTIONAL}, {"tags", FIELD_TEXT, FIELD_OPTIONAL}, {"search", FIELD_TEXT, FIELD_OPTIONAL, .about = "In name or tags"});
+static SHAPE(scripts_query, "ScriptsQuery", SHAPE_PAGE_QUERY, {"filters", FIELD_OBJECT, FIELD_OPTIONAL, &script_filters});
+const struct endpoint ep_scripts = {.run = scripts, .scope = SCOPE_PRODUCT, .may = NH_MAY_SCRIPT_SEE, .success = 200, .query = &scripts_query, .data = &shape_script_row, .list = true, .beside = &shape_pages, .tag = "Support Scripts"};
 
 static nh_rc script_create(struct call *call, struct nh_err *err)
 {
@@ -56,8 +58,9 @@ static nh_rc script_create(struct call *call, struct nh_err *err)
 	call->data = render(call, &s);
 	return NH_OK;
 }
+static SHAPE(script_body, "ScriptWanted", {"name", FIELD_TEXT}, {"text", FIELD_TEXT}, {"tags", FIELD_TAGS, FIELD_OPTIONAL | FIELD_NULLABLE});
 const struct endpoint ep_script_create = {
-	.run = script_create, .scope = SCOPE_PRODUCT, .may = NH_MAY_SCRIPT_CREATE, .write = true, .success = 200, .tag = "Support Scripts"};
+	.run = script_create, .scope = SCOPE_PRODUCT, .may = NH_MAY_SCRIPT_CREATE, .write = true, .success = 200, .body = &script_body, .data = &shape_script, .tag = "Support Scripts"};
 
 /* NH_EFORMAT: the path's id is no number. */
 static nh_rc open_script(struct call *call, nh_action action, struct nh_script *out, struct nh_err *err)
@@ -78,7 +81,7 @@ static nh_rc script(struct call *call, struct nh_err *err)
 	call->data = render(call, &s);
 	return NH_OK;
 }
-const struct endpoint ep_script = {.run = script, .scope = SCOPE_PRODUCT, .may = NH_MAY_SCRIPT_SEE, .success = 200, .tag = "Support Scripts"};
+const struct endpoint ep_script = {.run = script, .scope = SCOPE_PRODUCT, .may = NH_MAY_SCRIPT_SEE, .success = 200, .data = &shape_script, .tag = "Support Scripts"};
 
 static nh_rc script_update(struct call *call, struct nh_err *err)
 {
@@ -88,8 +91,9 @@ static nh_rc script_update(struct call *call, struct nh_err *err)
 	call->data = render(call, &changed);
 	return NH_OK;
 }
+static SHAPE(script_change, "ScriptChange", {"name", FIELD_TEXT, FIELD_OPTIONAL}, {"text", FIELD_TEXT, FIELD_OPTIONAL}, {"tags", FIELD_TAGS, FIELD_OPTIONAL | FIELD_NULLABLE});
 const struct endpoint ep_script_update = {
-	.run = script_update, .scope = SCOPE_PRODUCT, .may = NH_MAY_SCRIPT_UPDATE, .write = true, .success = 200, .tag = "Support Scripts"};
+	.run = script_update, .scope = SCOPE_PRODUCT, .may = NH_MAY_SCRIPT_UPDATE, .write = true, .success = 200, .body = &script_change, .data = &shape_script, .tag = "Support Scripts"};
 
 static nh_rc script_delete(struct call *call, struct nh_err *err)
 {
@@ -110,14 +114,16 @@ static nh_rc device_scripts(struct call *call, struct nh_err *err)
 	call->data = render_all(call, list, count);
 	return NH_OK;
 }
-const struct endpoint ep_device_scripts = {.run = device_scripts, .scope = SCOPE_DEVICE, .may = NH_MAY_SCRIPT_SEE, .success = 200, .tag = "Support Scripts"};
+const struct endpoint ep_device_scripts = {.run = device_scripts, .scope = SCOPE_DEVICE, .may = NH_MAY_SCRIPT_SEE, .success = 200, .data = &shape_script_row, .list = true, .tag = "Support Scripts"};
 const struct endpoint ep_short_scripts = {
-	.run = device_scripts, .scope = SCOPE_DEVICE_ANYWHERE, .may = NH_MAY_SCRIPT_SEE, .success = 200, .tag = "Support Scripts"};
+	.run = device_scripts, .scope = SCOPE_DEVICE_ANYWHERE, .may = NH_MAY_SCRIPT_SEE, .success = 200, .data = &shape_script_row, .list = true, .tag = "Support Scripts"};
 
 /* Writes, since it is audited. */
-const struct endpoint ep_script_run = {.scope = SCOPE_DEVICE, .may = NH_MAY_SCRIPT_RUN, .write = true, .success = 200, .tag = "Support Scripts"};
+static SHAPE(run_query, "ScriptRunQuery", {"timeout", FIELD_INTEGER, FIELD_OPTIONAL, .about = "Milliseconds"});
+static const struct answer run_refusals[] = {{403, .about = "The device is away or does not answer in time"}, {0}};
+const struct endpoint ep_script_run = {.scope = SCOPE_DEVICE, .may = NH_MAY_SCRIPT_RUN, .write = true, .success = 200, .query = &run_query, .media = "text/plain", .also = run_refusals, .tag = "Support Scripts"};
 const struct endpoint ep_short_script_run = {
-	.scope = SCOPE_DEVICE_ANYWHERE, .may = NH_MAY_SCRIPT_RUN, .write = true, .success = 200, .tag = "Devices (short URL)"};
+	.scope = SCOPE_DEVICE_ANYWHERE, .may = NH_MAY_SCRIPT_RUN, .write = true, .success = 200, .query = &run_query, .media = "text/plain", .also = run_refusals, .tag = "Devices (short URL)"};
 
 struct run_call {
 	struct call call; /* first */

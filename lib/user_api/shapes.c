@@ -32,8 +32,7 @@ static SHAPE(page_next, "PageNext", {"page_size", FIELD_INTEGER},
              {"next", FIELD_TEXT, FIELD_NULLABLE, .about = "What to ask with next, as `before` or, where a list begins with the oldest, as `from`; null: there is no more"});
 SHAPE(shape_next, "Next", {"pagination", FIELD_OBJECT, 0, &page_next});
 
-static SHAPE(page_wanted, "PageWanted", {"page", FIELD_INTEGER, FIELD_OPTIONAL, .about = "From 1, which is also the default"}, {"page_size", FIELD_INTEGER, FIELD_OPTIONAL});
-SHAPE(shape_page_query, "PageQuery", {"pagination", FIELD_OBJECT, FIELD_OPTIONAL, &page_wanted});
+SHAPE(shape_page_wanted, "PageWanted", {"page", FIELD_INTEGER, FIELD_OPTIONAL, .about = "From 1, which is also the default"}, {"page_size", FIELD_INTEGER, FIELD_OPTIONAL});
 
 /* ---- organizations and people --------------------------------------------------------------------------------------------- */
 
@@ -72,6 +71,14 @@ SHAPE(shape_certificate, "DeviceCertificate", {"serial", FIELD_TEXT, .about = "I
 
 SHAPE(shape_firmware, "Firmware", SIGNED_FILE, {"tool", FIELD_TEXT, .words = words_tools});
 SHAPE(shape_archive, "Archive", SIGNED_FILE, {"size", FIELD_INTEGER, .about = "In bytes"});
+
+const struct answer file_answers[] = {
+	{206, "application/octet-stream", .about = "The part that was asked for"},
+	{302, "", .about = "Where the bytes are, without a token"},
+	{304, "", .about = "As the client has it already"},
+	{416, "", .about = "There is no such part"},
+	{0},
+};
 
 /* ---- support scripts ------------------------------------------------------------------------------------------------------ */
 

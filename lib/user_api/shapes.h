@@ -62,7 +62,13 @@ extern const struct shape
 	shape_group, shape_health, shape_log_line, shape_network_identity, shape_iroh_endpoint, shape_past_connection, shape_extensions, shape_status,
 	shape_pages, /* beside a list with numbered pages */
 	shape_next,  /* beside a list that goes on with what the answer names */
-	shape_page_query, shape_extensions_change;
+	shape_page_wanted, shape_extensions_change;
+
+/* In the query of a list with numbered pages. */
+#define SHAPE_PAGE_QUERY {"pagination", FIELD_OBJECT, FIELD_OPTIONAL, &shape_page_wanted}
+
+/* ---- answers of routes that hand out a file ---------------------------------------------------------------------------------- */
+extern const struct answer file_answers[];
 
 /* ---- words that several shapes use ------------------------------------------------------------------------------------------ */
 extern const char *const words_roles[], *const words_services[], *const words_interfaces[], *const words_tag_operators[];

@@ -57,7 +57,7 @@ static nh_rc health(struct call *call, struct nh_err *err)
 	call->data = render_health(&h);
 	return NH_OK;
 }
-const struct endpoint ep_health = {.run = health, .scope = SCOPE_DEVICE, .may = NH_MAY_DEVICE_TELEMETRY, .success = 200, .tag = "Device Telemetry"};
+const struct endpoint ep_health = {.run = health, .scope = SCOPE_DEVICE, .may = NH_MAY_DEVICE_TELEMETRY, .success = 200, .data = &shape_health, .tag = "Device Telemetry"};
 
 static nh_rc health_history(struct call *call, struct nh_err *err)
 {
@@ -73,7 +73,10 @@ static nh_rc health_history(struct call *call, struct nh_err *err)
 	set_pagination(call, limit, count == limit ? render_moment(list[count - 1].at_us) : NULL);
 	return NH_OK;
 }
-const struct endpoint ep_health_history = {.run = health_history, .scope = SCOPE_DEVICE, .may = NH_MAY_DEVICE_TELEMETRY, .success = 200, .tag = "Device Telemetry"};
+#define MOMENT_QUERY(name, about_) {(name), FIELD_TEXT, FIELD_OPTIONAL, .about = (about_ ": ISO 8601, or microseconds since 1970")}
+#define LIMIT_QUERY {"limit", FIELD_INTEGER, FIELD_OPTIONAL, .about = "How many at most"}
+static SHAPE(before_query, "BeforeQuery", LIMIT_QUERY, MOMENT_QUERY("before", "Only earlier ones"));
+const struct endpoint ep_health_history = {.run = health_history, .scope = SCOPE_DEVICE, .may = NH_MAY_DEVICE_TELEMETRY, .success = 200, .query = &before_query, .data = &shape_health, .list = true, .beside = &shape_next, .tag = "Device Telemetry"};
 
 /* Oldest first. Where there are more than one answer holds, the last report of it begins the next one. */
 static nh_rc metrics(struct call *call, struct nh_err *err)
@@ -90,7 +93,9 @@ static nh_rc metrics(struct call *call, struct nh_err *err)
 	set_pagination(call, NH_METRIC_LIST_MAX, count == NH_METRIC_LIST_MAX ? render_moment(list[count - 1].at_us) : NULL);
 	return NH_OK;
 }
-const struct endpoint ep_metrics = {.run = metrics, .scope = SCOPE_DEVICE, .may = NH_MAY_DEVICE_TELEMETRY, .success = 200, .tag = "Device Telemetry"};
+static SHAPE(metrics_query, "MetricsQuery", {"key", FIELD_TEXT, FIELD_OPTIONAL, .about = "Of one metric only"}, MOMENT_QUERY("from", "The earliest"), MOMENT_QUERY("to", "The latest"));
+static SHAPE(metric, "Metric", {"at", FIELD_TEXT, .format = "date-time"}, {"key", FIELD_TEXT}, {"value", FIELD_NUMBER});
+const struct endpoint ep_metrics = {.run = metrics, .scope = SCOPE_DEVICE, .may = NH_MAY_DEVICE_TELEMETRY, .success = 200, .query = &metrics_query, .data = &metric, .list = true, .beside = &shape_next, .tag = "Device Telemetry"};
 
 /* ---- log lines ------------------------------------------------------------------------------------------------------------- */
 
@@ -123,7 +128,10 @@ static nh_rc logs(struct call *call, struct nh_err *err)
 	set_pagination(call, limit, more ? json_string(cursor) : NULL);
 	return NH_OK;
 }
-const struct endpoint ep_logs = {.run = logs, .scope = SCOPE_DEVICE, .may = NH_MAY_DEVICE_TELEMETRY, .success = 200, .tag = "Device Telemetry"};
+static SHAPE(logs_query, "LogsQuery", {"level", FIELD_TEXT, FIELD_OPTIONAL}, {"search", FIELD_TEXT, FIELD_OPTIONAL, .about = "A part of the message"}, LIMIT_QUERY,
+             MOMENT_QUERY("from", "The earliest"), MOMENT_QUERY("to", "The latest"),
+             {"before", FIELD_TEXT, FIELD_OPTIONAL, .about = "Only earlier ones: what an answer named as next, or a time"});
+const struct endpoint ep_logs = {.run = logs, .scope = SCOPE_DEVICE, .may = NH_MAY_DEVICE_TELEMETRY, .success = 200, .query = &logs_query, .data = &shape_log_line, .list = true, .beside = &shape_next, .tag = "Device Telemetry"};
 
 /* ---- networks and connections ------------------------------------------------------------------------------------------------ */
 
@@ -145,7 +153,8 @@ static nh_rc network_identities(struct call *call, struct nh_err *err)
 	}
 	return NH_OK;
 }
-const struct endpoint ep_network_identities = {.run = network_identities, .scope = SCOPE_DEVICE, .may = NH_MAY_IDENTITY_SEE, .success = 200, .tag = "Devices"};
+static SHAPE(identities_query, "NetworkIdentitiesQuery", {"service", FIELD_TEXT, FIELD_OPTIONAL, .about = "iroh, netbird, tailscale or wireguard"}, {"instance", FIELD_TEXT, FIELD_OPTIONAL});
+const struct endpoint ep_network_identities = {.run = network_identities, .scope = SCOPE_DEVICE, .may = NH_MAY_IDENTITY_SEE, .success = 200, .query = &identities_query, .data = &shape_network_identity, .list = true, .tag = "Devices"};
 
 static nh_rc irohs(struct call *call, struct nh_err *err)
 {
@@ -157,7 +166,9 @@ static nh_rc irohs(struct call *call, struct nh_err *err)
 		json_array_append_new(call->data, render_iroh_endpoint(&list[i]));
 	return NH_OK;
 }
-const struct endpoint ep_irohs = {.run = irohs, .scope = SCOPE_ORG, .may = NH_MAY_IROH_SEE, .success = 200, .tag = "Iroh Endpoints"};
+static SHAPE(irohs_query, "IrohEndpointsQuery", {"owner", FIELD_TEXT, FIELD_OPTIONAL, .about = "device, user or none"},
+             {"search", FIELD_TEXT, FIELD_OPTIONAL, .about = "How the identifier begins, or a part of the device's identifier or the user's name"});
+const struct endpoint ep_irohs = {.run = irohs, .scope = SCOPE_ORG, .may = NH_MAY_IROH_SEE, .success = 200, .query = &irohs_query, .data = &shape_iroh_endpoint, .list = true, .tag = "Iroh Endpoints"};
 
 static nh_rc iroh(struct call *call, struct nh_err *err)
 {
@@ -166,7 +177,7 @@ static nh_rc iroh(struct call *call, struct nh_err *err)
 	call->data = render_iroh_endpoint(&e);
 	return NH_OK;
 }
-const struct endpoint ep_iroh = {.run = iroh, .scope = SCOPE_ORG, .may = NH_MAY_IROH_SEE, .success = 200, .tag = "Iroh Endpoints"};
+const struct endpoint ep_iroh = {.run = iroh, .scope = SCOPE_ORG, .may = NH_MAY_IROH_SEE, .success = 200, .data = &shape_iroh_endpoint, .tag = "Iroh Endpoints"};
 
 static nh_rc iroh_create(struct call *call, struct nh_err *err)
 {
@@ -176,7 +187,9 @@ static nh_rc iroh_create(struct call *call, struct nh_err *err)
 	call->data = render_iroh_endpoint(&e);
 	return NH_OK;
 }
-const struct endpoint ep_iroh_create = {.run = iroh_create, .scope = SCOPE_ORG, .may = NH_MAY_IROH_CREATE, .write = true, .success = 201, .tag = "Iroh Endpoints"};
+static SHAPE(iroh_body, "IrohEndpointWanted", {"identifier", FIELD_TEXT}, {"instance", FIELD_TEXT, FIELD_OPTIONAL | FIELD_NULLABLE, .about = "`default` unless it is given"},
+             {"user_email", FIELD_TEXT, FIELD_OPTIONAL | FIELD_NULLABLE, .about = "The member whose it is"}, {"details", FIELD_MAP, FIELD_OPTIONAL | FIELD_NULLABLE});
+const struct endpoint ep_iroh_create = {.run = iroh_create, .scope = SCOPE_ORG, .may = NH_MAY_IROH_CREATE, .write = true, .success = 201, .body = &iroh_body, .data = &shape_iroh_endpoint, .tag = "Iroh Endpoints"};
 
 static nh_rc iroh_delete(struct call *call, struct nh_err *err)
 {
@@ -198,7 +211,7 @@ static nh_rc connections(struct call *call, struct nh_err *err)
 	set_pagination(call, limit, count == limit ? render_moment(list[count - 1].established_at_us) : NULL);
 	return NH_OK;
 }
-const struct endpoint ep_connections = {.run = connections, .scope = SCOPE_DEVICE, .may = NH_MAY_DEVICE_TELEMETRY, .success = 200, .tag = "Device Telemetry"};
+const struct endpoint ep_connections = {.run = connections, .scope = SCOPE_DEVICE, .may = NH_MAY_DEVICE_TELEMETRY, .success = 200, .query = &before_query, .data = &shape_past_connection, .list = true, .beside = &shape_next, .tag = "Device Telemetry"};
 
 static nh_rc flapping(struct call *call, struct nh_err *err)
 {
@@ -211,4 +224,6 @@ static nh_rc flapping(struct call *call, struct nh_err *err)
 		json_array_append_new(call->data, json_pack("{s:o, s:I}", "identifier", nh_json_new_text(list[i].identifier), "connections", (json_int_t)list[i].connections));
 	return NH_OK;
 }
-const struct endpoint ep_flapping = {.run = flapping, .scope = SCOPE_PRODUCT, .may = NH_MAY_DEVICE_TELEMETRY, .success = 200, .tag = "Device Telemetry"};
+static SHAPE(flapping_query, "FlappingQuery", LIMIT_QUERY);
+static SHAPE(flapping_device, "FlappingDevice", {"identifier", FIELD_TEXT}, {"connections", FIELD_INTEGER, .about = "Within the last hour"});
+const struct endpoint ep_flapping = {.run = flapping, .scope = SCOPE_PRODUCT, .may = NH_MAY_DEVICE_TELEMETRY, .success = 200, .query = &flapping_query, .data = &flapping_device, .list = true, .tag = "Device Telemetry"};
