@@ -86,21 +86,27 @@ nh_rc nh_device_move(struct nh_ctx *ctx, const struct nh_actor *actor, const str
 #define NH_DEVICE_PAGE_SIZE 10
 #define NH_DEVICE_PAGE_SIZE_MAX 100
 #define NH_DEVICE_COUNT_MAX 10000 /* filtered totals are counted up to here */
-#define NH_DEVICE_FILTERS_MAX 16
+#define NH_DEVICE_FILTERS_MAX 32
 
 struct nh_device_query {
 	const struct nh_filter *filters; /* at most NH_DEVICE_FILTERS_MAX; unknown keys and empty values are ignored */
 	size_t filter_count;
-	nh_slice sort;       /* column name, empty: identifier */
+	nh_slice text;           /* of the query language (hub/device_query.h); empty: none */
+	nh_slice sort;           /* column name, empty: identifier */
 	bool descending;
+	nh_nulls nulls;
 	int64_t page, page_size; /* from 1; 0: defaults */
+	bool keyset;             /* pages that begin behind `after` instead of numbered ones */
+	nh_slice after;          /* nh_device_page.next of the page before; empty: from the beginning */
 };
 struct nh_device_page {
 	struct nh_device *items;
 	size_t count;
-	int64_t page, page_size, total; /* total: exact up to NH_DEVICE_COUNT_MAX when filtered */
+	int64_t page, page_size;
+	int64_t total; /* exact up to NH_DEVICE_COUNT_MAX when filtered; -1: filtered and keyset, then nobody counts */
+	nh_slice next; /* what the next page begins behind: ASCII, opaque; empty: this is the last one */
 };
-/* NH_EINVAL with *errors: unknown sort column. */
+/* NH_EINVAL with *errors: unknown sort column ("sort"), no such query ("query", with the place), a cursor of another list ("pagination"), too many filters ("filters"). */
 nh_rc nh_device_list(struct nh_ctx *ctx, const struct nh_actor *actor, const struct nh_product *product, const struct nh_device_query *query,
                      struct nh_device_page *out, json_t **errors, struct nh_err *err);
 
