@@ -90,13 +90,15 @@ void nh_oidc_free(struct nh_oidc *oidc)
 const char *nh_oidc_key(const struct nh_oidc *oidc) { return oidc->config.key; }
 const char *nh_oidc_name(const struct nh_oidc *oidc) { return oidc->config.name; }
 
+bool nh_oidc_hosts_domains(const struct nh_oidc *oidc) { return strcmp(oidc->config.issuer, "https://accounts.google.com") == 0; }
+
 /* ---- begin ------------------------------------------------------------------------------------------------------------------- */
 
-static void derive(nh_slice secret_key, const char *purpose, nh_slice cookie, char out[NH_OIDC_TEXT_MAX])
+static void derive(const struct nh_oidc *oidc, nh_slice secret_key, const char *purpose, nh_slice cookie, char out[NH_OIDC_TEXT_MAX])
 {
 	NH_AUTO_BUF struct nh_buf message = NH_BUF_INIT, text = NH_BUF_INIT;
 	uint8_t mac[NH_SHA256_LEN];
-	nh_buf_printf(&message, "nerveshub openid connect %s\n%.*s", purpose, NH_ARG(cookie));
+	nh_buf_printf(&message, "nerveshub openid connect %s\n%s\n%.*s", purpose, oidc->config.issuer, NH_ARG(cookie));
 	nh_hmac(NH_SHA256, secret_key, nh_buf_slice(&message), mac);
 	nh_b64_put(&text, nh_slice_of(mac, sizeof mac), NH_B64_URL_NOPAD);
 	NH_ASSERT(text.len == NH_OIDC_TEXT_MAX - 1);
@@ -104,11 +106,11 @@ static void derive(nh_slice secret_key, const char *purpose, nh_slice cookie, ch
 	nh_buf_wipe(&text);
 }
 
-void nh_oidc_attempt_of(nh_slice secret_key, nh_slice cookie, struct nh_oidc_attempt *out)
+void nh_oidc_attempt_of(const struct nh_oidc *oidc, nh_slice secret_key, nh_slice cookie, struct nh_oidc_attempt *out)
 {
-	derive(secret_key, "state", cookie, out->state);
-	derive(secret_key, "nonce", cookie, out->nonce);
-	derive(secret_key, "verifier", cookie, out->verifier);
+	derive(oidc, secret_key, "state", cookie, out->state);
+	derive(oidc, secret_key, "nonce", cookie, out->nonce);
+	derive(oidc, secret_key, "verifier", cookie, out->verifier);
 }
 
 static void put_param(struct nh_buf *out, const char *name, nh_slice value)
@@ -140,10 +142,8 @@ nh_rc nh_oidc_authorize_url(struct nh_oidc *oidc, const struct nh_oidc_attempt *
 
 /* ---- end --------------------------------------------------------------------------------------------------------------------- */
 
-static nh_rc check_answer(const struct nh_oidc *oidc, const struct metadata *m, const struct nh_oidc_attempt *attempt, const struct nh_oidc_answer *answer, struct nh_err *err)
+static nh_rc check_answer(const struct nh_oidc *oidc, const struct metadata *m, const struct nh_oidc_answer *answer, struct nh_err *err)
 {
-	if (!nh_slice_eq_ct(nh_slice_str(attempt->state), answer->state))
-		return NH_FAIL(err, NH_EAUTH, "the answer belongs to another attempt to sign in (state)");
 	if (answer->issuer.ptr ? !nh_slice_eq_str(answer->issuer, oidc->config.issuer) : m->names_itself)
 		return NH_FAIL(err, NH_EAUTH, "the answer is not that of %s (iss)", oidc->config.issuer);
 	if (answer->error.len > 0)
@@ -271,8 +271,11 @@ nh_rc nh_oidc_redeem(struct nh_oidc *oidc, const struct nh_oidc_attempt *attempt
 	AUTO_METADATA struct metadata *m = NULL;
 	NH_AUTO_JSON json_t *tokens = NULL, *claims = NULL, *facts = NULL;
 	*out = (struct nh_oidc_person){0};
+	/* Before anything else: strangers can have this asked as often as they like. */
+	if (!nh_slice_eq_ct(nh_slice_str(attempt->state), answer->state))
+		return NH_FAIL(err, NH_EAUTH, "the answer belongs to another attempt to sign in (state)");
 	NH_TRY(oidc_metadata(oidc, &m, err));
-	NH_TRY(check_answer(oidc, m, attempt, answer, err));
+	NH_TRY(check_answer(oidc, m, answer, err));
 	NH_TRY(exchange(oidc, m, attempt, redirect_uri, answer->code, &tokens, err));
 	NH_TRY(check_id_token(oidc, m, attempt, tokens, &claims, err));
 	out->issuer = nh_arena_copy(arena, nh_slice_str(oidc->config.issuer));

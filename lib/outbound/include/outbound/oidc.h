@@ -36,13 +36,15 @@ nh_rc nh_oidc_new(const struct nh_oidc_config *config, struct nh_oidc **out, str
 void nh_oidc_free(struct nh_oidc *oidc);            /* NULL legal */
 const char *nh_oidc_key(const struct nh_oidc *oidc);
 const char *nh_oidc_name(const struct nh_oidc *oidc); /* never empty */
+/* nh_oidc_hosts_domains - does the issuer say of which organization a person is (Google)? Then that counts, and not the domain of an address: anybody may have an account there with any address. */
+bool nh_oidc_hosts_domains(const struct nh_oidc *oidc);
 
 #define NH_OIDC_TEXT_MAX 44 /* 43 characters and NUL */
 struct nh_oidc_attempt {
 	char state[NH_OIDC_TEXT_MAX], nonce[NH_OIDC_TEXT_MAX], verifier[NH_OIDC_TEXT_MAX];
 };
-/* nh_oidc_attempt_of - what belongs to a cookie (at least 128 bits of chance, and whatever else is to be bound to the attempt). Pure. */
-void nh_oidc_attempt_of(nh_slice secret_key, nh_slice cookie, struct nh_oidc_attempt *out);
+/* nh_oidc_attempt_of - what belongs to a cookie (at least 128 bits of chance, and whatever else is to be bound to the attempt) and this issuer. Pure. */
+void nh_oidc_attempt_of(const struct nh_oidc *oidc, nh_slice secret_key, nh_slice cookie, struct nh_oidc_attempt *out);
 
 /*
  * nh_oidc_authorize_url - appends where the browser is to be sent. redirect_uri: where the issuer sends it back to. May ask the issuer.

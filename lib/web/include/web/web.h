@@ -14,11 +14,13 @@
 #include "bus/relay.h"
 #include "crypto/password.h"
 #include "hub/hub.h"
+#include "hub/user_identities.h"
 #include "loop/pool.h"
 #include "net/server.h"
 
 struct nh_web;
 struct nh_limiter;
+struct nh_oidc;
 
 /* Borrowed until free. */
 struct nh_web_config {
@@ -35,6 +37,10 @@ struct nh_web_config {
 	struct nh_limiter *limiter;          /* of those who sign in, shared with the User API */
 	void (*effects)(void *ctx, const struct nh_effects *effects); /* carries them out; on a worker, after the commit. NULL: nothing is done */
 	void *effects_ctx;
+	/* who else may say who somebody is (outbound/oidc.h) */
+	struct nh_oidc *const *issuers;
+	size_t issuer_count;
+	struct nh_identity_policy identities;
 };
 
 struct nh_web *nh_web_new(const struct nh_web_config *config); /* config is copied. Never NULL */
