@@ -253,29 +253,50 @@ static void set_method(struct call *k, const struct cli_request *request, const 
 	}
 }
 
-nh_rc cli_api(struct nh_cli *c, const struct cli_request *request, json_t **answer, struct nh_err *err)
+/* One exchange; got: the whole answer, whatever its status. */
+static nh_rc exchange(struct nh_cli *c, const struct cli_request *request, const char *accept, struct nh_buf *got, long *status, struct nh_err *err)
 {
 	struct call k = {0};
-	struct nh_buf body = NH_BUF_INIT, got = NH_BUF_MAX(ANSWER_MAX);
-	long status = 0;
+	struct nh_buf body = NH_BUF_INIT;
 	if (request->take_body)
 		nh_json_put(&body, request->take_body);
 	nh_rc rc = call_begin(c, &k, request->route, request->query, request->anonymous, err);
 	if (rc == NH_OK) {
-		k.headers = curl_slist_append(k.headers, "Accept: application/json");
+		k.headers = curl_slist_append(k.headers, accept);
 		set_method(&k, request, &body);
 		curl_easy_setopt(k.curl, CURLOPT_ACCEPT_ENCODING, "gzip");
-		curl_easy_setopt(k.curl, CURLOPT_TIMEOUT_MS, TIMEOUT_MS);
+		curl_easy_setopt(k.curl, CURLOPT_TIMEOUT_MS, c->timeout_ms ? c->timeout_ms : TIMEOUT_MS);
 		curl_easy_setopt(k.curl, CURLOPT_WRITEFUNCTION, collect);
-		curl_easy_setopt(k.curl, CURLOPT_WRITEDATA, &got);
-		rc = call_run(c, &k, &status, err);
+		curl_easy_setopt(k.curl, CURLOPT_WRITEDATA, got);
+		rc = call_run(c, &k, status, err);
 	}
-	if (rc == NH_OK)
-		rc = take_answer(&got, status, answer, err);
 	call_end(&k);
 	json_decref(request->take_body);
 	nh_buf_wipe(&body); /* may hold a password */
-	nh_buf_wipe(&got);  /* may hold a token */
+	return rc;
+}
+
+nh_rc cli_api(struct nh_cli *c, const struct cli_request *request, json_t **answer, struct nh_err *err)
+{
+	struct nh_buf got = NH_BUF_MAX(ANSWER_MAX);
+	long status = 0;
+	nh_rc rc = exchange(c, request, "Accept: application/json", &got, &status, err);
+	if (rc == NH_OK)
+		rc = take_answer(&got, status, answer, err);
+	nh_buf_wipe(&got); /* may hold a token */
+	return rc;
+}
+
+nh_rc cli_api_text(struct nh_cli *c, const char *method, const char *route, const char *query, struct nh_buf *out, struct nh_err *err)
+{
+	struct nh_buf got = NH_BUF_MAX(ANSWER_MAX);
+	long status = 0;
+	nh_rc rc = exchange(c, &(struct cli_request){method, route, query}, "Accept: text/plain", &got, &status, err);
+	if (rc == NH_OK)
+		rc = take_answer(&got, status, NULL, err);
+	if (rc == NH_OK)
+		nh_buf_put_slice(out, nh_buf_slice(&got));
+	nh_buf_wipe(&got);
 	return rc;
 }
 

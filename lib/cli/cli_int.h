@@ -9,21 +9,23 @@
 #include "cli/cli.h"
 
 #define CLI_DEFAULT_URI "https://manage.nervescloud.com"
-#define CLI_FLAGS_MAX 32
+#define CLI_FLAGS_MAX 40
 
 typedef enum cli_kind {
-	CLI_FLAG, /* --yes */
-	CLI_TEXT, /* --org NAME */
-	CLI_BOOL, /* --updates-enabled, --updates-enabled=false */
-	CLI_LIST, /* --tag T, repeatable */
+	CLI_FLAG,   /* --yes */
+	CLI_TEXT,   /* --org ORG */
+	CLI_NUMBER, /* --page N: whole, from 1 */
+	CLI_BOOL,   /* --updates-enabled, --updates-enabled=false */
+	CLI_LIST,   /* --tag T, repeatable */
 } cli_kind;
 
 struct cli_flag {
 	const char *name; /* NULL ends the table */
 	char letter;
 	cli_kind kind;
-	const char *value; /* name of the value in help */
+	const char *value; /* what it is, in help and for completion (a noun of completion.c); "on|off": the only values there are */
 	const char *help;
+	const char *sends; /* as which the generic commands send it: parameter of a GET, else member of the body ("conditions.version"); NULL: not sent */
 };
 
 struct cli_value {
@@ -40,25 +42,37 @@ struct nh_cli;
 #define CLI_IN_ORG (CLI_NEEDS_ORG | CLI_NEEDS_TOKEN)
 #define CLI_IN_PRODUCT (CLI_IN_ORG | CLI_NEEDS_PRODUCT)
 
+struct cli_action;
+
+/* Everything there is to know of a command: dispatch, help, completion and the man page (tools/nh-man) come from its row. */
 struct cli_command {
-	const char *path; /* "device certificates list"; NULL ends the table */
-	const char *args; /* "<id> <serial>", for help */
+	const char *path; /* "device certificates list"; NULL ends the table; "__…" is not shown */
+	const char *args; /* "<device> [file]": nouns of completion.c; "[x]" may be left out */
 	int min_args, max_args;
 	unsigned needs;
 	const struct cli_flag *flags; /* NULL: none */
 	nh_rc (*run)(struct nh_cli *c, struct nh_err *err);
 	const char *help;
+	const struct cli_action *action; /* of the generic runs in action.c; NULL: none */
 };
 
-/* One table per subject: cmd_SUBJECT.c. cli_tables lists them all, NULL ends. */
+/* One table per subject: cmd_SUBJECT.c. A new one is declared here and listed in command.c. */
 extern const struct cli_command cli_config_commands[], cli_user_commands[], cli_org_commands[], cli_product_commands[], cli_key_commands[],
-	cli_firmware_commands[], cli_device_commands[], cli_certificate_commands[], cli_deployment_commands[], cli_ca_commands[];
-extern const struct cli_command *const cli_tables[];
+	cli_firmware_commands[], cli_archive_commands[], cli_device_commands[], cli_telemetry_commands[], cli_certificate_commands[],
+	cli_deployment_commands[], cli_script_commands[], cli_iroh_commands[], cli_ca_commands[], cli_completion_commands[], cli_help_commands[];
+extern const struct cli_flag cli_global_flags[];
 extern const struct cli_flag cli_yes_flags[]; /* of every command that asks before it removes something */
+/* Another name of a word below other words: {"device", "certs", "certificates"}; alias NULL ends. */
+extern const struct cli_alias {
+	const char *below, *alias, *word;
+} cli_aliases[];
+
+typedef enum cli_format { CLI_TABLE, CLI_JSON, CLI_CSV } cli_format;
 
 struct cli_settings {
-	char *path; /* arena */
-	json_t *root;
+	char *path;    /* arena */
+	json_t *root;  /* the whole file */
+	json_t *scope; /* what is read and written: root, or the profile that --profile names; borrowed from root */
 };
 
 struct nh_cli {
@@ -72,7 +86,10 @@ struct nh_cli {
 	int arg_count;
 	const char *data_dir;
 	const char *uri, *token, *org, *product; /* NULL or "" = not set */
-	bool json, non_interactive;
+	cli_format format;
+	bool json; /* format == CLI_JSON */
+	bool non_interactive;
+	long timeout_ms; /* of each request; 0: the usual 30 s */
 	struct cli_settings settings;
 };
 
@@ -82,8 +99,25 @@ bool cli_on(const struct nh_cli *c, const char *name);
 const struct nh_option_list *cli_list(const struct nh_cli *c, const char *name);
 /* true or false given to a CLI_BOOL flag: *given says whether. NH_EINVAL. */
 nh_rc cli_bool(const struct nh_cli *c, const char *name, bool *given, bool *value, struct nh_err *err);
-/* command.c: finds the command argv means: its row, or NULL with *depth words of a known group (0: none). Words of the path are left out of rest. */
+/* command.c: all rows one after the other; NULL ends. */
+const struct cli_command *cli_row(size_t index);
+/* The word of the row's path below the words of group ("": at the top); empty where it is not below, not shown, or was the word of a row before. *deeper: there are
+ * more words. */
+nh_slice cli_new_word(size_t index, nh_slice group, bool *deeper);
+/* finds the command argv means: its row, or NULL with *depth words of a known group (0: none). Words of the path are left out of rest. */
 const struct cli_command *cli_find(int argc, char **argv, int *depth, char **rest, int *rest_count);
+const struct cli_flag *cli_flag_named(const struct cli_flag *table, nh_slice name); /* long name, or letter; NULL: none. table may be NULL */
+const struct cli_flag *cli_flag_anywhere(nh_slice name);                            /* of any command */
+bool cli_value_follows(const char *arg);                                            /* is the word after this flag its value? */
+const char *cli_word(nh_slice below, const char *word);                             /* what an alias stands for */
+void cli_use_flags(struct nh_cli *c);                                               /* the command's flags and the global ones, without values */
+struct nh_option *cli_options(struct nh_cli *c);                                    /* them as rows for the option parser */
+
+void cli_close(struct nh_cli *c);                                                   /* frees what a context holds */
+
+/* help.c */
+void cli_command_help(struct nh_cli *c);
+void cli_group_help(struct nh_cli *c, nh_slice group); /* commands below the words of a group; at the top only the groups */
 
 /* settings.c: settings.json. source: reference/user-api-and-cli "18.3" */
 /* NERVES_HUB_<suffix>, then NERVES_CLOUD_<suffix>; NULL where unset or empty */
@@ -93,6 +127,7 @@ nh_rc cli_settings_load(struct nh_cli *c, struct nh_err *err);
 nh_rc cli_settings_save(struct nh_cli *c, struct nh_err *err);
 void cli_settings_set(struct nh_cli *c, const char *key, const char *value); /* NULL or "": removes */
 const char *cli_settings_get(const struct nh_cli *c, const char *key);       /* NULL: not set */
+nh_rc cli_profile_find(const struct nh_cli *c, const char *name, json_t **out, struct nh_err *err); /* *out borrowed; NH_ENOTFOUND lists what there is */
 /* Flag, environment, saved settings, project, default. source: "18.1" */
 nh_rc cli_resolve(struct nh_cli *c, struct nh_err *err);
 nh_rc cli_require(const struct nh_cli *c, unsigned needs, struct nh_err *err);
@@ -126,15 +161,13 @@ void cli_out_json(const struct nh_cli *c, const json_t *value); /* as Go's encod
 
 struct cli_table {
 	struct nh_arena *arena;
-	size_t columns, rows, capacity;
+	size_t columns, used, capacity; /* used, capacity: cells */
 	const char **cells;
 };
 void cli_table_row(struct cli_table *t, ...);                                       /* t->columns texts; control characters are made visible */
+void cli_table_cell(struct cli_table *t, const char *text);                         /* one text; columns of them are a row */
 void cli_table_detail(struct cli_table *t, const char *label, const char *value); /* left out where value is NULL or empty */
 void cli_table_print(const struct nh_cli *c, const struct cli_table *t);
-/* How a command answers: the value for programs, the table for people. A list without rows (t holds its heading only) says the sentence instead; LF is added. */
-nh_rc cli_print_one(const struct nh_cli *c, const json_t *value, const struct cli_table *t);
-[[gnu::format(printf, 4, 5)]] nh_rc cli_print_list(const struct nh_cli *c, const json_t *value, const struct cli_table *t, const char *empty, ...);
 const char *cli_dash(const char *text); /* "-" for nothing */
 
 /* prompt.c */
@@ -157,6 +190,61 @@ struct cli_shape {
 json_t *cli_shape_object(const struct cli_shape *shape, const json_t *server);
 json_t *cli_shape_list(const struct cli_shape *shape, const json_t *server); /* null where absent */
 const char *cli_get(const json_t *object, const char *key);                  /* "" where absent or not text */
+json_t *cli_text_array(const struct nh_option_list *list);                   /* as sent; one empty text alone: [] */
+
+/* view.c: how an object is shown. JSON and CSV come from its shape, tables from its cells. */
+typedef const char *cli_cell_fn(struct nh_cli *c, const json_t *object, const json_t *value); /* "": nothing */
+
+struct cli_cell {
+	const char *label; /* heading of a column, label of a line; NULL ends */
+	const char *path;  /* "deployment_group.name" in the shaped object; NULL: the object itself */
+	cli_cell_fn *as;   /* NULL: texts as they are, true as yes, lists with commas */
+};
+
+struct cli_view {
+	const struct cli_shape *shape;
+	const struct cli_cell *list, *detail; /* NULL: never shown so */
+	const char *empty;                    /* said instead of an empty table: "No keys found in :org." (action.c fills it) */
+	const char *pages;                    /* "device(s)": the list comes in pages and JSON is {data, pagination}; NULL: an array */
+};
+
+cli_cell_fn cli_as_time, cli_as_date, cli_as_serial;
+/* Prints as --output says. list: an array of shaped objects; with pages {"data", "pagination"}. */
+nh_rc cli_view_list(struct nh_cli *c, const struct cli_view *view, const json_t *list);
+nh_rc cli_view_one(struct nh_cli *c, const struct cli_view *view, const json_t *object);
+/* One call whose answer is only shown: "data" shaped and printed. body is taken. */
+nh_rc cli_call_and_view(struct nh_cli *c, const char *method, const char *route, json_t *take_body, const struct cli_view *view, struct nh_err *err);
+
+/* action.c: commands that are one request, from their row. */
+struct cli_action {
+	const char *method;
+	const char *route;      /* "orgs/:org/keys/:1": :1 is the first argument, :s1 a serial number in any form; below /api */
+	const struct cli_view *view; /* of the answer; NULL: there is none worth showing */
+	const char *says;       /* what was done: "Deleted key :1"; NULL: nothing */
+	const char *asks;       /* asked first, unless --yes: "Delete key :1?" */
+	const char *refuses;    /* verb of the refusal without --yes; NULL: delete */
+	const char *wrap;       /* member that holds the whole body: "deployment" */
+	const char *takes[2];   /* members of the body that are arguments: {"name"} */
+	bool details;           /* shows the answer below what it says */
+};
+nh_rc cli_run_list(struct nh_cli *c, struct nh_err *err); /* GET, a list; --all follows its pages */
+nh_rc cli_run_show(struct nh_cli *c, struct nh_err *err); /* GET, one object */
+nh_rc cli_run_send(struct nh_cli *c, struct nh_err *err); /* anything else: flags and arguments as body */
+/* Fills :org :product :1 :2 :s1 :s2; in a route they are escaped and serials decimal, else serials are hex. */
+char *cli_fill(struct nh_cli *c, const char *pattern, bool route);
+/* The flags that are sent, as query ("a=b&c=d") or as members of a body. NH_EINVAL names the flag. */
+nh_rc cli_put_query_flags(struct nh_cli *c, struct nh_buf *query, struct nh_err *err);
+nh_rc cli_put_body_flags(struct nh_cli *c, json_t *body, struct nh_err *err);
+void cli_put_query(struct nh_buf *query, const char *name, const char *value); /* "&name=value", escaped */
+/* A list with a query beyond its flags. */
+nh_rc cli_list_with(struct nh_cli *c, const struct cli_action *action, const char *query, struct nh_err *err);
+#define CLI_ORG "orgs/:org"
+#define CLI_PRODUCT CLI_ORG "/products/:product"
+#define CLI_DEVICE CLI_PRODUCT "/devices/:1"
+#define CLI_PAGE_FLAGS                                                                                  \
+	{"page", 0, CLI_NUMBER, "N", "page to show", "pagination[page]"},                               \
+	{"page-size", 0, CLI_NUMBER, "N", "rows a page", "pagination[page_size]"},                      \
+	{"all", 0, CLI_FLAG, NULL, "all pages"}
 
 /* api.c: the server. Paths are below /api; build them with cli_route. */
 char *cli_route(struct nh_cli *c, const char *first, ...); /* segments, escaped; end with NULL */
@@ -179,6 +267,8 @@ nh_rc cli_call(struct nh_cli *c, const char *method, const char *route, json_t *
 	       struct nh_err *err);
 /* A call without an answer worth showing. */
 nh_rc cli_act(struct nh_cli *c, const char *method, const char *route, json_t *take_body, struct nh_err *err);
+/* An answer that is text, whatever it holds; at most 64 MiB. */
+nh_rc cli_api_text(struct nh_cli *c, const char *method, const char *route, const char *query, struct nh_buf *out, struct nh_err *err);
 nh_rc cli_upload(struct nh_cli *c, const char *route, const char *file, const char *shown_name, json_t **answer, struct nh_err *err);
 nh_rc cli_download(struct nh_cli *c, const char *route, FILE *to, const char *shown_name, struct nh_err *err);
 /* Text of an error answer, as people see it. */

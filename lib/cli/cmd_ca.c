@@ -9,43 +9,19 @@
 
 static const struct cli_shape ca_shape[] = {{"serial", SHAPE_TEXT}, {"description", SHAPE_TEXT}, {"not_before", SHAPE_TIME}, {"not_after", SHAPE_TIME}, {NULL}};
 
-static nh_rc list(struct nh_cli *c, struct nh_err *err)
-{
-	NH_AUTO_JSON json_t *all = NULL;
-	struct cli_table t = {.arena = &c->arena, .columns = 4};
-	size_t i;
-	json_t *k;
-	NH_TRY(cli_call(c, "GET", cli_org_route(c, "ca_certificates", NULL), NULL, ca_shape, true, &all, err));
-	cli_table_row(&t, "SERIAL", "DESCRIPTION", "NOT BEFORE", "NOT AFTER");
-	json_array_foreach(all, i, k)
-		cli_table_row(&t, cli_serial_hex(c, nh_json_text(k, "serial")), cli_dash(cli_get(k, "description")),
-			      cli_time_cell(c, json_object_get(k, "not_before"), true), cli_time_cell(c, json_object_get(k, "not_after"), true));
-	return cli_print_list(c, all, &t, "No CA certificates found for %s.", c->org);
-}
+static const struct cli_cell ca_list[] = {{"SERIAL", "serial", cli_as_serial}, {"DESCRIPTION", "description"}, {"NOT BEFORE", "not_before", cli_as_date},
+					  {"NOT AFTER", "not_after", cli_as_date}, {NULL}};
+static const struct cli_cell ca_detail[] = {{"Serial", "serial", cli_as_serial}, {"Description", "description"}, {"Not before", "not_before", cli_as_date},
+					    {"Not after", "not_after", cli_as_date}, {NULL}};
+static const struct cli_view ca_view = {ca_shape, ca_list, ca_detail, "No CA certificates found for :org."};
 
-static nh_rc show(struct nh_cli *c, struct nh_err *err)
-{
-	NH_AUTO_JSON json_t *k = NULL;
-	struct cli_table t = {.arena = &c->arena, .columns = 2};
-	NH_TRY(cli_call(c, "GET", cli_org_route(c, "ca_certificates", cli_serial_decimal(c, c->args[0]), NULL), NULL, ca_shape, false, &k, err));
-	cli_table_detail(&t, "Serial", cli_serial_hex(c, nh_json_text(k, "serial")));
-	cli_table_detail(&t, "Description", cli_get(k, "description"));
-	cli_table_detail(&t, "Not before", cli_time_cell(c, json_object_get(k, "not_before"), true));
-	cli_table_detail(&t, "Not after", cli_time_cell(c, json_object_get(k, "not_after"), true));
-	return cli_print_one(c, k, &t);
-}
-
-static nh_rc delete(struct nh_cli *c, struct nh_err *err)
-{
-	const char *serial = cli_serial_decimal(c, c->args[0]), *hex = cli_serial_hex(c, nh_slice_str(serial));
-	NH_TRY(cli_confirm(c, "delete", cli_on(c, "yes"), err, nh_arena_printf(&c->arena, "Delete CA certificate %s from %s?", hex, c->org)));
-	NH_TRY(cli_act(c, "DELETE", cli_org_route(c, "ca_certificates", serial, NULL), NULL, err));
-	cli_out(c, "Deleted CA certificate %s from %s\n", hex, c->org);
-	return NH_OK;
-}
+static const struct cli_action cas = {"GET", CLI_ORG "/ca_certificates", &ca_view};
+static const struct cli_action ca = {"GET", CLI_ORG "/ca_certificates/:s1", &ca_view};
+static const struct cli_action removal = {
+	"DELETE", CLI_ORG "/ca_certificates/:s1", NULL, "Deleted CA certificate :s1 from :org", "Delete CA certificate :s1 from :org?"};
 
 /* A certificate over the server's token, signed by the CA, its own key thrown away: nobody without the CA's key can make it. */
-static nh_rc prove(struct nh_cli *c, const struct cli_authority *ca, struct nh_cert **out, struct nh_err *err)
+static nh_rc prove(struct nh_cli *c, const struct cli_authority *own, struct nh_cert **out, struct nh_err *err)
 {
 	NH_AUTO_JSON json_t *answer = NULL;
 	NH_AUTO_KEY struct nh_key *key = NULL;
@@ -56,7 +32,7 @@ static nh_rc prove(struct nh_cli *c, const struct cli_authority *ca, struct nh_c
 	profile.sans = &san;
 	profile.san_count = 1;
 	NH_TRY(nh_key_generate_p256(&key, err));
-	return cli_issue(&profile, key, ca, out, err);
+	return cli_issue(&profile, key, own, out, err);
 }
 
 /* Devices that this CA signed are created at their first connection. */
@@ -78,13 +54,13 @@ static nh_rc put_jitp(struct nh_cli *c, json_t *body, struct nh_err *err)
 	return NH_OK;
 }
 
-static nh_rc register_ca(struct nh_cli *c, const struct cli_authority *ca, json_t **out, struct nh_err *err)
+static nh_rc register_ca(struct nh_cli *c, const struct cli_authority *own, json_t **out, struct nh_err *err)
 {
 	NH_AUTO_CERT struct nh_cert *proof = NULL;
 	NH_AUTO_JSON json_t *body = json_object();
 	NH_TRY(put_jitp(c, body, err));
-	NH_TRY(prove(c, ca, &proof, err));
-	json_object_set_new(body, "cert", cli_pem_base64(ca->cert));
+	NH_TRY(prove(c, own, &proof, err));
+	json_object_set_new(body, "cert", cli_pem_base64(own->cert));
 	json_object_set_new(body, "verification_cert", cli_pem_base64(proof));
 	if (cli_text(c, "description"))
 		json_object_set_new(body, "description", nh_json_new_text(nh_slice_str(cli_text(c, "description"))));
@@ -93,26 +69,25 @@ static nh_rc register_ca(struct nh_cli *c, const struct cli_authority *ca, json_
 
 static nh_rc upload(struct nh_cli *c, struct nh_err *err)
 {
-	CLI_AUTO_AUTHORITY struct cli_authority ca = {0};
+	CLI_AUTO_AUTHORITY struct cli_authority own = {0};
 	NH_AUTO_JSON json_t *registered = NULL;
 	const char *cert = cli_text(c, "cert"), *key = cli_text(c, "key");
 	if (!cert != !key || (cert != NULL) == (c->arg_count > 0))
 		return NH_FAIL(err, NH_EINVAL, "pass the name of a generated CA, or both --cert and --key");
 	if (cert)
-		NH_TRY(cli_authority_load(cert, key, &ca, err));
+		NH_TRY(cli_authority_load(cert, key, &own, err));
 	else
-		NH_TRY(cli_authority_named(c, c->args[0], &ca, err));
-	NH_TRY(register_ca(c, &ca, &registered, err));
-	if (c->json)
-		cli_out_json(c, registered);
-	else
-		cli_out(c, "Registered CA certificate %s with %s\n", cli_serial_hex(c, ca.cert->serial_decimal), c->org);
+		NH_TRY(cli_authority_named(c, c->args[0], &own, err));
+	NH_TRY(register_ca(c, &own, &registered, err));
+	if (c->format != CLI_TABLE)
+		return cli_view_one(c, &ca_view, registered);
+	cli_out(c, "Registered CA certificate %s with %s\n", cli_serial_hex(c, own.cert->serial_decimal), c->org);
 	return NH_OK;
 }
 
 static nh_rc generate(struct nh_cli *c, struct nh_err *err)
 {
-	CLI_AUTO_AUTHORITY struct cli_authority ca = {0};
+	CLI_AUTO_AUTHORITY struct cli_authority own = {0};
 	NH_AUTO_BUF struct nh_buf pem = NH_BUF_INIT;
 	NH_AUTO_JSON json_t *registered = NULL;
 	const char *name = cli_text(c, "name") ? cli_text(c, "name") : c->org, *stamp = cli_stamp(c, "%Y-%m-%d-%H-%M-%S");
@@ -128,24 +103,24 @@ static nh_rc generate(struct nh_cli *c, struct nh_err *err)
 	profile.organization = nh_slice_str(c->org);
 	profile.common_name = nh_slice_str(name);
 	NH_TRY(cli_data_dir_make(c, err));
-	NH_TRY(nh_key_generate_p256(&ca.key, err));
-	NH_TRY(cli_issue(&profile, ca.key, NULL, &ca.cert, err));
-	nh_cert_put_pem(&pem, ca.cert);
-	NH_TRY(cli_key_save(key_path, ca.key, err));
+	NH_TRY(nh_key_generate_p256(&own.key, err));
+	NH_TRY(cli_issue(&profile, own.key, NULL, &own.cert, err));
+	nh_cert_put_pem(&pem, own.cert);
+	NH_TRY(cli_key_save(key_path, own.key, err));
 	NH_TRY(cli_file_create(cert_path, nh_buf_slice(&pem), 0644, err));
 	cli_out(c, "Generated CA %s for %s\nName:         %s\nPrivate key:  %s\nCertificate:  %s\n", name, c->org, stamp, key_path, cert_path);
 	if (!cli_on(c, "upload")) {
 		cli_out(c, "\nNothing was uploaded. Register it with `nh ca upload %s`.\n", stamp);
 		return NH_OK;
 	}
-	NH_TRY(register_ca(c, &ca, &registered, err));
-	cli_out(c, "Registered CA certificate %s with %s\n", cli_serial_hex(c, ca.cert->serial_decimal), c->org);
+	NH_TRY(register_ca(c, &own, &registered, err));
+	cli_out(c, "Registered CA certificate %s with %s\n", cli_serial_hex(c, own.cert->serial_decimal), c->org);
 	return NH_OK;
 }
 
 #define REGISTER_FLAGS                                                                                    \
 	{"description", 0, CLI_TEXT, "TEXT", "shown in lists"},                                           \
-	{"jitp-product", 0, CLI_TEXT, "NAME", "create unknown devices of this CA in this product"},       \
+	{"jitp-product", 0, CLI_TEXT, "PRODUCT", "create unknown devices of this CA in this product"},       \
 	{"jitp-tag", 0, CLI_LIST, "TAG", "and give them this tag; repeatable"},                           \
 	{"jitp-description", 0, CLI_TEXT, "TEXT", "and this description"}
 
@@ -159,9 +134,9 @@ static const struct cli_flag upload_flags[] = {
 
 const struct cli_command cli_ca_commands[] = {
 	{"ca generate", "", 0, 0, CLI_NEEDS_ORG, generate_flags, generate, "make a CA for device certificates"},
-	{"ca upload", "[name]", 0, 1, CLI_IN_ORG, upload_flags, upload, "register a CA, proving that you hold its key"},
-	{"ca list", "", 0, 0, CLI_IN_ORG, NULL, list, "list registered CAs"},
-	{"ca show", "<serial>", 1, 1, CLI_IN_ORG, NULL, show, "show a registered CA"},
-	{"ca delete", "<serial>", 1, 1, CLI_IN_ORG, cli_yes_flags, delete, "remove a registered CA"},
+	{"ca upload", "[ca]", 0, 1, CLI_IN_ORG, upload_flags, upload, "register a CA, proving that you hold its key"},
+	{"ca list", "", 0, 0, CLI_IN_ORG, NULL, cli_run_list, "list registered CAs", &cas},
+	{"ca show", "<ca-serial>", 1, 1, CLI_IN_ORG, NULL, cli_run_show, "show a registered CA", &ca},
+	{"ca delete", "<ca-serial>", 1, 1, CLI_IN_ORG, cli_yes_flags, cli_run_send, "remove a registered CA", &removal},
 	{NULL},
 };

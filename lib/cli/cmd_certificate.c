@@ -9,58 +9,33 @@
 
 static const struct cli_shape cert_shape[] = {{"serial", SHAPE_TEXT}, {"not_before", SHAPE_TIME}, {"not_after", SHAPE_TIME}, {NULL}};
 
-static nh_rc list(struct nh_cli *c, struct nh_err *err)
-{
-	NH_AUTO_JSON json_t *all = NULL;
-	struct cli_table t = {.arena = &c->arena, .columns = 3};
-	size_t i;
-	json_t *k;
-	NH_TRY(cli_call(c, "GET", cli_product_route(c, "devices", c->args[0], "certificates", NULL), NULL, cert_shape, true, &all, err));
-	cli_table_row(&t, "SERIAL", "NOT BEFORE", "NOT AFTER");
-	json_array_foreach(all, i, k)
-		cli_table_row(&t, cli_serial_hex(c, nh_json_text(k, "serial")), cli_time_cell(c, json_object_get(k, "not_before"), true),
-			      cli_time_cell(c, json_object_get(k, "not_after"), true));
-	return cli_print_list(c, all, &t, "No certificates found for device %s.", c->args[0]);
-}
+static const struct cli_cell cert_list[] = {
+	{"SERIAL", "serial", cli_as_serial}, {"NOT BEFORE", "not_before", cli_as_date}, {"NOT AFTER", "not_after", cli_as_date}, {NULL}};
+static const struct cli_cell cert_detail[] = {
+	{"Serial", "serial", cli_as_serial}, {"Not before", "not_before", cli_as_date}, {"Not after", "not_after", cli_as_date}, {NULL}};
+static const struct cli_view cert_view = {cert_shape, cert_list, cert_detail, "No certificates found for device :1."};
 
-static nh_rc show(struct nh_cli *c, struct nh_err *err)
-{
-	NH_AUTO_JSON json_t *k = NULL;
-	struct cli_table t = {.arena = &c->arena, .columns = 2};
-	const char *route = cli_product_route(c, "devices", c->args[0], "certificates", cli_serial_decimal(c, c->args[1]), NULL);
-	NH_TRY(cli_call(c, "GET", route, NULL, cert_shape, false, &k, err));
-	cli_table_detail(&t, "Serial", cli_serial_hex(c, nh_json_text(k, "serial")));
-	cli_table_detail(&t, "Not before", cli_time_cell(c, json_object_get(k, "not_before"), true));
-	cli_table_detail(&t, "Not after", cli_time_cell(c, json_object_get(k, "not_after"), true));
-	return cli_print_one(c, k, &t);
-}
+static const struct cli_action certs = {"GET", CLI_DEVICE "/certificates", &cert_view};
+static const struct cli_action cert = {"GET", CLI_DEVICE "/certificates/:s2", &cert_view};
+static const struct cli_action cert_removal = {
+	"DELETE", CLI_DEVICE "/certificates/:s2", NULL, "Deleted certificate :s2 from device :1", "Delete certificate :s2 from device :1?"};
 
-static nh_rc register_certificate(struct nh_cli *c, const char *device, const struct nh_cert *cert, json_t **out, struct nh_err *err)
+static nh_rc register_certificate(struct nh_cli *c, const char *device, const struct nh_cert *issued, json_t **out, struct nh_err *err)
 {
 	json_t *body = json_object();
-	json_object_set_new(body, "cert", cli_pem_base64(cert));
+	json_object_set_new(body, "cert", cli_pem_base64(issued));
 	return cli_call(c, "POST", cli_product_route(c, "devices", device, "certificates", NULL), body, cert_shape, false, out, err);
 }
 
 static nh_rc upload(struct nh_cli *c, struct nh_err *err)
 {
-	NH_AUTO_CERT struct nh_cert *cert = NULL;
+	NH_AUTO_CERT struct nh_cert *from_file = NULL;
 	NH_AUTO_JSON json_t *k = NULL;
-	NH_TRY(cli_cert_load(c->args[1], &cert, err));
-	NH_TRY(register_certificate(c, c->args[0], cert, &k, err));
-	if (c->json)
-		cli_out_json(c, k);
-	else
-		cli_out(c, "Uploaded certificate %s for device %s\n", cli_serial_hex(c, cert->serial_decimal), c->args[0]);
-	return NH_OK;
-}
-
-static nh_rc delete(struct nh_cli *c, struct nh_err *err)
-{
-	const char *serial = cli_serial_decimal(c, c->args[1]), *hex = cli_serial_hex(c, nh_slice_str(serial));
-	NH_TRY(cli_confirm(c, "delete", cli_on(c, "yes"), err, nh_arena_printf(&c->arena, "Delete certificate %s from device %s?", hex, c->args[0])));
-	NH_TRY(cli_act(c, "DELETE", cli_product_route(c, "devices", c->args[0], "certificates", serial, NULL), NULL, err));
-	cli_out(c, "Deleted certificate %s from device %s\n", hex, c->args[0]);
+	NH_TRY(cli_cert_load(c->args[1], &from_file, err));
+	NH_TRY(register_certificate(c, c->args[0], from_file, &k, err));
+	if (c->format != CLI_TABLE)
+		return cli_view_one(c, &cert_view, k);
+	cli_out(c, "Uploaded certificate %s for device %s\n", cli_serial_hex(c, from_file->serial_decimal), c->args[0]);
 	return NH_OK;
 }
 
@@ -96,7 +71,7 @@ static nh_rc generate_request(struct nh_cli *c, const struct paths *p, const str
 
 static nh_rc generate_certificate(struct nh_cli *c, const struct paths *p, const struct nh_key *key, const struct cli_authority *ca, struct nh_err *err)
 {
-	NH_AUTO_CERT struct nh_cert *cert = NULL;
+	NH_AUTO_CERT struct nh_cert *issued = NULL;
 	NH_AUTO_BUF struct nh_buf pem = NH_BUF_INIT;
 	NH_AUTO_JSON json_t *registered = NULL;
 	int64_t valid_us = 0;
@@ -105,17 +80,17 @@ static nh_rc generate_certificate(struct nh_cli *c, const struct paths *p, const
 	profile.organization = nh_slice_str(c->org);
 	profile.common_name = nh_slice_str(c->args[0]);
 	profile.ski = !ca->cert; /* only self-signed ones carry it */
-	NH_TRY(cli_issue(&profile, key, ca->cert ? ca : NULL, &cert, err));
-	nh_cert_put_pem(&pem, cert);
+	NH_TRY(cli_issue(&profile, key, ca->cert ? ca : NULL, &issued, err));
+	nh_cert_put_pem(&pem, issued);
 	NH_TRY(cli_key_save(p->key, key, err));
 	NH_TRY(cli_file_create(p->cert, nh_buf_slice(&pem), 0644, err));
 	cli_out(c, "Private key:  %s\nCertificate:  %s\n", p->key, p->cert);
-	const char *hex = cli_serial_hex(c, cert->serial_decimal);
+	const char *hex = cli_serial_hex(c, issued->serial_decimal);
 	if (!cli_on(c, "upload")) {
 		cli_out(c, "\nNothing was uploaded. Register it with `nh device certificates upload %s %s`.\n", c->args[0], p->cert);
 		return NH_OK;
 	}
-	NH_TRY(register_certificate(c, c->args[0], cert, &registered, err));
+	NH_TRY(register_certificate(c, c->args[0], issued, &registered, err));
 	cli_out(c, "Uploaded certificate %s for device %s\n", hex, c->args[0]);
 	return NH_OK;
 }
@@ -141,17 +116,17 @@ static nh_rc generate(struct nh_cli *c, struct nh_err *err)
 	return request ? generate_request(c, &p, key, err) : generate_certificate(c, &p, key, &ca, err);
 }
 
-static const struct cli_flag generate_flags[] = {{"ca", 0, CLI_TEXT, "NAME", "sign with this local CA (a name that `nh ca generate` printed)"},
+static const struct cli_flag generate_flags[] = {{"ca", 0, CLI_TEXT, "CA", "sign with this local CA (a name that `nh ca generate` printed)"},
 						 {"self-signed", 0, CLI_FLAG, NULL, "sign with its own key"},
 						 {"valid-for", 0, CLI_TEXT, "TIME", "31y, 90d, 12h (default 31y)"},
 						 {"upload", 0, CLI_FLAG, NULL, "register it with the device"},
 						 {NULL}};
 
 const struct cli_command cli_certificate_commands[] = {
-	{"device certificates list", "<id>", 1, 1, CLI_IN_PRODUCT, NULL, list, "list a device's certificates"},
-	{"device certificates show", "<id> <serial>", 2, 2, CLI_IN_PRODUCT, NULL, show, "show a certificate"},
-	{"device certificates generate", "<id>", 1, 1, CLI_NEEDS_ORG, generate_flags, generate, "make a key and a certificate or request"},
-	{"device certificates upload", "<id> <file>", 2, 2, CLI_IN_PRODUCT, NULL, upload, "register a certificate"},
-	{"device certificates delete", "<id> <serial>", 2, 2, CLI_IN_PRODUCT, cli_yes_flags, delete, "remove a certificate"},
+	{"device certificates list", "<device>", 1, 1, CLI_IN_PRODUCT, NULL, cli_run_list, "list a device's certificates", &certs},
+	{"device certificates show", "<device> <serial>", 2, 2, CLI_IN_PRODUCT, NULL, cli_run_show, "show a certificate", &cert},
+	{"device certificates generate", "<device>", 1, 1, CLI_NEEDS_ORG, generate_flags, generate, "make a key and a certificate or request"},
+	{"device certificates upload", "<device> <file>", 2, 2, CLI_IN_PRODUCT, NULL, upload, "register a certificate"},
+	{"device certificates delete", "<device> <serial>", 2, 2, CLI_IN_PRODUCT, cli_yes_flags, cli_run_send, "remove a certificate", &cert_removal},
 	{NULL},
 };

@@ -16,155 +16,83 @@ static const struct cli_shape deployment_shape[] = {
 	{NULL},
 };
 
-static const char *count_of(struct nh_cli *c, const json_t *d, const char *key)
+static const char *release_text(struct nh_cli *c, const json_t *d, const json_t *release)
 {
-	return nh_arena_printf(&c->arena, "%lld", (long long)nh_json_int(d, key, 0));
+	const json_t *firmware = json_object_get(release, "firmware");
+	if (!release)
+		return "";
+	return nh_arena_printf(&c->arena, "#%lld (%s %s)", (long long)nh_json_int(release, "number", 0), cli_get(firmware, "version"), cli_get(firmware, "uuid"));
 }
 
-static const char *version_of(const json_t *d)
-{
-	return cli_get(json_object_get(json_object_get(d, "current_release"), "firmware"), "version");
-}
+static const struct cli_cell deployment_list[] = {
+	{"NAME", "name"}, {"STATE", "state"}, {"ACTIVE", "is_active"}, {"DEVICES", "device_count"}, {"VERSION", "current_release.firmware.version"},
+	{"FIRMWARE", "firmware_uuid"}, {NULL}};
+static const struct cli_cell deployment_detail[] = {
+	{"Name", "name"}, {"State", "state"}, {"Active", "is_active"}, {"Devices", "device_count"}, {"Releases", "releases_count"},
+	{"Delta updatable", "delta_updatable"}, {"Version condition", "conditions.version"}, {"Tag conditions", "conditions.tags"}, {"Firmware", "firmware_uuid"},
+	{"Current release", "current_release", release_text}, {NULL}};
+static const struct cli_view deployment_view = {deployment_shape, deployment_list, deployment_detail, "No deployment groups found in :org/:product."};
 
-static nh_rc list(struct nh_cli *c, struct nh_err *err)
-{
-	NH_AUTO_JSON json_t *all = NULL;
-	struct cli_table t = {.arena = &c->arena, .columns = 6};
-	size_t i;
-	json_t *d;
-	NH_TRY(cli_call(c, "GET", cli_product_route(c, "deployments", NULL), NULL, deployment_shape, true, &all, err));
-	cli_table_row(&t, "NAME", "STATE", "ACTIVE", "DEVICES", "VERSION", "FIRMWARE");
-	json_array_foreach(all, i, d)
-		cli_table_row(&t, cli_get(d, "name"), cli_dash(cli_get(d, "state")), nh_json_bool(d, "is_active", false) ? "yes" : "no",
-			      count_of(c, d, "device_count"), cli_dash(version_of(d)), cli_dash(cli_get(d, "firmware_uuid")));
-	return cli_print_list(c, all, &t, "No deployment groups found in %s/%s.", c->org, c->product);
-}
-
-static void print_deployment(struct nh_cli *c, const json_t *d)
-{
-	struct cli_table t = {.arena = &c->arena, .columns = 2};
-	NH_AUTO_BUF struct nh_buf tags = NH_BUF_INIT;
-	const json_t *conditions = json_object_get(d, "conditions"), *release = json_object_get(d, "current_release");
-	size_t i;
-	json_t *tag;
-	json_array_foreach(json_object_get(conditions, "tags"), i, tag) nh_buf_printf(&tags, "%s%s", i ? ", " : "", json_string_value(tag));
-	cli_table_detail(&t, "Name", cli_get(d, "name"));
-	cli_table_detail(&t, "State", cli_get(d, "state"));
-	cli_table_detail(&t, "Active", nh_json_bool(d, "is_active", false) ? "yes" : "no");
-	cli_table_detail(&t, "Devices", count_of(c, d, "device_count"));
-	cli_table_detail(&t, "Releases", count_of(c, d, "releases_count"));
-	cli_table_detail(&t, "Delta updatable", nh_json_bool(d, "delta_updatable", false) ? "yes" : "no");
-	cli_table_detail(&t, "Version condition", cli_get(conditions, "version"));
-	cli_table_detail(&t, "Tag conditions", nh_buf_cstr(&tags));
-	cli_table_detail(&t, "Firmware", cli_get(d, "firmware_uuid"));
-	if (release)
-		cli_table_detail(&t, "Current release",
-				 nh_arena_printf(&c->arena, "#%s (%s %s)", count_of(c, release, "number"), version_of(d),
-						 cli_get(json_object_get(release, "firmware"), "uuid")));
-	cli_table_print(c, &t);
-}
-
-static nh_rc show(struct nh_cli *c, struct nh_err *err)
-{
-	NH_AUTO_JSON json_t *d = NULL;
-	NH_TRY(cli_call(c, "GET", cli_product_route(c, "deployments", c->args[0], NULL), NULL, deployment_shape, false, &d, err));
-	if (c->json)
-		cli_out_json(c, d);
-	else
-		print_deployment(c, d);
-	return NH_OK;
-}
-
-/* The flags that were given; *body NULL on failure. */
-static nh_rc fields(struct nh_cli *c, json_t **body, struct nh_err *err)
-{
-	const struct nh_option_list *tags = cli_list(c, "tag");
-	const char *state = cli_text(c, "state"), *version = cli_text(c, "version");
-	bool given, delta;
-	*body = NULL;
-	if (state && !nh_slice_eq_str(NH_LIT("on"), state) && !nh_slice_eq_str(NH_LIT("off"), state))
-		return NH_FAIL(err, NH_EINVAL, "invalid --state \"%.60s\" (use on or off)", state);
-	NH_TRY(cli_bool(c, "delta-updatable", &given, &delta, err));
-	*body = json_object();
-	if (cli_text(c, "firmware"))
-		json_object_set_new(*body, "firmware", nh_json_new_text(nh_slice_str(cli_text(c, "firmware"))));
-	if (state)
-		json_object_set_new(*body, "state", json_string(state));
-	if (given)
-		json_object_set_new(*body, "delta_updatable", json_boolean(delta));
-	if (!tags->count && !version)
-		return NH_OK;
-	json_t *conditions = json_object(), *all = json_array();
-	for (size_t i = 0; i < tags->count; i++)
-		json_array_append_new(all, nh_json_new_text(nh_slice_str(tags->items[i])));
-	if (tags->count)
-		json_object_set(conditions, "tags", all);
-	json_decref(all);
-	if (version)
-		json_object_set_new(conditions, "version", nh_json_new_text(nh_slice_str(version)));
-	json_object_set_new(*body, "conditions", conditions);
-	return NH_OK;
-}
-
-static nh_rc report(struct nh_cli *c, const json_t *d, const char *verb)
-{
-	if (c->json)
-		cli_out_json(c, d);
-	else
-		cli_out(c, "%s deployment group \"%s\" in %s/%s\n", verb, c->args[0], c->org, c->product);
-	return NH_OK;
-}
+#define GROUP CLI_PRODUCT "/deployments/:1"
+static const struct cli_action deployments = {"GET", CLI_PRODUCT "/deployments", &deployment_view};
+static const struct cli_action deployment = {"GET", GROUP, &deployment_view};
+static const struct cli_action update = {"PUT", GROUP, &deployment_view, "Updated deployment group \":1\" in :org/:product", .wrap = "deployment"};
+static const struct cli_action removal = {"DELETE", GROUP, NULL, "Deleted deployment group \":1\" from :org/:product", "Delete deployment group :1?"};
 
 static nh_rc create(struct nh_cli *c, struct nh_err *err)
 {
-	NH_AUTO_JSON json_t *d = NULL;
-	json_t *body;
+	NH_AUTO_JSON json_t *body = json_object();
+	NH_AUTO_JSON json_t *group = NULL;
 	if (!cli_text(c, "firmware") || !*cli_text(c, "firmware"))
 		return NH_FAIL(err, NH_EINVAL, "--firmware is required");
-	NH_TRY(fields(c, &body, err));
 	json_object_set_new(body, "name", nh_json_new_text(nh_slice_str(c->args[0])));
+	NH_TRY(cli_put_body_flags(c, body, err));
 	/* Other servers insist on it. */
 	if (!json_object_get(body, "conditions"))
 		json_object_set_new(body, "conditions", json_object());
-	NH_TRY(cli_call(c, "POST", cli_product_route(c, "deployments", NULL), body, deployment_shape, false, &d, err));
-	return report(c, d, "Created");
-}
-
-static nh_rc update(struct nh_cli *c, struct nh_err *err)
-{
-	NH_AUTO_JSON json_t *d = NULL;
-	json_t *body;
-	NH_TRY(fields(c, &body, err));
-	if (json_object_size(body) == 0) {
-		json_decref(body);
-		return NH_FAIL(err, NH_EINVAL, "nothing to update: provide --firmware, --state, --version, --tag, or --delta-updatable");
-	}
-	json_t *wrapped = json_object();
-	json_object_set_new(wrapped, "deployment", body);
-	NH_TRY(cli_call(c, "PUT", cli_product_route(c, "deployments", c->args[0], NULL), wrapped, deployment_shape, false, &d, err));
-	return report(c, d, "Updated");
-}
-
-static nh_rc delete(struct nh_cli *c, struct nh_err *err)
-{
-	NH_TRY(cli_confirm(c, "delete", cli_on(c, "yes"), err, nh_arena_printf(&c->arena, "Delete deployment group %s?", c->args[0])));
-	NH_TRY(cli_act(c, "DELETE", cli_product_route(c, "deployments", c->args[0], NULL), NULL, err));
-	cli_out(c, "Deleted deployment group \"%s\" from %s/%s\n", c->args[0], c->org, c->product);
+	NH_TRY(cli_call(c, "POST", cli_fill(c, CLI_PRODUCT "/deployments", true), json_incref(body), deployment_shape, false, &group, err));
+	if (c->format != CLI_TABLE)
+		return cli_view_one(c, &deployment_view, group);
+	cli_out(c, "Created deployment group \"%s\" in %s/%s\n", c->args[0], c->org, c->product);
 	return NH_OK;
 }
 
-static const struct cli_flag field_flags[] = {{"firmware", 0, CLI_TEXT, "UUID", "firmware of the (new) release"},
-					      {"state", 0, CLI_TEXT, "on|off", "whether it updates devices"},
-					      {"version", 0, CLI_TEXT, "REQUIREMENT", "devices with such a version, as \"~> 1.2\" or \"< 2.0.0\""},
-					      {"tag", 0, CLI_LIST, "TAG", "devices with this tag; repeatable"},
-					      {"delta-updatable", 0, CLI_BOOL, "BOOL", "send deltas where possible"},
-					      {NULL}};
+#define FIELD_FLAGS                                                                                                                       \
+	{"firmware", 0, CLI_TEXT, "FIRMWARE", "firmware of the (new) release", "firmware"},                                               \
+	{"state", 0, CLI_TEXT, "on|off", "whether it updates devices", "state"},                                                          \
+	{"version", 0, CLI_TEXT, "REQUIREMENT", "devices with such a version, as \"~> 1.2\" or \"< 2.0.0\"", "conditions.version"},       \
+	{"tag", 0, CLI_LIST, "TAG", "devices with this tag; repeatable", "conditions.tags"},                                              \
+	{"delta-updatable", 0, CLI_BOOL, "BOOL", "send deltas where possible", "delta_updatable"},                                        \
+	{"tag-operator", 0, CLI_TEXT, "and|or", "devices with all tags, or with one of them", "conditions.tag_operator"},                 \
+	{"notes", 0, CLI_TEXT, "TEXT", "for people", "notes"}
+
+static const struct cli_flag create_flags[] = {FIELD_FLAGS, {NULL}};
+static const struct cli_flag update_flags[] = {
+	FIELD_FLAGS,
+	{"archive", 0, CLI_TEXT, "ARCHIVE", "archive of a new release; needs --firmware", "archive"},
+	{"description", 0, CLI_TEXT, "TEXT", "of a new release", "description"},
+	{"name", 0, CLI_TEXT, "NAME", "its new name", "name"},
+	{"lock-device-membership", 0, CLI_BOOL, "BOOL", "no device joins or leaves by itself", "lock_device_membership"},
+	{"connecting-code", 0, CLI_TEXT, "CODE", "run by each device that connects", "connecting_code"},
+	{"queue", 0, CLI_TEXT, "FIFO|LIFO", "which waiting device is next", "queue_management"},
+	{"concurrent-updates", 0, CLI_NUMBER, "N", "devices that update at once", "concurrent_updates"},
+	{"priority-queue", 0, CLI_BOOL, "BOOL", "let devices with old firmware go first", "priority_queue_enabled"},
+	{"priority-queue-updates", 0, CLI_NUMBER, "N", "of them at once", "priority_queue_concurrent_updates"},
+	{"priority-queue-below", 0, CLI_TEXT, "VERSION", "what is old", "priority_queue_firmware_version_threshold"},
+	{"device-failures", 0, CLI_NUMBER, "N", "failed updates after which a device is left alone", "device_failure_threshold"},
+	{"device-failure-amount", 0, CLI_NUMBER, "N", "the same, within --device-failure-seconds", "device_failure_rate_amount"},
+	{"device-failure-seconds", 0, CLI_NUMBER, "N", "from 60", "device_failure_rate_seconds"},
+	{"failures", 0, CLI_NUMBER, "N", "failed devices after which the group is marked", "failure_threshold"},
+	{"penalty-minutes", 0, CLI_NUMBER, "N", "how long a failing device is left alone, from 60", "penalty_timeout_minutes"},
+	{"release-tag", 0, CLI_LIST, "TAG", "the release first goes to devices with this tag; repeatable", "release_tags"},
+	{"release-network", 0, CLI_LIST, "wifi|ethernet|cellular|unknown", "and only through these networks; repeatable", "release_network_interfaces"},
+	{NULL}};
 
 const struct cli_command cli_deployment_commands[] = {
-	{"deployment list", "", 0, 0, CLI_IN_PRODUCT, NULL, list, "list deployment groups"},
-	{"deployment show", "<name>", 1, 1, CLI_IN_PRODUCT, NULL, show, "show a deployment group"},
-	{"deployment create", "<name>", 1, 1, CLI_IN_PRODUCT, field_flags, create, "create a deployment group"},
-	{"deployment update", "<name>", 1, 1, CLI_IN_PRODUCT, field_flags, update, "change a deployment group, or release a firmware to it"},
-	{"deployment delete", "<name>", 1, 1, CLI_IN_PRODUCT, cli_yes_flags, delete, "delete a deployment group"},
+	{"deployment list", "", 0, 0, CLI_IN_PRODUCT, NULL, cli_run_list, "list deployment groups", &deployments},
+	{"deployment show", "<deployment>", 1, 1, CLI_IN_PRODUCT, NULL, cli_run_show, "show a deployment group", &deployment},
+	{"deployment create", "<name>", 1, 1, CLI_IN_PRODUCT, create_flags, create, "create a deployment group"},
+	{"deployment update", "<deployment>", 1, 1, CLI_IN_PRODUCT, update_flags, cli_run_send, "change a deployment group, or release a firmware to it", &update},
+	{"deployment delete", "<deployment>", 1, 1, CLI_IN_PRODUCT, cli_yes_flags, cli_run_send, "delete a deployment group", &removal},
 	{NULL},
 };

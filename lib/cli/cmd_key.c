@@ -19,27 +19,13 @@ static char *key_file(struct nh_cli *c, const char *name, const char *suffix)
 	return cli_path(c, "keys", nh_arena_printf(&c->arena, "%s.%s", name, suffix));
 }
 
-static nh_rc list(struct nh_cli *c, struct nh_err *err)
-{
-	NH_AUTO_JSON json_t *all = NULL;
-	struct cli_table t = {.arena = &c->arena, .columns = 2};
-	size_t i;
-	json_t *k;
-	NH_TRY(cli_call(c, "GET", cli_org_route(c, "keys", NULL), NULL, key_shape, true, &all, err));
-	cli_table_row(&t, "NAME", "PUBLIC KEY");
-	json_array_foreach(all, i, k) cli_table_row(&t, cli_get(k, "name"), cli_get(k, "key"));
-	return cli_print_list(c, all, &t, "No signing keys found in %s.", c->org);
-}
+static const struct cli_cell key_list[] = {{"NAME", "name"}, {"PUBLIC KEY", "key"}, {NULL}};
+static const struct cli_cell key_detail[] = {{"Name", "name"}, {"Public key", "key"}, {NULL}};
+static const struct cli_view key_view = {key_shape, key_list, key_detail, "No signing keys found in :org."};
 
-static nh_rc show(struct nh_cli *c, struct nh_err *err)
-{
-	NH_AUTO_JSON json_t *k = NULL;
-	struct cli_table t = {.arena = &c->arena, .columns = 2};
-	NH_TRY(cli_call(c, "GET", cli_org_route(c, "keys", c->args[0], NULL), NULL, key_shape, false, &k, err));
-	cli_table_detail(&t, "Name", cli_get(k, "name"));
-	cli_table_detail(&t, "Public key", cli_get(k, "key"));
-	return cli_print_one(c, k, &t);
-}
+static const struct cli_action keys = {"GET", CLI_ORG "/keys", &key_view};
+static const struct cli_action key = {"GET", CLI_ORG "/keys/:1", &key_view};
+static const struct cli_action key_removal = {"DELETE", CLI_ORG "/keys/:1", NULL, "Deleted signing key :1", "Delete signing key :1 from :org?"};
 
 /* From the flag, two prompts on a terminal, or none. */
 static nh_rc new_password(struct nh_cli *c, struct nh_buf *out, struct nh_err *err)
@@ -84,11 +70,9 @@ static nh_rc publish(struct nh_cli *c, const char *name, nh_slice public_text, c
 	json_object_set_new(body, "key", nh_json_new_text(public_text));
 	NH_TRY_CTX(cli_call(c, "POST", cli_org_route(c, "keys", NULL), body, key_shape, false, &k, err), err,
 		   "keypair saved to %s/keys/%s but uploading the public key failed", c->data_dir, c->org);
-	if (c->json)
-		cli_out_json(c, k);
-	else
-		cli_out(c, "%s signing key %s in %s\nPrivate key: %s\nPublic key:  %s\n", done, name, c->org, key_file(c, name, "priv"),
-			key_file(c, name, "pub"));
+	if (c->format != CLI_TABLE)
+		return cli_view_one(c, &key_view, k);
+	cli_out(c, "%s signing key %s in %s\nPrivate key: %s\nPublic key:  %s\n", done, name, c->org, key_file(c, name, "priv"), key_file(c, name, "pub"));
 	return NH_OK;
 }
 
@@ -168,24 +152,16 @@ static nh_rc export(struct nh_cli *c, struct nh_err *err)
 	return rc;
 }
 
-static nh_rc delete(struct nh_cli *c, struct nh_err *err)
-{
-	NH_TRY(cli_confirm(c, "delete", cli_on(c, "yes"), err, nh_arena_printf(&c->arena, "Delete signing key %s from %s?", c->args[0], c->org)));
-	NH_TRY(cli_act(c, "DELETE", cli_org_route(c, "keys", c->args[0], NULL), NULL, err));
-	cli_out(c, "Deleted signing key %s\n", c->args[0]);
-	return NH_OK;
-}
-
 static const struct cli_flag password_flags[] = {{"password", 0, CLI_TEXT, "PASSWORD", "of the private key"}, {NULL}};
 static const struct cli_flag export_flags[] = {
 	{"password", 0, CLI_TEXT, "PASSWORD", "of the private key"}, {"dir", 0, CLI_TEXT, "DIR", "where to write (default: here)"}, {NULL}};
 
 const struct cli_command cli_key_commands[] = {
-	{"key list", "", 0, 0, CLI_IN_ORG, NULL, list, "list signing keys of the organization"},
-	{"key show", "<name>", 1, 1, CLI_IN_ORG, NULL, show, "show a public key"},
+	{"key list", "", 0, 0, CLI_IN_ORG, NULL, cli_run_list, "list signing keys of the organization", &keys},
+	{"key show", "<key>", 1, 1, CLI_IN_ORG, NULL, cli_run_show, "show a public key", &key},
 	{"key create", "<name>", 1, 1, CLI_IN_ORG, password_flags, create, "make a key pair and register its public half"},
-	{"key import", "<name> <public-file> <private-file>", 3, 3, CLI_IN_ORG, password_flags, import, "take over a key pair that fwup made"},
-	{"key export", "<name>", 1, 1, CLI_NEEDS_ORG, export_flags, export, "write a key pair as fwup takes it"},
-	{"key delete", "<name>", 1, 1, CLI_IN_ORG, cli_yes_flags, delete, "remove a key from the server; local files stay"},
+	{"key import", "<name> <file> <file>", 3, 3, CLI_IN_ORG, password_flags, import, "take over a key pair that fwup made: public and private file"},
+	{"key export", "<local-key>", 1, 1, CLI_NEEDS_ORG, export_flags, export, "write a key pair as fwup takes it"},
+	{"key delete", "<key>", 1, 1, CLI_IN_ORG, cli_yes_flags, cli_run_send, "remove a key from the server; local files stay", &key_removal},
 	{NULL},
 };

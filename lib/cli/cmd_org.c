@@ -11,31 +11,32 @@ static const struct cli_shape org_shape[] = {
 };
 static const struct cli_shape member_shape[] = {{"name", SHAPE_TEXT}, {"email", SHAPE_TEXT}, {"role", SHAPE_TEXT}, {NULL}};
 
-static nh_rc list(struct nh_cli *c, struct nh_err *err)
+static const char *product_names(struct nh_cli *c, const json_t *org, const json_t *products)
 {
-	NH_AUTO_JSON json_t *orgs = NULL;
-	struct cli_table t = {.arena = &c->arena, .columns = 2};
-	size_t i;
-	json_t *org;
-	NH_TRY(cli_call(c, "GET", "orgs", NULL, org_shape, true, &orgs, err));
-	cli_table_row(&t, "NAME", "CREATED");
-	json_array_foreach(orgs, i, org) cli_table_row(&t, cli_get(org, "name"), cli_dash(cli_time_cell(c, json_object_get(org, "inserted_at"), true)));
-	return cli_print_list(c, orgs, &t, "No organizations found.");
-}
-
-static void print_org(struct nh_cli *c, const json_t *org)
-{
-	struct cli_table t = {.arena = &c->arena, .columns = 2};
 	NH_AUTO_BUF struct nh_buf names = NH_BUF_INIT;
 	size_t i;
-	json_t *product;
-	json_array_foreach(json_object_get(org, "products"), i, product) nh_buf_printf(&names, "%s%s", i ? ", " : "", cli_get(product, "name"));
-	cli_table_detail(&t, "Name", cli_get(org, "name"));
-	cli_table_detail(&t, "Created", cli_time_cell(c, json_object_get(org, "inserted_at"), false));
-	cli_table_detail(&t, "Updated", cli_time_cell(c, json_object_get(org, "updated_at"), false));
-	cli_table_detail(&t, "Products", cli_dash(nh_buf_cstr(&names)));
-	cli_table_print(c, &t);
+	const json_t *product;
+	json_array_foreach(products, i, product) nh_buf_printf(&names, "%s%s", i ? ", " : "", cli_get(product, "name"));
+	return cli_dash(nh_arena_str(&c->arena, nh_buf_slice(&names)));
 }
+
+static const struct cli_cell org_list[] = {{"NAME", "name"}, {"CREATED", "inserted_at", cli_as_date}, {NULL}};
+static const struct cli_cell org_detail[] = {
+	{"Name", "name"}, {"Created", "inserted_at", cli_as_time}, {"Updated", "updated_at", cli_as_time}, {"Products", "products", product_names}, {NULL}};
+static const struct cli_cell member_list[] = {{"NAME", "name"}, {"EMAIL", "email"}, {"ROLE", "role"}, {NULL}};
+static const struct cli_cell member_detail[] = {{"Name", "name"}, {"Email", "email"}, {"Role", "role"}, {NULL}};
+
+static const struct cli_view org_view = {org_shape, org_list, org_detail, "No organizations found."};
+static const struct cli_view member_view = {member_shape, member_list, member_detail, "No members found in :org."};
+
+static const struct cli_action orgs = {"GET", "orgs", &org_view};
+static const struct cli_action org_new = {"POST", "orgs", &org_view, "Created organization :1", .takes = {"name"}};
+static const struct cli_action members = {"GET", CLI_ORG "/users", &member_view};
+static const struct cli_action member = {"GET", CLI_ORG "/users/:1", &member_view};
+static const struct cli_action invite = {"POST", CLI_ORG "/users/invite", NULL, "Invited :1 to :org as :2", .takes = {"email", "role"}};
+static const struct cli_action role = {"PUT", CLI_ORG "/users/:1", &member_view, "Set :1 role to :2 in :org", .takes = {NULL, "role"}};
+static const struct cli_action removal = {
+	"DELETE", CLI_ORG "/users/:1", NULL, "Removed :1 from :org", "Remove :1 from :org?", .refuses = "remove a member"};
 
 static nh_rc show(struct nh_cli *c, struct nh_err *err)
 {
@@ -51,108 +52,36 @@ static nh_rc show(struct nh_cli *c, struct nh_err *err)
 		if (!nh_slice_eq(nh_json_text(row, "name"), nh_slice_str(name)))
 			continue;
 		NH_AUTO_JSON json_t *org = cli_shape_object(org_shape, row);
-		if (c->json)
-			cli_out_json(c, org);
-		else
-			print_org(c, org);
-		return NH_OK;
+		return cli_view_one(c, &org_view, org);
 	}
 	return NH_FAIL(err, NH_ENOTFOUND, "organization \"%.100s\" not found (or you are not a member)", name);
 }
 
-static nh_rc create(struct nh_cli *c, struct nh_err *err)
-{
-	NH_AUTO_JSON json_t *org = NULL;
-	json_t *body = json_object();
-	json_object_set_new(body, "name", nh_json_new_text(nh_slice_str(c->args[0])));
-	NH_TRY(cli_call(c, "POST", "orgs", body, org_shape, false, &org, err));
-	if (c->json)
-		cli_out_json(c, org);
-	else
-		cli_out(c, "Created organization %s\n", c->args[0]);
-	return NH_OK;
-}
-
-static nh_rc members(struct nh_cli *c, struct nh_err *err)
+static nh_rc list_members(struct nh_cli *c, struct nh_err *err)
 {
 	if (c->arg_count)
 		c->org = c->args[0];
 	NH_TRY(cli_require(c, CLI_IN_ORG, err));
-	NH_AUTO_JSON json_t *all = NULL;
-	struct cli_table t = {.arena = &c->arena, .columns = 3};
-	size_t i;
-	json_t *m;
-	NH_TRY(cli_call(c, "GET", cli_org_route(c, "users", NULL), NULL, member_shape, true, &all, err));
-	cli_table_row(&t, "NAME", "EMAIL", "ROLE");
-	json_array_foreach(all, i, m) cli_table_row(&t, cli_dash(cli_get(m, "name")), cli_get(m, "email"), cli_get(m, "role"));
-	return cli_print_list(c, all, &t, "No members found in %s.", c->org);
+	return cli_run_list(c, err);
 }
 
-static nh_rc member(struct nh_cli *c, struct nh_err *err)
-{
-	NH_AUTO_JSON json_t *m = NULL;
-	struct cli_table t = {.arena = &c->arena, .columns = 2};
-	NH_TRY(cli_call(c, "GET", cli_org_route(c, "users", c->args[0], NULL), NULL, member_shape, false, &m, err));
-	cli_table_detail(&t, "Name", cli_get(m, "name"));
-	cli_table_detail(&t, "Email", cli_get(m, "email"));
-	cli_table_detail(&t, "Role", cli_get(m, "role"));
-	return cli_print_one(c, m, &t);
-}
-
-static nh_rc check_role(const char *role, struct nh_err *err)
+static nh_rc send_role(struct nh_cli *c, struct nh_err *err)
 {
 	static const char *const roles[] = {"admin", "manage", "view"};
 	for (size_t i = 0; i < NH_ARRAY_LEN(roles); i++)
-		if (nh_slice_eq_str(nh_slice_str(role), roles[i]))
-			return NH_OK;
-	return NH_FAIL(err, NH_EINVAL, "invalid role \"%.60s\": use admin, manage, view", role);
-}
-
-static json_t *role_body(const char *email, const char *role)
-{
-	json_t *body = json_object();
-	if (email)
-		json_object_set_new(body, "email", nh_json_new_text(nh_slice_str(email)));
-	json_object_set_new(body, "role", json_string(role));
-	return body;
-}
-
-static nh_rc invite(struct nh_cli *c, struct nh_err *err)
-{
-	NH_TRY(check_role(c->args[1], err));
-	NH_TRY(cli_act(c, "POST", cli_org_route(c, "users", "invite", NULL), role_body(c->args[0], c->args[1]), err));
-	cli_out(c, "Invited %s to %s as %s\n", c->args[0], c->org, c->args[1]);
-	return NH_OK;
-}
-
-static nh_rc set_role(struct nh_cli *c, struct nh_err *err)
-{
-	NH_AUTO_JSON json_t *m = NULL;
-	NH_TRY(check_role(c->args[1], err));
-	NH_TRY(cli_call(c, "PUT", cli_org_route(c, "users", c->args[0], NULL), role_body(NULL, c->args[1]), member_shape, false, &m, err));
-	if (c->json)
-		cli_out_json(c, m);
-	else
-		cli_out(c, "Set %s role to %s in %s\n", c->args[0], c->args[1], c->org);
-	return NH_OK;
-}
-
-static nh_rc remove_member(struct nh_cli *c, struct nh_err *err)
-{
-	NH_TRY(cli_confirm(c, "remove a member", cli_on(c, "yes"), err, nh_arena_printf(&c->arena, "Remove %s from %s?", c->args[0], c->org)));
-	NH_TRY(cli_act(c, "DELETE", cli_org_route(c, "users", c->args[0], NULL), NULL, err));
-	cli_out(c, "Removed %s from %s\n", c->args[0], c->org);
-	return NH_OK;
+		if (nh_slice_eq_str(nh_slice_str(c->args[1]), roles[i]))
+			return cli_run_send(c, err);
+	return NH_FAIL(err, NH_EINVAL, "invalid role \"%.60s\": use admin, manage, view", c->args[1]);
 }
 
 const struct cli_command cli_org_commands[] = {
-	{"org list", "", 0, 0, CLI_NEEDS_TOKEN, NULL, list, "list your organizations"},
-	{"org show", "[name]", 0, 1, CLI_NEEDS_TOKEN, NULL, show, "show an organization and its products"},
-	{"org create", "<name>", 1, 1, CLI_NEEDS_TOKEN, NULL, create, "create an organization"},
-	{"org members", "[name]", 0, 1, 0, NULL, members, "list members"},
-	{"org member", "<email>", 1, 1, CLI_IN_ORG, NULL, member, "show a member"},
-	{"org invite", "<email> <role>", 2, 2, CLI_IN_ORG, NULL, invite, "invite somebody as admin, manage or view"},
-	{"org set-role", "<email> <role>", 2, 2, CLI_IN_ORG, NULL, set_role, "change a member's role"},
-	{"org remove-member", "<email>", 1, 1, CLI_IN_ORG, cli_yes_flags, remove_member, "remove a member"},
+	{"org list", "", 0, 0, CLI_NEEDS_TOKEN, NULL, cli_run_list, "list your organizations", &orgs},
+	{"org show", "[org]", 0, 1, CLI_NEEDS_TOKEN, NULL, show, "show an organization and its products"},
+	{"org create", "<name>", 1, 1, CLI_NEEDS_TOKEN, NULL, cli_run_send, "create an organization", &org_new},
+	{"org members", "[org]", 0, 1, 0, NULL, list_members, "list members", &members},
+	{"org member", "<email>", 1, 1, CLI_IN_ORG, NULL, cli_run_show, "show a member", &member},
+	{"org invite", "<email> <role>", 2, 2, CLI_IN_ORG, NULL, send_role, "invite somebody as admin, manage or view", &invite},
+	{"org set-role", "<email> <role>", 2, 2, CLI_IN_ORG, NULL, send_role, "change a member's role", &role},
+	{"org remove-member", "<email>", 1, 1, CLI_IN_ORG, cli_yes_flags, cli_run_send, "remove a member", &removal},
 	{NULL},
 };

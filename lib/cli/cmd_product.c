@@ -9,95 +9,56 @@ static const struct cli_shape short_shape[] = {{"name", SHAPE_TEXT}, {NULL}};
 static const struct cli_shape full_shape[] = {{"id", SHAPE_INT}, {"name", SHAPE_TEXT}, {"inserted_at", SHAPE_TIME}, {"updated_at", SHAPE_TIME}, {NULL}};
 static const struct cli_shape secret_shape[] = {{"key", SHAPE_TEXT}, {"secret", SHAPE_TEXT, true}, {"deactivated_at", SHAPE_TIME, true}, {NULL}};
 
-static nh_rc list(struct nh_cli *c, struct nh_err *err)
+static const char *id_text(struct nh_cli *c, const json_t *product, const json_t *id)
 {
-	NH_AUTO_JSON json_t *all = NULL;
-	struct cli_table t = {.arena = &c->arena, .columns = 1};
-	size_t i;
-	json_t *p;
-	NH_TRY(cli_call(c, "GET", cli_org_route(c, "products", NULL), NULL, short_shape, true, &all, err));
-	cli_table_row(&t, "NAME");
-	json_array_foreach(all, i, p) cli_table_row(&t, cli_get(p, "name"));
-	return cli_print_list(c, all, &t, "No products found in %s.", c->org);
+	return json_integer_value(id) ? nh_arena_printf(&c->arena, "%lld", (long long)json_integer_value(id)) : "";
 }
+static const char *active(struct nh_cli *c, const json_t *secret, const json_t *deactivated_at) { return deactivated_at ? "no" : "yes"; }
 
-static nh_rc show(struct nh_cli *c, struct nh_err *err)
-{
-	NH_AUTO_JSON json_t *p = NULL;
-	struct cli_table t = {.arena = &c->arena, .columns = 2};
-	NH_TRY(cli_call(c, "GET", cli_org_route(c, "products", c->args[0], NULL), NULL, full_shape, false, &p, err));
-	int64_t id = nh_json_int(p, "id", 0);
-	cli_table_detail(&t, "Name", cli_get(p, "name"));
-	cli_table_detail(&t, "ID", id ? nh_arena_printf(&c->arena, "%lld", (long long)id) : NULL);
-	cli_table_detail(&t, "Created", cli_time_cell(c, json_object_get(p, "inserted_at"), false));
-	cli_table_detail(&t, "Updated", cli_time_cell(c, json_object_get(p, "updated_at"), false));
-	return cli_print_one(c, p, &t);
-}
+static const struct cli_cell product_list[] = {{"NAME", "name"}, {NULL}};
+static const struct cli_cell product_detail[] = {
+	{"Name", "name"}, {"ID", "id", id_text}, {"Created", "inserted_at", cli_as_time}, {"Updated", "updated_at", cli_as_time}, {NULL}};
+static const struct cli_cell secret_list[] = {{"KEY", "key"}, {"ACTIVE", "deactivated_at", active}, {NULL}};
+
+static const struct cli_view short_view = {short_shape, product_list, NULL, "No products found in :org."};
+static const struct cli_view product_view = {full_shape, NULL, product_detail, NULL};
+static const struct cli_view secret_view = {secret_shape, secret_list, NULL, "No shared secrets found in :org/:product."};
+
+static const struct cli_action products = {"GET", CLI_ORG "/products", &short_view};
+static const struct cli_action product = {"GET", CLI_ORG "/products/:1", &product_view};
+static const struct cli_action product_new = {"POST", CLI_ORG "/products", &short_view, "Created product :1 in :org", .takes = {"name"}};
+static const struct cli_action product_removal = {"DELETE", CLI_ORG "/products/:1", NULL, "Deleted product :1", "Delete product :1?"};
+static const struct cli_action secrets = {"GET", CLI_PRODUCT "/shared_secrets", &secret_view};
+/* Devices that were created with it stay; they cannot sign in with it any more. */
+static const struct cli_action secret_removal = {
+	"DELETE", CLI_PRODUCT "/shared_secrets/:1", NULL, "Switched off shared secret :1", "Switch off shared secret :1?"};
 
 static nh_rc create(struct nh_cli *c, struct nh_err *err)
 {
-	NH_AUTO_JSON json_t *p = NULL;
 	for (const char *s = c->args[0]; *s; s++)
 		if (*s == ' ' || (*s >= '\t' && *s <= '\r'))
 			return NH_FAIL(err, NH_EINVAL, "product name must not contain whitespace");
-	json_t *body = json_object();
-	json_object_set_new(body, "name", nh_json_new_text(nh_slice_str(c->args[0])));
-	NH_TRY(cli_call(c, "POST", cli_org_route(c, "products", NULL), body, short_shape, false, &p, err));
-	if (c->json)
-		cli_out_json(c, p);
-	else
-		cli_out(c, "Created product %s in %s\n", c->args[0], c->org);
-	return NH_OK;
-}
-
-static nh_rc delete(struct nh_cli *c, struct nh_err *err)
-{
-	NH_TRY(cli_confirm(c, "delete", cli_on(c, "yes"), err, nh_arena_printf(&c->arena, "Delete product %s?", c->args[0])));
-	NH_TRY(cli_act(c, "DELETE", cli_org_route(c, "products", c->args[0], NULL), NULL, err));
-	cli_out(c, "Deleted product %s\n", c->args[0]);
-	return NH_OK;
+	return cli_run_send(c, err);
 }
 
 static nh_rc secret_create(struct nh_cli *c, struct nh_err *err)
 {
 	NH_AUTO_JSON json_t *s = NULL;
 	NH_TRY(cli_call(c, "POST", cli_product_route(c, "shared_secrets", NULL), json_object(), secret_shape, false, &s, err));
-	if (c->json)
-		cli_out_json(c, s);
-	else
-		cli_out(c, "Key:     %s\nSecret:  %s\n\nThe secret is shown this once. Devices that sign with it are created in %s/%s.\n", cli_get(s, "key"),
-			cli_get(s, "secret"), c->org, c->product);
-	return NH_OK;
-}
-
-static nh_rc secret_list(struct nh_cli *c, struct nh_err *err)
-{
-	NH_AUTO_JSON json_t *all = NULL;
-	struct cli_table t = {.arena = &c->arena, .columns = 2};
-	size_t i;
-	json_t *s;
-	NH_TRY(cli_call(c, "GET", cli_product_route(c, "shared_secrets", NULL), NULL, secret_shape, true, &all, err));
-	cli_table_row(&t, "KEY", "ACTIVE");
-	json_array_foreach(all, i, s) cli_table_row(&t, cli_get(s, "key"), json_object_get(s, "deactivated_at") ? "no" : "yes");
-	return cli_print_list(c, all, &t, "No shared secrets found in %s/%s.", c->org, c->product);
-}
-
-/* Devices that were created with it stay; they cannot sign in with it any more. */
-static nh_rc secret_delete(struct nh_cli *c, struct nh_err *err)
-{
-	NH_TRY(cli_confirm(c, "delete", cli_on(c, "yes"), err, nh_arena_printf(&c->arena, "Switch off shared secret %s?", c->args[0])));
-	NH_TRY(cli_act(c, "DELETE", cli_product_route(c, "shared_secrets", c->args[0], NULL), NULL, err));
-	cli_out(c, "Switched off shared secret %s\n", c->args[0]);
+	if (c->format != CLI_TABLE)
+		return cli_view_one(c, &secret_view, s);
+	cli_out(c, "Key:     %s\nSecret:  %s\n\nThe secret is shown this once. Devices that sign with it are created in %s/%s.\n", cli_get(s, "key"),
+		cli_get(s, "secret"), c->org, c->product);
 	return NH_OK;
 }
 
 const struct cli_command cli_product_commands[] = {
-	{"product list", "", 0, 0, CLI_IN_ORG, NULL, list, "list products"},
-	{"product show", "<name>", 1, 1, CLI_IN_ORG, NULL, show, "show a product"},
-	{"product create", "<name>", 1, 1, CLI_IN_ORG, NULL, create, "create a product"},
-	{"product delete", "<name>", 1, 1, CLI_IN_ORG, cli_yes_flags, delete, "delete a product"},
+	{"product list", "", 0, 0, CLI_IN_ORG, NULL, cli_run_list, "list products", &products},
+	{"product show", "<product>", 1, 1, CLI_IN_ORG, NULL, cli_run_show, "show a product", &product},
+	{"product create", "<name>", 1, 1, CLI_IN_ORG, NULL, create, "create a product", &product_new},
+	{"product delete", "<product>", 1, 1, CLI_IN_ORG, cli_yes_flags, cli_run_send, "delete a product", &product_removal},
 	{"product secret create", "", 0, 0, CLI_IN_PRODUCT, NULL, secret_create, "create a shared secret for devices"},
-	{"product secret list", "", 0, 0, CLI_IN_PRODUCT, NULL, secret_list, "list shared secrets"},
-	{"product secret delete", "<key>", 1, 1, CLI_IN_PRODUCT, cli_yes_flags, secret_delete, "switch a shared secret off"},
+	{"product secret list", "", 0, 0, CLI_IN_PRODUCT, NULL, cli_run_list, "list shared secrets", &secrets},
+	{"product secret delete", "<secret>", 1, 1, CLI_IN_PRODUCT, cli_yes_flags, cli_run_send, "switch a shared secret off", &secret_removal},
 	{NULL},
 };

@@ -1,5 +1,5 @@
 /*
- * From argv to a command: finding its row, reading flags wherever they stand, help for every level. The rows are in the cmd_*.c files.
+ * From argv to a command: finding its row, reading flags wherever they stand. The rows are in the cmd_*.c files.
  *
  * source: reference/user-api-and-cli "18.1" "18.2"
  */
@@ -7,14 +7,15 @@
 
 #include "cli_int.h"
 
-static const struct cli_flag global_flags[] = {
+const struct cli_flag cli_global_flags[] = {
 	{"uri", 0, CLI_TEXT, "URL", "address of the server"},
 	{"token", 0, CLI_TEXT, "TOKEN", "API token"},
-	{"org", 0, CLI_TEXT, "NAME", "organization"},
-	{"product", 0, CLI_TEXT, "NAME", "product"},
+	{"org", 0, CLI_TEXT, "ORG", "organization"},
+	{"product", 0, CLI_TEXT, "PRODUCT", "product"},
+	{"profile", 0, CLI_TEXT, "PROFILE", "use this saved profile instead of the active settings"},
 	{"data-dir", 0, CLI_TEXT, "DIR", "settings, keys and certificates (default ~/.nh)"},
 	{"non-interactive", 0, CLI_FLAG, NULL, "never ask"},
-	{"output", 'o', CLI_TEXT, "FORMAT", "table or json"},
+	{"output", 'o', CLI_TEXT, "table|json|csv", "how lists and objects are printed"},
 	{"help", 'h', CLI_FLAG, NULL, "show help"},
 	{"version", 0, CLI_FLAG, NULL, "show the version"},
 	{NULL},
@@ -30,28 +31,58 @@ const struct cli_flag cli_yes_flags[] = {{"yes", 'y', CLI_FLAG, NULL, "do not as
 
 static const struct cli_command own_commands[] = {{"version", "", 0, 0, 0, NULL, run_version, "show the version"}, {NULL}};
 
-const struct cli_command *const cli_tables[] = {
-	cli_config_commands, cli_user_commands,	       cli_org_commands,	cli_product_commands, cli_key_commands, cli_firmware_commands,
-	cli_device_commands, cli_certificate_commands, cli_deployment_commands, cli_ca_commands,      own_commands,	NULL,
+static const struct cli_command *const tables[] = {
+	cli_config_commands,	 cli_user_commands,	 cli_org_commands,	  cli_product_commands, cli_key_commands,
+	cli_firmware_commands,	 cli_archive_commands,	 cli_device_commands,	  cli_telemetry_commands, cli_certificate_commands,
+	cli_deployment_commands, cli_script_commands,	 cli_iroh_commands,	  cli_ca_commands,	cli_completion_commands,
+	cli_help_commands,	 own_commands,
 };
 
-/* Other names of words, below the given words. */
-static const struct {
-	const char *below, *alias, *word;
-} aliases[] = {
-	{"", "deployments", "deployment"}, {"firmware", "publish", "upload"}, {"device", "certs", "certificates"},
+const struct cli_alias cli_aliases[] = {
+	{"", "deployments", "deployment"}, {"", "iroh", "iroh-endpoint"},     {"", "support-script", "script"},
+	{"firmware", "publish", "upload"}, {"device", "certs", "certificates"}, {"device", "identities", "network-identities"},
 	{"org", "users", "members"},	   {"config", "list", "profiles"},    {"config", "show", "get"},
+	{NULL, NULL, NULL},
 };
 
-static const char *canonical(nh_slice below, const char *word)
+const struct cli_command *cli_row(size_t index)
 {
-	for (size_t i = 0; i < NH_ARRAY_LEN(aliases); i++)
-		if (nh_slice_eq_str(below, aliases[i].below) && nh_slice_eq_str(nh_slice_str(word), aliases[i].alias))
-			return aliases[i].word;
+	for (size_t t = 0; t < NH_ARRAY_LEN(tables); t++)
+		for (const struct cli_command *row = tables[t]; row->path; row++)
+			if (index-- == 0)
+				return row;
+	return NULL;
+}
+
+static nh_slice word_below(const struct cli_command *row, nh_slice group, bool *deeper)
+{
+	nh_slice path = nh_slice_str(row->path), word, rest;
+	bool below = group.len == 0 || (nh_slice_starts(path, group) && path.len > group.len && path.ptr[group.len] == ' ');
+	if (!below || row->path[0] == '_')
+		return NH_SLICE_EMPTY;
+	*deeper = nh_slice_cut(group.len ? nh_slice_skip(path, group.len + 1) : path, ' ', &word, &rest);
 	return word;
 }
 
-static const struct cli_flag *flag_named(const struct cli_flag *table, nh_slice name)
+nh_slice cli_new_word(size_t index, nh_slice group, bool *deeper)
+{
+	bool ignored;
+	nh_slice word = word_below(cli_row(index), group, deeper);
+	for (size_t i = 0; i < index; i++)
+		if (nh_slice_eq(word, word_below(cli_row(i), group, &ignored)))
+			return NH_SLICE_EMPTY;
+	return word;
+}
+
+const char *cli_word(nh_slice below, const char *word)
+{
+	for (const struct cli_alias *a = cli_aliases; a->alias; a++)
+		if (nh_slice_eq_str(below, a->below) && nh_slice_eq_str(nh_slice_str(word), a->alias))
+			return a->word;
+	return word;
+}
+
+const struct cli_flag *cli_flag_named(const struct cli_flag *table, nh_slice name)
 {
 	for (; table && table->name; table++)
 		if (nh_slice_eq_str(name, table->name) || (name.len == 1 && table->letter && name.ptr[0] == (uint8_t)table->letter))
@@ -59,38 +90,42 @@ static const struct cli_flag *flag_named(const struct cli_flag *table, nh_slice 
 	return NULL;
 }
 
+const struct cli_flag *cli_flag_anywhere(nh_slice name)
+{
+	const struct cli_flag *f = cli_flag_named(cli_global_flags, name);
+	const struct cli_command *row;
+	for (size_t i = 0; !f && (row = cli_row(i)); i++)
+		f = cli_flag_named(row->flags, name);
+	return f;
+}
+
 /* Any flag of any command: before the command is known, only whether a value follows matters. */
-static bool value_follows(const char *arg)
+bool cli_value_follows(const char *arg)
 {
 	bool is_long = arg[1] == '-';
 	nh_slice name = nh_slice_str(arg + (is_long ? 2 : 1));
 	if (nh_slice_chr(name, '=') >= 0 || (!is_long && name.len != 1))
 		return false;
-	const struct cli_flag *f = flag_named(global_flags, name);
-	for (size_t t = 0; !f && cli_tables[t]; t++)
-		for (const struct cli_command *row = cli_tables[t]; !f && row->path; row++)
-			f = flag_named(row->flags, name);
-	return f && (f->kind == CLI_TEXT || f->kind == CLI_LIST);
+	const struct cli_flag *f = cli_flag_anywhere(name);
+	return f && (f->kind == CLI_TEXT || f->kind == CLI_NUMBER || f->kind == CLI_LIST);
 }
 
 static const struct cli_command *exact(nh_slice path)
 {
-	for (size_t t = 0; cli_tables[t]; t++)
-		for (const struct cli_command *row = cli_tables[t]; row->path; row++)
-			if (nh_slice_eq_str(path, row->path))
-				return row;
+	const struct cli_command *row;
+	for (size_t i = 0; (row = cli_row(i)); i++)
+		if (nh_slice_eq_str(path, row->path))
+			return row;
 	return NULL;
 }
 
 /* "device" is a group when a command begins with "device ". */
 static bool is_group(nh_slice path)
 {
-	for (size_t t = 0; cli_tables[t]; t++)
-		for (const struct cli_command *row = cli_tables[t]; row->path; row++) {
-			nh_slice full = nh_slice_str(row->path);
-			if (nh_slice_starts(full, path) && full.len > path.len && full.ptr[path.len] == ' ')
-				return true;
-		}
+	bool deeper;
+	for (size_t i = 0; cli_row(i); i++)
+		if (word_below(cli_row(i), path, &deeper).len)
+			return true;
 	return false;
 }
 
@@ -106,12 +141,12 @@ const struct cli_command *cli_find(int argc, char **argv, int *depth, char **res
 			rest[(*rest_count)++] = arg;
 			if (i > 0 && searching && nh_slice_eq_str(NH_LIT("--"), arg))
 				searching = false;
-			else if (i > 0 && searching && value_follows(arg) && i + 1 < argc)
+			else if (i > 0 && searching && cli_value_follows(arg) && i + 1 < argc)
 				rest[(*rest_count)++] = argv[++i];
 			continue;
 		}
 		size_t before = path.len;
-		const char *word = canonical(nh_buf_slice(&path), arg);
+		const char *word = cli_word(nh_buf_slice(&path), arg);
 		if (before)
 			nh_buf_put_u8(&path, ' ');
 		nh_buf_put_str(&path, word);
@@ -143,8 +178,16 @@ static void add_flags(struct nh_cli *c, const struct cli_flag *table)
 	}
 }
 
+void cli_use_flags(struct nh_cli *c)
+{
+	c->flag_count = 0;
+	if (c->command)
+		add_flags(c, c->command->flags);
+	add_flags(c, cli_global_flags);
+}
+
 /* Rows for the option parser; their targets are our values. */
-static struct nh_option *option_table(struct nh_cli *c)
+struct nh_option *cli_options(struct nh_cli *c)
 {
 	struct nh_option *rows = NH_NEW_ARRAY(&c->arena, c->flag_count + 1, struct nh_option);
 	for (size_t i = 0; i < c->flag_count; i++) {
@@ -167,61 +210,6 @@ static void spell_out_booleans(struct nh_cli *c, int argc, char **argv)
 				argv[i] = nh_arena_printf(&c->arena, "--%s=true", c->flags[k]->name);
 }
 
-static void put_flags_help(struct nh_cli *c, struct nh_buf *out)
-{
-	struct nh_option *all = option_table(c);
-	size_t own = 0;
-	while (c->command && c->command->flags && c->command->flags[own].name)
-		own++;
-	nh_buf_put_str(out, own ? "\nFlags:\n" : "");
-	struct nh_option first_global = all[own];
-	all[own] = (struct nh_option){0};
-	nh_option_help(out, all);
-	all[own] = first_global;
-	nh_buf_put_str(out, "\nGlobal flags:\n");
-	nh_option_help(out, all + own);
-}
-
-static void command_help(struct nh_cli *c)
-{
-	NH_AUTO_BUF struct nh_buf b = NH_BUF_INIT;
-	nh_buf_printf(&b, "%s\n\nUsage:\n  nh %s%s%s [flags]\n", c->command->help, c->command->path, c->command->args[0] ? " " : "", c->command->args);
-	put_flags_help(c, &b);
-	cli_out(c, "%s", nh_buf_cstr(&b));
-}
-
-/* Commands below the words of a group; at the top only the groups. */
-static void group_help(struct nh_cli *c, nh_slice group)
-{
-	NH_AUTO_BUF struct nh_buf b = NH_BUF_INIT;
-	struct cli_table t = {.arena = &c->arena, .columns = 2};
-	nh_slice last = NH_SLICE_EMPTY;
-	if (group.len == 0)
-		nh_buf_put_str(&b, "Talks to a NervesHub server.\n\n");
-	nh_buf_printf(&b, "Usage:\n  nh %.*s%s<command> [flags]\n\nCommands:\n", NH_ARG(group), group.len ? " " : "");
-	cli_out(c, "%s", nh_buf_cstr(&b));
-	for (size_t i = 0; cli_tables[i]; i++)
-		for (const struct cli_command *row = cli_tables[i]; row->path; row++) {
-			nh_slice path = nh_slice_str(row->path), word, rest;
-			if (group.len && (!nh_slice_starts(path, group) || path.len <= group.len || path.ptr[group.len] != ' '))
-				continue;
-			nh_slice below = group.len ? nh_slice_skip(path, group.len + 1) : path;
-			bool deeper = nh_slice_cut(below, ' ', &word, &rest);
-			if (group.len == 0 && deeper) {
-				if (!nh_slice_eq(word, last))
-					cli_table_row(&t, nh_arena_printf(&c->arena, "  %.*s", NH_ARG(word)),
-						      nh_arena_printf(&c->arena, "see: nh %.*s --help", NH_ARG(word)));
-				last = word;
-				continue;
-			}
-			cli_table_row(&t, nh_arena_printf(&c->arena, "  %.*s %s", NH_ARG(below), row->args), row->help);
-		}
-	cli_table_print(c, &t);
-	nh_buf_clear(&b);
-	put_flags_help(c, &b);
-	cli_out(c, "%s", nh_buf_cstr(&b));
-}
-
 static size_t common_prefix(nh_slice a, nh_slice b)
 {
 	size_t n = 0;
@@ -234,16 +222,15 @@ static nh_rc unknown_command(const char *word, struct nh_err *err)
 {
 	nh_slice best = NH_SLICE_EMPTY;
 	size_t score = 1;
-	for (size_t i = 0; cli_tables[i]; i++)
-		for (const struct cli_command *row = cli_tables[i]; row->path; row++) {
-			nh_slice first, rest;
-			nh_slice_cut(nh_slice_str(row->path), ' ', &first, &rest);
-			size_t n = common_prefix(first, nh_slice_str(word));
-			if (n > score) {
-				score = n;
-				best = first;
-			}
+	for (size_t i = 0; cli_row(i); i++) {
+		bool deeper;
+		nh_slice first = word_below(cli_row(i), NH_LIT(""), &deeper);
+		size_t n = common_prefix(first, nh_slice_str(word));
+		if (n > score) {
+			score = n;
+			best = first;
 		}
+	}
 	if (best.len)
 		return NH_FAIL(err, NH_EINVAL, "unknown command \"%.80s\" for \"nh\"; did you mean \"%.*s\"?", word, NH_ARG(best));
 	return NH_FAIL(err, NH_EINVAL, "unknown command \"%.80s\" for \"nh\"; `nh --help` lists the commands", word);
@@ -264,10 +251,10 @@ static nh_slice group_words(struct nh_cli *c, int argc, char **argv, int depth)
 	NH_AUTO_BUF struct nh_buf path = NH_BUF_INIT;
 	for (int i = 1; i < argc && depth > 0; i++) {
 		if (argv[i][0] == '-') {
-			i += value_follows(argv[i]);
+			i += cli_value_follows(argv[i]);
 			continue;
 		}
-		const char *word = canonical(nh_buf_slice(&path), argv[i]);
+		const char *word = cli_word(nh_buf_slice(&path), argv[i]);
 		nh_buf_printf(&path, "%s%s", path.len ? " " : "", word);
 		depth--;
 	}
@@ -284,11 +271,9 @@ static nh_rc dispatch(struct nh_cli *c, int argc, char **argv, struct nh_err *er
 		argc--;
 	}
 	c->command = cli_find(argc, argv, &depth, rest, &rest_count);
-	if (c->command)
-		add_flags(c, c->command->flags);
-	add_flags(c, global_flags);
+	cli_use_flags(c);
 	spell_out_booleans(c, rest_count, rest);
-	NH_TRY(nh_option_parse(option_table(c), rest_count, rest, &c->arg_count, err));
+	NH_TRY(nh_option_parse(cli_options(c), rest_count, rest, &c->arg_count, err));
 	c->args = rest + 1;
 	if (cli_on(c, "version")) {
 		cli_out(c, "nh %s\n", NH_VERSION);
@@ -297,17 +282,25 @@ static nh_rc dispatch(struct nh_cli *c, int argc, char **argv, struct nh_err *er
 	if (!c->command && depth == 0 && c->arg_count > 0)
 		return unknown_command(c->args[0], err);
 	if (!c->command) {
-		group_help(c, group_words(c, argc, argv, depth));
+		cli_group_help(c, group_words(c, argc, argv, depth));
 		return NH_OK;
 	}
 	if (asked || cli_on(c, "help")) {
-		command_help(c);
+		cli_command_help(c);
 		return NH_OK;
 	}
 	NH_TRY(check_arguments(c, err));
 	NH_TRY(cli_resolve(c, err));
 	NH_TRY(cli_require(c, c->command->needs, err));
 	return c->command->run(c, err);
+}
+
+void cli_close(struct nh_cli *c)
+{
+	for (size_t i = 0; i < c->flag_count; i++)
+		free(c->values[i].list.items);
+	json_decref(c->settings.root);
+	nh_arena_fini(&c->arena);
 }
 
 int nh_cli_run(const struct nh_cli_io *io, int argc, char **argv)
@@ -324,9 +317,6 @@ int nh_cli_run(const struct nh_cli_io *io, int argc, char **argv)
 		cli_note(&c, "Error: cannot write to standard output\n");
 		rc = NH_EIO;
 	}
-	for (size_t i = 0; i < c.flag_count; i++)
-		free(c.values[i].list.items);
-	json_decref(c.settings.root);
-	nh_arena_fini(&c.arena);
+	cli_close(&c);
 	return rc == NH_OK || rc == NH_ECLOSED ? 0 : 1;
 }

@@ -69,28 +69,26 @@ static const char *printable(struct nh_arena *arena, const char *text)
 	return nh_arena_str(arena, nh_buf_slice(&b));
 }
 
-static void make_room(struct cli_table *t)
+void cli_table_cell(struct cli_table *t, const char *text)
 {
-	size_t used = t->rows * t->columns;
-	if (used + t->columns <= t->capacity)
-		return;
-	size_t capacity = t->capacity ? t->capacity * 2 : 16 * t->columns;
-	const char **cells = NH_NEW_ARRAY(t->arena, capacity, const char *);
-	for (size_t i = 0; i < used; i++)
-		cells[i] = t->cells[i];
-	t->cells = cells;
-	t->capacity = capacity;
+	if (t->used == t->capacity) {
+		size_t capacity = t->capacity ? t->capacity * 2 : 64;
+		const char **cells = NH_NEW_ARRAY(t->arena, capacity, const char *);
+		for (size_t i = 0; i < t->used; i++)
+			cells[i] = t->cells[i];
+		t->cells = cells;
+		t->capacity = capacity;
+	}
+	t->cells[t->used++] = printable(t->arena, text);
 }
 
 void cli_table_row(struct cli_table *t, ...)
 {
 	va_list ap;
-	make_room(t);
 	va_start(ap, t);
 	for (size_t i = 0; i < t->columns; i++)
-		t->cells[t->rows * t->columns + i] = printable(t->arena, va_arg(ap, const char *));
+		cli_table_cell(t, va_arg(ap, const char *));
 	va_end(ap);
-	t->rows++;
 }
 
 void cli_table_detail(struct cli_table *t, const char *label, const char *value)
@@ -112,11 +110,11 @@ void cli_table_print(const struct nh_cli *c, const struct cli_table *t)
 	NH_AUTO_BUF struct nh_buf b = NH_BUF_INIT;
 	size_t widths[16] = {0};
 	NH_ASSERT(t->columns <= NH_ARRAY_LEN(widths));
-	for (size_t i = 0; i < t->rows * t->columns; i++) {
+	for (size_t i = 0; i < t->used; i++) {
 		size_t n = code_points(t->cells[i]);
 		widths[i % t->columns] = n > widths[i % t->columns] ? n : widths[i % t->columns];
 	}
-	for (size_t i = 0; i < t->rows * t->columns; i++) {
+	for (size_t i = 0; i < t->used; i++) {
 		bool last = i % t->columns + 1 == t->columns;
 		nh_buf_put_str(&b, t->cells[i]);
 		nh_buf_fill(&b, ' ', last ? 0 : widths[i % t->columns] - code_points(t->cells[i]) + 2);
@@ -124,25 +122,4 @@ void cli_table_print(const struct nh_cli *c, const struct cli_table *t)
 			nh_buf_put_u8(&b, '\n');
 	}
 	fwrite(nh_buf_cstr(&b), 1, b.len, c->io->out);
-}
-
-nh_rc cli_print_one(const struct nh_cli *c, const json_t *value, const struct cli_table *t)
-{
-	if (c->json)
-		cli_out_json(c, value);
-	else
-		cli_table_print(c, t);
-	return NH_OK;
-}
-
-nh_rc cli_print_list(const struct nh_cli *c, const json_t *value, const struct cli_table *t, const char *empty, ...)
-{
-	if (c->json || t->rows > 1)
-		return cli_print_one(c, value, t);
-	va_list ap;
-	va_start(ap, empty);
-	put(c->io->out, empty, ap);
-	va_end(ap);
-	cli_out(c, "\n");
-	return NH_OK;
 }

@@ -1,5 +1,5 @@
 /*
- * settings.json, and where each value of a command comes from: flag, environment, saved settings, the Mix project in the working directory,
+ * settings.json, and where each value of a command comes from: flag, environment, saved settings (or the profile that is asked for), the Mix project in the working directory,
  * default.
  *
  * source: reference/user-api-and-cli "18.1" "18.3"
@@ -30,6 +30,7 @@ nh_rc cli_settings_load(struct nh_cli *c, struct nh_err *err)
 		c->settings.root = json_object();
 		rc = NH_OK;
 	}
+	c->settings.scope = c->settings.root;
 	return rc;
 }
 
@@ -64,14 +65,14 @@ nh_rc cli_settings_save(struct nh_cli *c, struct nh_err *err)
 void cli_settings_set(struct nh_cli *c, const char *key, const char *value)
 {
 	if (value && *value)
-		json_object_set_new(c->settings.root, key, nh_json_new_text(nh_slice_str(value)));
+		json_object_set_new(c->settings.scope, key, nh_json_new_text(nh_slice_str(value)));
 	else
-		json_object_del(c->settings.root, key);
+		json_object_del(c->settings.scope, key);
 }
 
 const char *cli_settings_get(const struct nh_cli *c, const char *key)
 {
-	const char *text = json_string_value(json_object_get(c->settings.root, key));
+	const char *text = json_string_value(json_object_get(c->settings.scope, key));
 	return text && *text ? text : NULL;
 }
 
@@ -139,18 +140,42 @@ static const char *scope(struct nh_cli *c, const char *name, const char *suffix,
 	return text || !(c->command->needs & need) ? text : from_mix(c, mix_keys, mix_broken);
 }
 
+static nh_rc resolve_output(struct nh_cli *c, struct nh_err *err)
+{
+	static const char *const names[] = {[CLI_TABLE] = "table", [CLI_JSON] = "json", [CLI_CSV] = "csv"};
+	const char *text = given(c, "output", "OUTPUT");
+	for (size_t i = 0; i < NH_ARRAY_LEN(names); i++)
+		if (!text || nh_slice_ieq(nh_slice_str(text), nh_slice_str(names[i]))) {
+			c->format = (cli_format)i;
+			c->json = c->format == CLI_JSON;
+			return NH_OK;
+		}
+	return NH_FAIL(err, NH_EINVAL, "invalid output format \"%.80s\": must be \"table\", \"json\" or \"csv\"", text);
+}
+
+nh_rc cli_profile_find(const struct nh_cli *c, const char *name, json_t **out, struct nh_err *err)
+{
+	json_t *profiles = json_object_get(c->settings.root, "profiles"), *value;
+	NH_AUTO_BUF struct nh_buf names = NH_BUF_INIT;
+	const char *other;
+	*out = json_object_get(profiles, name);
+	if (json_is_object(*out))
+		return NH_OK;
+	json_object_foreach(profiles, other, value) nh_buf_printf(&names, "%s%s", names.len ? ", " : "", other);
+	return NH_FAIL(err, NH_ENOTFOUND, "no profile named \"%.80s\" (available: %s)", name, names.len ? nh_buf_cstr(&names) : "none");
+}
+
 nh_rc cli_resolve(struct nh_cli *c, struct nh_err *err)
 {
-	const char *home = c->io->env("HOME");
+	const char *home = c->io->env("HOME"), *profile = given(c, "profile", "PROFILE");
 	c->data_dir = given(c, "data-dir", "DATA_DIR");
 	if (!c->data_dir || !*c->data_dir)
 		c->data_dir = home && *home ? nh_arena_printf(&c->arena, "%s/.nh", home) : ".nh";
-	const char *output = given(c, "output", "OUTPUT");
-	c->json = nh_slice_ieq(nh_slice_str(output), NH_LIT("json"));
-	if (output && !c->json && !nh_slice_ieq(nh_slice_str(output), NH_LIT("table")))
-		return NH_FAIL(err, NH_EINVAL, "invalid output format \"%.80s\": must be \"table\" or \"json\"", output);
+	NH_TRY(resolve_output(c, err));
 	c->non_interactive = cli_on(c, "non-interactive") || cli_truth(cli_env(c, "NON_INTERACTIVE"));
 	NH_TRY(cli_settings_load(c, err));
+	if (profile && *profile)
+		NH_TRY(cli_profile_find(c, profile, &c->settings.scope, err));
 	c->uri = given(c, "uri", "URI");
 	c->uri = c->uri ? c->uri : cli_settings_get(c, "uri");
 	c->uri = c->uri && *c->uri ? c->uri : CLI_DEFAULT_URI;

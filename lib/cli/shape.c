@@ -88,3 +88,12 @@ const char *cli_get(const json_t *object, const char *key)
 	const char *text = json_string_value(json_object_get(object, key));
 	return text ? text : "";
 }
+
+json_t *cli_text_array(const struct nh_option_list *list)
+{
+	json_t *out = json_array();
+	bool none = list->count == 1 && !list->items[0][0];
+	for (size_t i = 0; !none && i < list->count; i++)
+		json_array_append_new(out, nh_json_new_text(nh_slice_str(list->items[i])));
+	return out;
+}

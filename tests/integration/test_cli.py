@@ -9,7 +9,7 @@ import tempfile
 import unittest
 from pathlib import Path
 
-from nhtest import DEADLINE, Device, Server, firmware_key, make_firmware, nh1_headers, program
+from nhtest import DEADLINE, ROOT, Device, Server, firmware_key, make_firmware, nh1_headers, program
 
 
 class Journey(unittest.TestCase):
@@ -50,6 +50,10 @@ class Journey(unittest.TestCase):
 
     def upload(self, version, *more):
         return self.json("firmware", "upload", self.built(version), "--key", "dev", "--password", "secret", *more)
+
+    def test_man_page_has_what_the_program_says(self):
+        done = subprocess.run([ROOT / "tools" / "nh-man", program("nh"), "--check"], capture_output=True, text=True)
+        self.assertEqual(done.returncode, 0, done.stderr)
 
     def test_who_and_where(self):
         self.assertEqual(self.json("user", "whoami")["email"], "admin@localhost")
