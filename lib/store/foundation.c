@@ -99,6 +99,13 @@ STMT(firmware_list, FIRMWARE "ORDER BY f.version_key DESC, f.id DESC");
 STMT(firmware_version_taken,
      "SELECT id FROM firmwares WHERE product_id = $1 AND version = $2 AND platform = $3 AND architecture = $4 LIMIT 1");
 STMT(firmware_delete, "DELETE FROM firmwares WHERE product_id = $1 AND id = $2");
+STMT(firmware_unused,
+     "SELECT f.id, f.org_id, f.product_id, f.uuid, f.version, f.object_key, p.name FROM firmwares f JOIN products p ON p.id = f.product_id WHERE f.inserted_at < $1 "
+     "AND NOT EXISTS (SELECT 1 FROM deployment_releases r WHERE r.firmware_id = f.id) "
+     "AND NOT EXISTS (SELECT 1 FROM inflight_updates i WHERE i.firmware_id = f.id) "
+     "AND NOT EXISTS (SELECT 1 FROM devices d WHERE d.product_id = f.product_id AND d.firmware_uuid = f.uuid AND d.deleted_at IS NULL) "
+     "AND (SELECT COUNT(*) FROM firmwares n WHERE n.product_id = f.product_id AND n.platform = f.platform AND n.architecture = f.architecture "
+     "AND (n.version_key > f.version_key OR (n.version_key = f.version_key AND n.id > f.id))) >= $2 ORDER BY f.id LIMIT $3");
 
 STMT(loose_put, "INSERT INTO loose_objects (object_key, due_at, node) VALUES ($1, $2, $3) "
                 "ON CONFLICT (object_key) DO UPDATE SET due_at = excluded.due_at, node = excluded.node");
@@ -165,7 +172,7 @@ const struct nh_stmt *const nh_foundation_statements[] = {
 	&nh_q_product_insert, &nh_q_product_by_name, &nh_q_product_by_id, &nh_q_product_list, &nh_q_product_update, &nh_q_product_delete,
 	&nh_q_product_count_devices, &nh_q_product_count_firmwares,
 	&nh_q_key_list, &nh_q_key_by_name, &nh_q_key_taken, &nh_q_key_insert, &nh_q_key_delete, &nh_q_key_exists,
-	&nh_q_firmware_insert, &nh_q_firmware_by_uuid, &nh_q_firmware_list, &nh_q_firmware_version_taken, &nh_q_firmware_delete,
+	&nh_q_firmware_insert, &nh_q_firmware_by_uuid, &nh_q_firmware_list, &nh_q_firmware_version_taken, &nh_q_firmware_delete, &nh_q_firmware_unused,
 	&nh_q_loose_put, &nh_q_loose_abandon, &nh_q_loose_delete, &nh_q_loose_settle, &nh_q_loose_due,
 	&nh_q_device_insert, &nh_q_device_by_id, &nh_q_device_by_name, &nh_q_device_anywhere, &nh_q_device_update,
 	&nh_q_device_delete, &nh_q_device_move,

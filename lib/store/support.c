@@ -23,6 +23,11 @@ STMT(archive_of_group, ARCHIVE "JOIN deployment_releases r ON r.archive_id = a.i
                                "WHERE g.id = $1");
 STMT(archive_delete, "DELETE FROM archives WHERE product_id = $1 AND id = $2 "
                      "AND NOT EXISTS (SELECT 1 FROM deployment_releases r WHERE r.archive_id = archives.id)");
+STMT(archive_unused,
+     "SELECT a.id, a.org_id, a.product_id, a.uuid, a.version, a.object_key, p.name FROM archives a JOIN products p ON p.id = a.product_id WHERE a.inserted_at < $1 "
+     "AND NOT EXISTS (SELECT 1 FROM deployment_releases r WHERE r.archive_id = a.id) "
+     "AND (SELECT COUNT(*) FROM archives n WHERE n.product_id = a.product_id AND n.platform = a.platform AND n.architecture = a.architecture "
+     "AND (n.version_key > a.version_key OR (n.version_key = a.version_key AND n.id > a.id))) >= $2 ORDER BY a.id LIMIT $3");
 STMT(archive_download, "SELECT id, object_key, checksum, size_bytes FROM archives WHERE product_id = $1 AND uuid = $2");
 STMT(archive_told, "SELECT archive_told FROM deployment_groups WHERE id = $1");
 STMT(archive_told_set, "UPDATE deployment_groups SET archive_told = $1 WHERE id = $2");
@@ -56,7 +61,7 @@ STMT(join_brings, "SELECT g.connecting_code, d.connecting_code, r.archive_id FRO
 
 const struct nh_stmt *const nh_support_statements[] = {
 	&nh_q_archive_insert, &nh_q_archive_by_uuid, &nh_q_archive_by_id, &nh_q_archive_list, &nh_q_archive_of_group, &nh_q_archive_delete,
-	&nh_q_archive_download, &nh_q_archive_told, &nh_q_archive_told_set, &nh_q_archive_member, &nh_q_archive_members,
+	&nh_q_archive_unused, &nh_q_archive_download, &nh_q_archive_told, &nh_q_archive_told_set, &nh_q_archive_member, &nh_q_archive_members,
 	&nh_q_script_insert, &nh_q_script_by_id, &nh_q_script_by_name, &nh_q_script_list, &nh_q_script_count, &nh_q_script_update, &nh_q_script_delete,
 	&nh_q_join_brings,
 	NULL,

@@ -1,11 +1,12 @@
 /*
- * What has to be done from time to time though nobody asks: the sweep of loose objects, and the end of what devices told too long ago. A timer on the server's first loop gives
- * the work to a worker; one at a time.
+ * What has to be done from time to time though nobody asks: the end of what devices told too long ago and of files that nobody uses, and the sweep of loose objects. A timer on the
+ * server's first loop gives the work to a worker; one at a time.
  */
 #include <semaphore.h>
 
 #include "base/log.h"
 #include "hub/extensions.h"
+#include "hub/firmware.h"
 #include "hubd.h"
 
 #define FIRST_AFTER_MS 1000 /* a server that is started anew every day gets to it, too */
@@ -21,26 +22,41 @@ static void sweep(struct hubd *h)
 		NH_LOG(NH_LOG_WARN, "objects.sweep_failed", NH_STR("why", err.msg));
 }
 
+/* ---- what is kept for a time only ------------------------------------------------------------------------------------------ */
+
+static nh_rc telemetry(struct nh_ctx *ctx, const struct settings *s, size_t *rows, struct nh_err *err)
+{
+	const struct nh_retention keep = {.health_days = (unsigned)s->health_days, .log_days = (unsigned)s->log_days, .connection_days = (unsigned)s->connection_days};
+	return nh_telemetry_trim(ctx, &keep, rows, err);
+}
+
+/* The sweep, which comes after it, deletes the objects. */
+static nh_rc files(struct nh_ctx *ctx, const struct settings *s, size_t *rows, struct nh_err *err)
+{
+	const struct nh_file_retention keep = {.days = (unsigned)s->firmware_days, .newest = (unsigned)s->firmware_newest};
+	return nh_files_trim(ctx, &keep, rows, err);
+}
+
 struct trim {
 	struct hubd *h;
+	nh_rc (*some)(struct nh_ctx *ctx, const struct settings *s, size_t *rows, struct nh_err *err);
 	size_t rows;
 };
 
 static nh_rc trim_tx(struct nh_tx *tx, void *arg, struct nh_err *err)
 {
 	struct trim *t = arg;
-	const struct settings *s = t->h->settings;
-	const struct nh_retention keep = {.health_days = (unsigned)s->health_days, .log_days = (unsigned)s->log_days, .connection_days = (unsigned)s->connection_days};
 	NH_AUTO_ARENA struct nh_arena arena = NH_ARENA_INIT;
-	struct nh_ctx ctx = {.tx = tx, .arena = &arena, .clock = &nh_clock_system, .rng = &nh_rng_system, .config = &t->h->hub};
-	return nh_telemetry_trim(&ctx, &keep, &t->rows, err);
+	struct nh_effects effects = {0};
+	struct nh_ctx ctx = {.tx = tx, .arena = &arena, .clock = &nh_clock_system, .rng = &nh_rng_system, .config = &t->h->hub, .effects = &effects};
+	return t->some(&ctx, t->h->settings, &t->rows, err);
 }
 
 /* One short transaction after the other, so that devices do not wait, until nothing is left or the server stops. */
-static void trim(struct hubd *h)
+static void trim(struct hubd *h, const char *what, nh_rc (*some)(struct nh_ctx *, const struct settings *, size_t *, struct nh_err *))
 {
 	struct nh_err err = NH_ERR_INIT;
-	struct trim t = {.h = h};
+	struct trim t = {.h = h, .some = some};
 	size_t rows = 0;
 	nh_rc rc;
 	do {
@@ -48,16 +64,17 @@ static void trim(struct hubd *h)
 		rows += rc == NH_OK ? t.rows : 0;
 	} while (rc == NH_OK && t.rows > 0 && !__atomic_load_n(&h->housekeeping.stopping, __ATOMIC_ACQUIRE));
 	if (rows > 0)
-		NH_LOG(NH_LOG_INFO, "telemetry.trimmed", NH_I("rows", rows));
+		NH_LOG(NH_LOG_INFO, "retention.trimmed", NH_STR("what", what), NH_I("rows", rows));
 	if (rc != NH_OK && !nh_rc_outage(rc))
-		NH_LOG(NH_LOG_WARN, "telemetry.trim_failed", NH_STR("why", err.msg));
+		NH_LOG(NH_LOG_WARN, "retention.failed", NH_STR("what", what), NH_STR("why", err.msg));
 }
 
 static void run(void *worker, struct nh_work *work)
 {
 	struct hubd *h = (struct hubd *)(void *)((char *)work - offsetof(struct hubd, housekeeping.work));
+	trim(h, "telemetry", telemetry);
+	trim(h, "files", files);
 	sweep(h);
-	trim(h);
 	__atomic_store_n(&h->housekeeping.running, false, __ATOMIC_RELEASE);
 }
 

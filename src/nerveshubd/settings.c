@@ -59,6 +59,18 @@ static const struct row rows[] = {
 	{"shared-secrets", "DEVICE_SHARED_SECRETS_ENABLED", NULL, BOOL, FIELD(shared_secrets), "true", "BOOL", "may devices identify themselves by shared secret?"},
 	{"tls13", "DEVICE_ENABLE_TLS_13", NULL, BOOL, FIELD(tls13), "true", "BOOL", "offer TLS 1.3 beside 1.2 on the device port?"},
 	{"open-registrations", "OPEN_FOR_REGISTRATIONS", NULL, BOOL, FIELD(registrations), "false", "BOOL", "may anybody create an account?"},
+	{"oidc-issuer", "OIDC_ISSUER", NULL, TEXT, FIELD(oidc_issuer), "", "URL", "OpenID Connect issuer whose people may sign in, as it writes itself"},
+	{"oidc-client-id", "OIDC_CLIENT_ID", NULL, TEXT, FIELD(oidc_client_id), "", "ID", "what the issuer calls this server"},
+	{"oidc-client-secret", "OIDC_CLIENT_SECRET", NULL, SECRET, FIELD(oidc_client_secret), "", "TEXT", "its secret; none: a public client"},
+	{"oidc-name", "OIDC_NAME", NULL, TEXT, FIELD(oidc_name), "", "NAME", "what people call the issuer; default: its host"},
+	{"oidc-scopes", "OIDC_SCOPES", NULL, TEXT, FIELD(oidc_scopes), "openid email profile", "SCOPES", "what the issuer is asked to tell"},
+	{"oidc-ca", "OIDC_CA_FILE", NULL, TEXT, FIELD(oidc_ca_file), "", "FILE", "certificates (PEM) that vouch for the issuer; default: the system's"},
+	{"google-client-id", "GOOGLE_CLIENT_ID", NULL, TEXT, FIELD(google_client_id), "", "ID", "sign-in with Google, too; its people go to /auth/google"},
+	{"google-client-secret", "GOOGLE_CLIENT_SECRET", NULL, SECRET, FIELD(google_client_secret), "", "TEXT", "its secret"},
+	{"oidc-registration", "OIDC_REGISTRATION", NULL, TEXT, FIELD(oidc_registration), "", "BOOL", "do people whom an issuer signs in get an account? default: as OPEN_FOR_REGISTRATIONS"},
+	{"oidc-domains", "OIDC_ALLOWED_DOMAINS", NULL, TEXT, FIELD(oidc_domains), "", "LIST", "domains of those who may sign in by an issuer, separated by commas; default: all"},
+	{"oidc-link-by-email", "OIDC_LINK_BY_EMAIL", NULL, BOOL, FIELD(oidc_link_by_email), "false", "BOOL", "may an issuer's verified e-mail address open the account that has the same? Trust in the issuer's every address"},
+	{"oidc-second-factor", "OIDC_SECOND_FACTOR", NULL, BOOL, FIELD(oidc_second_factor), "false", "BOOL", "is an account's second factor asked for after an issuer signed in, too?"},
 	{"connect-rate", "DEVICE_CONNECT_RATE_LIMIT", NULL, NUMBER, FIELD(connect_rate), "0", "N", "device connections a second; 0 = what the machine can do"},
 	{"max-handshakes", "NERVESHUB_MAX_HANDSHAKES", NULL, POSITIVE, FIELD(max_handshakes), "96", "N", "TLS handshakes an I/O thread works on at a time; others wait unread, in order of arrival"},
 	{"max-stalled", "NERVESHUB_MAX_STALLED", NULL, POSITIVE, FIELD(max_stalled), "2048", "N", "handshakes of an I/O thread that may wait for their peer, of about 30 KiB each"},
@@ -76,6 +88,8 @@ static const struct row rows[] = {
 	{"health-days", "HEALTH_CHECK_DAYS_TO_RETAIN", NULL, POSITIVE, FIELD(health_days), "7", "N", "days that health reports are kept; the latest of each device stays"},
 	{"log-days", "EXTENSIONS_LOGGING_DAYS_TO_KEEP", NULL, POSITIVE, FIELD(log_days), "3", "N", "days that log lines of devices are kept"},
 	{"connection-days", "DEVICE_CONNECTION_MAX_AGE_DAYS", NULL, POSITIVE, FIELD(connection_days), "30", "N", "days that connections are kept after their end"},
+	{"firmware-days", "FIRMWARE_DAYS_TO_KEEP", NULL, NUMBER, FIELD(firmware_days), "0", "N", "days that firmware and archives are kept which no release names and no device runs; 0 = for ever"},
+	{"firmware-newest", "FIRMWARE_NEWEST_TO_KEEP", NULL, NUMBER, FIELD(firmware_newest), "10", "N", "newest versions of each product, platform and architecture that are kept whatever their age"},
 	{"drain", "DEVICE_SOCKET_DRAINER_SHUTDOWN", NULL, DURATION, FIELD(drain_ms), "30000ms", "TIME", "how long a stop may take; plain numbers are milliseconds", 1},
 	{"loops", "NERVESHUB_LOOPS", NULL, NUMBER, FIELD(loops), "0", "N", "I/O threads; 0 = one a core"},
 	{"workers", "NERVESHUB_WORKERS", NULL, NUMBER, FIELD(workers), "0", "N", "worker threads; 0 = 16 or four a core"},
@@ -259,6 +273,8 @@ static void derive(struct settings *s, struct nh_arena *arena)
 		s->device_host = s->web_host;
 	if (!*s->web_scheme)
 		s->web_scheme = *s->web_cert_file ? "https" : "http";
+	if (!*s->oidc_registration)
+		s->oidc_registration = s->registrations ? "true" : "false";
 	long cores = sysconf(_SC_NPROCESSORS_ONLN);
 	if (s->loops == 0)
 		s->loops = cores > 0 ? (uint64_t)cores : 1;
@@ -278,6 +294,10 @@ static nh_rc check_pairs(const struct settings *s, struct nh_err *err)
 		return NH_FAIL(err, NH_EINVAL, "FIRMWARE_UPLOAD_BACKEND is '%s'; expected local or S3", s->storage);
 	if (strcmp(s->storage, "S3") == 0 && (!*s->s3_bucket || !*s->s3_key_id || !*s->s3_secret))
 		return NH_FAIL(err, NH_EINVAL, "FIRMWARE_UPLOAD_BACKEND=S3 needs S3_BUCKET_NAME, S3_ACCESS_KEY_ID and S3_SECRET_ACCESS_KEY");
+	if (!*s->oidc_issuer != !*s->oidc_client_id)
+		return NH_FAIL(err, NH_EINVAL, "OIDC_ISSUER and OIDC_CLIENT_ID belong together; only one is set");
+	if (strcmp(s->oidc_registration, "true") != 0 && strcmp(s->oidc_registration, "false") != 0)
+		return NH_FAIL(err, NH_EINVAL, "OIDC_REGISTRATION is '%s'; expected true or false", s->oidc_registration);
 	if (strcmp(s->web_scheme, "http") != 0 && strcmp(s->web_scheme, "https") != 0)
 		return NH_FAIL(err, NH_EINVAL, "WEB_SCHEME is '%s'; expected http or https", s->web_scheme);
 	return NH_OK;

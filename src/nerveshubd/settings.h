@@ -30,6 +30,11 @@ struct settings {
 	bool shared_secrets;
 	bool tls13;
 	bool registrations;
+	const char *oidc_issuer, *oidc_client_id, *oidc_client_secret, *oidc_name, *oidc_scopes, *oidc_ca_file; /* empty issuer: none */
+	const char *google_client_id, *google_client_secret; /* empty id: none */
+	const char *oidc_registration;   /* "true" or "false" */
+	const char *oidc_domains;
+	bool oidc_link_by_email, oidc_second_factor;
 	uint64_t connect_rate;      /* handshakes a second and loop; 0 = as fast as the machine does them */
 	uint64_t max_handshakes, max_stalled, max_queued; /* of each loop; max_queued 0 = measured */
 	uint64_t body_rate;         /* bytes a second */
@@ -40,6 +45,7 @@ struct settings {
 	uint64_t permission_age_ms; /* of somebody who looks on at a device; 0 = asked for at each message */
 	const char *geo_resolver;   /* "none", "static:LATITUDE,LONGITUDE", "maxmind:FILE" */
 	uint64_t health_days, log_days, connection_days; /* how long what devices told is kept */
+	uint64_t firmware_days, firmware_newest; /* how long files that nobody uses are kept (0 = for ever), and how many of the newest versions whatever their age */
 	uint64_t drain_ms;
 	uint64_t loops, workers;    /* 0 = from the number of cores */
 	const char *secret_key;     /* empty = generated into the data directory */

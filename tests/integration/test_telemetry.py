@@ -294,7 +294,7 @@ class TestRetention(TelemetryCase):
         self.server.start()
         asyncio.run(self.until(counts, lambda found: found == [1, 4, 0, 0]))
         self.assertEqual(self.read("t-1", "health").data["status"], "warning")
-        self.assertIn("telemetry.trimmed rows=4", self.server.log_text())
+        self.assertIn("retention.trimmed what=telemetry rows=4", self.server.log_text())
 
 
 class TestGeoDatabase(TelemetryCase):

@@ -7,6 +7,7 @@
 #include "hub/archives.h"
 #include "hub/download.h"
 #include "hub/keys.h"
+#include "hub/firmware.h"
 #include "hub/scripts.h"
 
 #define KEY1 "9IYP+5uUmFNiL8MLdYueMcog8FSfMHWSsf3+JG2ajd0="
@@ -98,6 +99,63 @@ static nh_rc rows(struct world *w, struct nh_err *err)
 	return NH_OK;
 }
 static void test_rows(void **state) { on_each_engine(rows, NULL); }
+
+/* ---- what nobody uses any more ---------------------------------------------------------------------------------------------- */
+
+static bool is_there(struct world *w, int firmware)
+{
+	struct nh_firmware f;
+	return nh_firmware_open(&w->ctx, &w->as_ada, &w->widget, fw_uuid(w, firmware), NH_MAY_FIRMWARE_SEE, &f, E(w)) == NH_OK;
+}
+
+/* 1 named by an earlier release, 2 by the current one, 3 run by a device, 4 on its way to one, 5 of another platform and alone there, 6 to 9 used by nobody, 10 and 11 new. */
+static nh_rc retention(struct world *w, struct nh_err *err)
+{
+	static const char *const versions[] = {"", "1.0.0", "1.1.0", "1.2.0", "1.3.0", "1.0.0", "1.4.0", "1.5.0", "1.6.0", "1.7.0", "0.1.0", "0.2.0"};
+	static const struct {
+		struct nh_file_retention keep;
+		bool stays[12];
+		size_t firmwares, archives;
+	} table[] = {
+		{{0, 0}, {0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1}, 0, 0},
+		{{31, 0}, {0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1}, 0, 0},
+		{{29, 3}, {0, 1, 1, 1, 1, 1, 0, 1, 1, 1, 1, 1}, 1, 0},
+		{{29, 1}, {0, 1, 1, 1, 1, 1, 0, 0, 0, 1, 1, 1}, 2, 1},
+		{{29, 0}, {0, 1, 1, 1, 1, 0, 0, 0, 0, 0, 1, 1}, 2, 1},
+	};
+	struct nh_archive archive;
+	struct nh_group g;
+	struct nh_session s;
+	int64_t ids[12], device;
+	size_t trimmed, count;
+	nh_slice *due;
+	for (int i = 1; i <= 9; i++)
+		NH_TRY(add_firmware_for(w, i, versions[i], i == 5 ? "rpi0" : "rpi4", &ids[i], err));
+	OK(add_archive(w, 1, "1.0.0", &archive, err));
+	OK(add_archive(w, 2, "2.0.0", &archive, err));
+	OK(add_group(w, group_fields(w, "all", 1), &g));
+	NH_AUTO_JSON json_t *fields = group_fields(w, "all", 2);
+	OK(nh_group_update(&w->ctx, &w->as_ada, &g, fields, &g, NO_ERRORS(w), E(w)));
+	NH_TRY(add_device(w, "d1", "[]", &device, err));
+	OK(join(w, device, 3, versions[3], &s));
+	OK(nh_sql_exec(w->ctx.tx, &nh_q_inflight_insert, NH_PARAMS(nh_p_int(device), nh_p_int(g.id), nh_p_int(ids[4]), nh_p_text(fw_uuid(w, 4)), nh_p_int(0), nh_p_int(w->now_us)), NULL, err));
+	w->now_us += 30 * INT64_C(86400) * NH_US_PER_S;
+	NH_TRY(add_firmware(w, 10, versions[10], err));
+	NH_TRY(add_firmware(w, 11, versions[11], err));
+	forget_effects(w);
+	for (size_t i = 0; i < NH_ARRAY_LEN(table); i++) {
+		OK(nh_files_trim(&w->ctx, &table[i].keep, &trimmed, err));
+		CHECK(trimmed == table[i].firmwares + table[i].archives);
+		for (int f = 1; f < 12; f++)
+			CHECK(is_there(w, f) == table[i].stays[f]);
+	}
+	CHECK(effects_of(w, NH_EFFECT_OBJECT_DELETE) == 7);
+	OK(nh_loose_objects_due(&w->ctx, 20, &due, &count, E(w)));
+	CHECK(count == 7);
+	CHECK(audited(w, NH_AUDIT_PRODUCT, w->widget.id, "firmware 1.7.0") && audited(w, NH_AUDIT_PRODUCT, w->widget.id, "archive 2.0.0"));
+	return NH_OK;
+}
+static void test_retention(void **state) { on_each_engine(retention, NULL); }
 
 static nh_rc release_input(struct world *w, struct nh_err *err)
 {
@@ -593,7 +651,8 @@ static void test_connecting_code(void **state) { on_each_engine(connecting_code,
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_rows), cmocka_unit_test(test_release_input), cmocka_unit_test(test_downloads), cmocka_unit_test(test_at_joins),
+		cmocka_unit_test(test_rows),
+		cmocka_unit_test(test_retention), cmocka_unit_test(test_release_input), cmocka_unit_test(test_downloads), cmocka_unit_test(test_at_joins),
 		cmocka_unit_test(test_payload), cmocka_unit_test(test_at_changes), cmocka_unit_test(test_spread), cmocka_unit_test(test_scripts),
 		cmocka_unit_test(test_script_refusals), cmocka_unit_test(test_script_lists), cmocka_unit_test(test_script_runs), cmocka_unit_test(test_connecting_code),
 	};

@@ -89,6 +89,16 @@ nh_rc nh_firmware_open(struct nh_ctx *ctx, const struct nh_actor *actor, const s
 nh_rc nh_firmware_delete(struct nh_ctx *ctx, const struct nh_actor *actor, const struct nh_product *product, nh_slice uuid, json_t **errors,
                          struct nh_err *err);
 
+struct nh_file_retention {
+	unsigned days;   /* 0: files are kept until somebody deletes them */
+	unsigned newest; /* versions of each product, platform and architecture that stay whatever their age */
+};
+/*
+ * nh_files_trim - deletes firmware and archives that are older than `days`, not among the newest, named by no release (not by an earlier one either: it may be gone back to), run by no
+ * device and on its way to none; at most 20 of each. *trimmed of both: call again while it is not 0. Objects as nh_firmware_delete, an audit entry each. NH_EIO.
+ */
+nh_rc nh_files_trim(struct nh_ctx *ctx, const struct nh_file_retention *keep, size_t *trimmed, struct nh_err *err);
+
 /* nh_version_key - pure: bytes whose order is the precedence of semantic versions. NH_EFORMAT. source: server-behaviour "1.12" (with its faults mended) */
 nh_rc nh_version_key(nh_slice version, struct nh_buf *out);
 

@@ -70,6 +70,7 @@ extern const struct nh_stmt nh_q_firmware_by_uuid; /* product, uuid */
 extern const struct nh_stmt nh_q_firmware_list;    /* product */
 extern const struct nh_stmt nh_q_firmware_version_taken; /* product, version, platform, architecture → id */
 extern const struct nh_stmt nh_q_firmware_delete;  /* product, id: NH_ECONFLICT where a release uses it */
+extern const struct nh_stmt nh_q_firmware_unused;    /* before, newest that stay, limit → id, org, product, uuid, version, object key, product name */
 extern const struct nh_stmt nh_q_loose_put;        /* key, due at, node */
 extern const struct nh_stmt nh_q_loose_abandon;    /* now, node: its claims fall due */
 extern const struct nh_stmt nh_q_loose_delete;     /* key → changed 0: was not there */

@@ -14,6 +14,7 @@ extern const struct nh_stmt nh_q_archive_by_id;     /* product, id */
 extern const struct nh_stmt nh_q_archive_list;      /* product */
 extern const struct nh_stmt nh_q_archive_of_group;  /* group: its current release's; no row where that has none */
 extern const struct nh_stmt nh_q_archive_delete;    /* product, id → changed 0: gone, or a release uses it */
+extern const struct nh_stmt nh_q_archive_unused;    /* before, newest that stay, limit → id, org, product, uuid, version, object key, product name */
 extern const struct nh_stmt nh_q_archive_download;  /* product, uuid → id, object key, checksum, size */
 extern const struct nh_stmt nh_q_archive_told;      /* group → device id, or null */
 extern const struct nh_stmt nh_q_archive_told_set;  /* device id or null, group */
