@@ -41,7 +41,7 @@ static void like(struct query *q, const char *column, nh_slice pattern)
 	put(q, "LOWER(");
 	put(q, column);
 	put(q, ") LIKE LOWER(");
-	bind(q, nh_p_text(pattern));
+	bind_value(q, nh_p_text(pattern));
 	put(q, ") ESCAPE '\\'");
 }
 
@@ -71,7 +71,7 @@ static void put_tags(struct query *q, const struct nh_expression *t)
 	NH_AUTO_BUF struct nh_buf tag = NH_BUF_INIT;
 	nh_buf_printf(&tag, ",\"%.*s\"", NH_ARG(tag_text(q, t->value)));
 	put(q, "REPLACE(',' || SUBSTR(d.tags, 2), ");
-	bind(q, nh_p_text(nh_arena_copy(q->arena, nh_buf_slice(&tag))));
+	bind_value(q, nh_p_text(nh_arena_copy(q->arena, nh_buf_slice(&tag))));
 	put(q, ", '') <> ',' || SUBSTR(d.tags, 2)");
 }
 
@@ -82,7 +82,7 @@ static void put_group(struct query *q, const struct nh_expression *t)
 		return;
 	}
 	put(q, "d.deployment_id = (SELECT x.id FROM deployment_groups x WHERE x.product_id = d.product_id AND x.name = ");
-	bind(q, nh_p_text(t->value));
+	bind_value(q, nh_p_text(t->value));
 	put(q, ")");
 }
 
@@ -91,7 +91,7 @@ static void put_last_seen(struct query *q, const struct nh_expression *t)
 	put(q, "c.status = 'disconnected' AND c.last_seen_at ");
 	nh_buf_put_slice(&q->sql, t->compare);
 	put(q, " ");
-	bind(q, nh_p_int(t->moment));
+	bind_value(q, nh_p_int(t->moment));
 }
 
 /* Alarms are a JSON object from names to descriptions. */
@@ -100,7 +100,7 @@ static void put_alarm(struct query *q, const struct nh_expression *t)
 	NH_AUTO_BUF struct nh_buf name = NH_BUF_INIT;
 	nh_buf_printf(&name, ",\"%.*s\":", NH_ARG(tag_text(q, t->value)));
 	put(q, "REPLACE(',' || SUBSTR(" LATEST("alarms") ", 2), ");
-	bind(q, nh_p_text(nh_arena_copy(q->arena, nh_buf_slice(&name))));
+	bind_value(q, nh_p_text(nh_arena_copy(q->arena, nh_buf_slice(&name))));
 	put(q, ", '') <> ',' || SUBSTR(" LATEST("alarms") ", 2)");
 }
 
@@ -113,7 +113,7 @@ static void put_updates(struct query *q, const struct nh_expression *t)
 {
 	if (nh_slice_eq_str(t->value, "penalty-box")) {
 		put(q, "d.updates_blocked_until > ");
-		bind(q, nh_p_int(q->now_us));
+		bind_value(q, nh_p_int(q->now_us));
 	} else {
 		put(q, nh_slice_eq_str(t->value, "enabled") ? "d.updates_enabled = 1" : "d.updates_enabled = 0");
 	}
@@ -133,11 +133,11 @@ static void put_deleted(struct query *q, const struct nh_expression *t)
 static void put_metric(struct query *q, const struct nh_expression *t)
 {
 	put(q, "(SELECT m.value FROM device_metrics m WHERE m.health_id = " LATEST("id") " AND m.key = ");
-	bind(q, nh_p_text(t->key));
+	bind_value(q, nh_p_text(t->key));
 	put(q, ") ");
 	nh_buf_put_slice(&q->sql, t->compare);
 	put(q, " ");
-	bind(q, nh_p_real(t->number));
+	bind_value(q, nh_p_real(t->number));
 }
 
 /* Either SQL that is compared with the value, or a function. */

@@ -17,7 +17,7 @@ void bind_again(struct query *q, size_t number)
 	nh_buf_printf(&q->sql, "$%zu", number);
 }
 
-size_t bind(struct query *q, struct nh_param value)
+size_t bind_value(struct query *q, struct nh_param value)
 {
 	if (q->count == NH_DEVICE_QUERY_PARAMS_MAX) {
 		q->overflow = true;
@@ -34,7 +34,7 @@ void contains(struct query *q, const char *column, nh_slice text)
 	put(q, "LOWER(");
 	put(q, column);
 	put(q, ") LIKE LOWER(");
-	bind(q, nh_p_text(nh_like_pattern(q->arena, text, true)));
+	bind_value(q, nh_p_text(nh_like_pattern(q->arena, text, true)));
 	put(q, ") ESCAPE '\\'");
 }
 
@@ -42,7 +42,7 @@ void equals(struct query *q, const char *column, struct nh_param value)
 {
 	put(q, column);
 	put(q, " = ");
-	bind(q, value);
+	bind_value(q, value);
 }
 
 nh_slice tag_text(struct query *q, nh_slice tag)
@@ -106,7 +106,7 @@ static bool by_connection(struct query *q, nh_slice v)
 	for (size_t i = 0; i < NH_ARRAY_LEN(stale); i++) {
 		if (nh_slice_eq_str(v, stale[i].word)) {
 			put(q, "(c.status = 'disconnected' AND c.last_seen_at < ");
-			bind(q, nh_p_int(q->now_us - stale[i].days * DAY_US));
+			bind_value(q, nh_p_int(q->now_us - stale[i].days * DAY_US));
 			put(q, ")");
 			return true;
 		}
@@ -150,7 +150,7 @@ static bool by_updates(struct query *q, nh_slice v)
 		put(q, "d.updates_enabled = 0");
 	} else if (nh_slice_eq_str(v, "penalty-box")) {
 		put(q, "d.updates_blocked_until > ");
-		bind(q, nh_p_int(q->now_us));
+		bind_value(q, nh_p_int(q->now_us));
 	} else {
 		return false;
 	}
@@ -203,9 +203,9 @@ static bool by_metric(struct query *q, nh_slice v)
 	if ((!greater && !nh_slice_eq_str(how, "lt")) || nh_json_parse(other_filter(q, "metrics_value"), 64, &number, NULL) != NH_OK || !json_is_number(number))
 		return false;
 	put(q, "(SELECT m.value FROM device_metrics m WHERE m.health_id = " LATEST("id") " AND m.key = ");
-	bind(q, nh_p_text(v));
+	bind_value(q, nh_p_text(v));
 	put(q, greater ? ") > " : ") < ");
-	bind(q, nh_p_real(json_number_value(number)));
+	bind_value(q, nh_p_real(json_number_value(number)));
 	return true;
 }
 

@@ -53,7 +53,7 @@ static void put_where(struct query *q)
 	const struct nh_device_search *search = q->search;
 	bool only;
 	put(q, "WHERE d.product_id = ");
-	bind(q, nh_p_int(search->product_id));
+	bind_value(q, nh_p_int(search->product_id));
 	if (!filter_deleted(search, &only))
 		put(q, " AND d.deleted_at IS NULL");
 	for (size_t i = 0; i < search->filter_count; i++)
@@ -122,13 +122,13 @@ static nh_rc put_after(struct query *q, const struct order *o, struct nh_err *er
 	put(q, o->sort->unique ? "" : ", d.identifier");
 	put(q, o->down ? ") < (" : ") > (");
 	if (o->sort->nullable) {
-		bind(q, nh_p_int(c->rank));
+		bind_value(q, nh_p_int(c->rank));
 		put(q, ", ");
 	}
-	bind(q, value);
+	bind_value(q, value);
 	if (!o->sort->unique) {
 		put(q, ", ");
-		bind(q, nh_p_text(c->identifier));
+		bind_value(q, nh_p_text(c->identifier));
 	}
 	put(q, ")");
 	return NH_OK;
@@ -153,10 +153,10 @@ nh_rc device_query_compile(struct query *q, struct nh_err *err)
 		NH_TRY(put_after(q, &o, err));
 	put_order(q, &o);
 	put(q, " LIMIT ");
-	bind(q, nh_p_int(search->limit));
+	bind_value(q, nh_p_int(search->limit));
 	if (!search->after) {
 		put(q, " OFFSET ");
-		bind(q, nh_p_int(search->offset));
+		bind_value(q, nh_p_int(search->offset));
 	}
 	put(q, ") AS page JOIN devices d ON d.id = page.id " NH_DEVICE_JOINS);
 	put_order(q, &o);
@@ -192,7 +192,7 @@ nh_rc nh_device_search_count(struct nh_tx *tx, struct nh_arena *arena, const str
 	put(&q, "SELECT COUNT(*) FROM (SELECT d.id FROM devices d LEFT JOIN device_connections c ON c.device_id = d.id ");
 	put_where(&q);
 	put(&q, " LIMIT ");
-	bind(&q, nh_p_int(max));
+	bind_value(&q, nh_p_int(max));
 	put(&q, ") AS found");
 	nh_rc rc = q.overflow ? NH_FAIL(err, NH_ETOOBIG, "too many filters or tags in one search")
 	                      : nh_sql_dynamic(tx, nh_buf_slice(&q.sql), q.params, q.count, &rows, err);

@@ -26,7 +26,7 @@ struct query {
 #define TAGS_JOINED "CASE WHEN LENGTH(COALESCE(d.tags, '')) < 4 THEN '' ELSE REPLACE(SUBSTR(d.tags, 3, LENGTH(d.tags) - 4), '\",\"', ' ') END"
 
 void put(struct query *q, const char *fragment);
-size_t bind(struct query *q, struct nh_param value);            /* appends "$n" for a new parameter; its number */
+size_t bind_value(struct query *q, struct nh_param value);            /* appends "$n" for a new parameter; its number */
 void bind_again(struct query *q, size_t number);                /* appends it once more */
 void contains(struct query *q, const char *column, nh_slice text); /* without case */
 void equals(struct query *q, const char *column, struct nh_param value);
