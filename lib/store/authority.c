@@ -9,6 +9,7 @@ STMT(authority_find, "SELECT id FROM authorities WHERE sha256 = $1");
 STMT(authority_insert, "INSERT INTO authorities (sha256, der, not_after, inserted_at) VALUES ($1, $2, $3, $4) ON CONFLICT (sha256) DO NOTHING RETURNING id");
 STMT(authority_revision, "SELECT crl_revision FROM authorities WHERE id = $1");
 STMT(authority_revise, "UPDATE authorities SET crl_revision = crl_revision + 1 WHERE id = $1");
+STMT(authority_revise_all, "UPDATE authorities SET crl_revision = crl_revision + 1");
 
 /* ---- issued certificates ----------------------------------------------------------------------------------------------- */
 
@@ -53,7 +54,7 @@ STMT(expiring_counts, "SELECT (SELECT COUNT(*) FROM authority_certificates WHERE
                       "(SELECT COUNT(*) FROM orgs o JOIN device_certificates c ON c.org_id = o.id WHERE c.not_after BETWEEN $1 AND $2)");
 
 const struct nh_stmt *const nh_authority_statements[] = {
-	&nh_q_authority_find, &nh_q_authority_insert, &nh_q_authority_revision, &nh_q_authority_revise,
+	&nh_q_authority_find, &nh_q_authority_insert, &nh_q_authority_revision, &nh_q_authority_revise, &nh_q_authority_revise_all,
 	&nh_q_issued_insert, &nh_q_issued_of_user, &nh_q_issued_of_org, &nh_q_issued_all, &nh_q_issued_user_serial, &nh_q_issued_org_serial,
 	&nh_q_issued_by_serial, &nh_q_issued_by_sha256, &nh_q_issued_user_count, &nh_q_issued_revoke, &nh_q_issued_revoke_user, &nh_q_issued_touch,
 	&nh_q_issued_revoked, &nh_q_issued_login,

@@ -28,6 +28,7 @@ typedef enum nh_effect_kind {
 	NH_EFFECT_CERT_KNOWN,     /* certificate fingerprint `payload` (32 bytes) now belongs to device `id` */
 	NH_EFFECT_GROUP_WAKE,     /* run the orchestrator for deployment group `id` soon */
 	NH_EFFECT_TOPIC,          /* publish on topic `name`: something about `id` changed (browser pages, event stream). Produced; nobody listens yet, so it is dropped */
+	NH_EFFECT_MAIL,           /* mail `id` was queued: wake who sends them */
 	NH_EFFECT_OBJECT_DELETE,  /* delete object with key `name` now; it is written down as loose, so a sweep does what is not done here */
 } nh_effect_kind;
 
@@ -43,6 +44,8 @@ struct nh_effects {
 	size_t count, cap;
 };
 
+struct nh_authority;
+
 /* ---- context ----------------------------------------------------------------------------------------------------------- */
 
 /* Settings that rules read; one immutable copy for the program's life. */
@@ -56,6 +59,7 @@ struct nh_hub_config {
 	uint64_t max_firmware_bytes;     /* default 1 GiB */
 	uint64_t max_archive_bytes;      /* default 200 000 000 */
 	nh_slice node;                   /* names this server among those of one database, the same at each start; empty where there is only one */
+	struct nh_authority *authority;  /* signs certificates (hub/authority.h); NULL: this server issues none */
 	bool shared_secrets_enabled;
 	bool registration_open;
 	const char *web_url;             /* "https://host:port" that people reach, without trailing slash: in the links of mails. NULL: unknown */

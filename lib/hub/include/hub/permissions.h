@@ -25,6 +25,10 @@
 	ACTION(CA_SEE, "ca.see", VIEW)                                                \
 	ACTION(CA_CREATE, "ca.create", MANAGE)                                        \
 	ACTION(CA_DELETE, "ca.delete", MANAGE)                                        \
+	ACTION(CA_UPDATE, "ca.update", MANAGE)                                        \
+	ACTION(ISSUED_SEE, "issued_certificate.see", VIEW)                            \
+	ACTION(ISSUED_CREATE, "issued_certificate.create", ADMIN)                     \
+	ACTION(ISSUED_REVOKE, "issued_certificate.revoke", ADMIN)                     \
 	ACTION(IROH_SEE, "iroh_endpoint.see", VIEW)                                   \
 	ACTION(IROH_CREATE, "iroh_endpoint.create", MANAGE)                           \
 	ACTION(IROH_DELETE, "iroh_endpoint.delete", MANAGE)                           \

@@ -10,6 +10,7 @@ extern const struct nh_stmt nh_q_authority_find;     /* SHA-256 → id */
 extern const struct nh_stmt nh_q_authority_insert;   /* SHA-256, DER, not after, at → id; no row where another node was faster */
 extern const struct nh_stmt nh_q_authority_revision; /* id → crl revision */
 extern const struct nh_stmt nh_q_authority_revise;   /* id: one more */
+extern const struct nh_stmt nh_q_authority_revise_all;
 
 /* columns: id, authority, kind, user, org, device, family, serial, subject, description, not before, not after, DER, SHA-256, last used, revoked at, reason, inserted_at */
 extern const struct nh_stmt nh_q_issued_insert;      /* see authority.c → id */
