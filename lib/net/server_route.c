@@ -80,6 +80,23 @@ nh_rc route_find(const struct nh_listener *listener, const struct nh_http_reques
 	return allow->len ? NH_EPERM : NH_ENOTFOUND;
 }
 
+bool nh_request_reroute(struct nh_request *req, const struct nh_route *routes, nh_http_method method)
+{
+	nh_slice segments[SEGMENTS_MAX];
+	struct nh_request tried = *req;
+	size_t count = 0;
+	if (nh_http_path_segments(req->path, req->arena, segments, SEGMENTS_MAX, &count) != NH_OK)
+		return false;
+	for (const struct nh_route *route = routes; route->path; route++) {
+		if (!method_fits(route->method, method) || !match(route->path, segments, count, req->path, &tried))
+			continue;
+		*req = tried;
+		req->route = route;
+		return true;
+	}
+	return false;
+}
+
 nh_slice nh_request_param(const struct nh_request *req, const char *name)
 {
 	nh_slice rest = nh_slice_str(req->route ? req->route->path : ""), part;

@@ -11,7 +11,6 @@
 #include "base/encode.h"
 #include "base/log.h"
 
-#define BODY_MAX ((size_t)8 << 20)
 #define SWEEP_PAGE 100
 #define NOT_FOUND_TEXT "Resource Not Found or Authorization Insufficient"
 
@@ -195,61 +194,6 @@ void set_location(struct call *call, nh_slice segment)
 		nh_uri_put(&text, segment);
 	}
 	call->location = nh_arena_copy(call->arena, nh_buf_slice(&text));
-}
-
-/* ---- parameters -------------------------------------------------------------------------------------------------------- */
-
-static bool type_is(nh_slice content_type, const char *type)
-{
-	nh_slice head, rest;
-	nh_slice_cut(content_type, ';', &head, &rest);
-	return nh_slice_ieq(nh_slice_trim(head), nh_slice_str(type));
-}
-
-static bool type_is_json(nh_slice content_type)
-{
-	nh_slice head, rest;
-	nh_slice_cut(content_type, ';', &head, &rest);
-	head = nh_slice_trim(head);
-	return nh_slice_ieq(head, NH_LIT("application/json")) ||
-	       (nh_slice_starts(head, NH_LIT("application/")) && nh_slice_ends(head, NH_LIT("+json")));
-}
-
-/* Flat names only; what stands there already wins. */
-static nh_rc add_pairs(struct call *call, nh_slice text)
-{
-	for (;;) {
-		nh_slice name, value;
-		bool has = false;
-		NH_TRY(nh_http_query_next(&text, call->arena, &name, &value, &has));
-		if (!has)
-			return NH_OK;
-		if (!nh_utf8_valid(name) || !nh_utf8_valid(value))
-			return NH_EFORMAT;
-		char *key = nh_arena_str(call->arena, name);
-		if (name.len > 0 && name.len <= 255 && !json_object_get(call->params, key) && json_object_size(call->params) < 256)
-			json_object_set_new(call->params, key, nh_json_new_text(value));
-	}
-}
-
-static nh_rc read_params(struct call *call, struct nh_err *err)
-{
-	nh_slice type = nh_request_header(call->req, "content-type");
-	call->params = NULL;
-	if (call->req->body.len > 0 && type_is_json(type)) {
-		NH_TRY(nh_json_parse(call->req->body, BODY_MAX, &call->params, err));
-		if (!json_is_object(call->params)) {
-			call->body_is_list = true;
-			call->params = json_pack("{s:o}", "_json", call->params);
-		}
-	}
-	if (!call->params)
-		call->params = json_object();
-	if (call->req->body.len > 0 && type_is(type, "application/x-www-form-urlencoded") && add_pairs(call, call->req->body) != NH_OK)
-		return NH_FAIL(err, NH_EFORMAT, "malformed form");
-	if (add_pairs(call, call->req->query) != NH_OK)
-		return NH_FAIL(err, NH_EFORMAT, "malformed query");
-	return NH_OK;
 }
 
 /* json and text are served; an Accept that allows neither is refused. */
@@ -437,6 +381,11 @@ void api_handle(struct nh_request *req, struct nh_response *res)
 	const struct endpoint *endpoint = req->route->extra;
 	if (!call_open(&call, req, res, endpoint))
 		return;
+	if (change_method(&call)) {
+		call_leave(&call);
+		req->route->handle(req, res);
+		return;
+	}
 	nh_rc rc = call_transact(&call, endpoint->run, endpoint->write, &err);
 	if (rc == NH_OK)
 		call_effects(&call);

@@ -64,7 +64,7 @@ struct call {
 	struct nh_user_api *api;
 	const struct endpoint *endpoint;
 	struct nh_arena *arena;
-	json_t *params;                 /* object: body, then query, path wins when asked for by name */
+	json_t *params;                 /* object: see params.c */
 	bool body_is_list;              /* the body was no object */
 	/* reset before each run */
 	struct nh_ctx ctx;
@@ -102,6 +102,11 @@ void set_location(struct call *call, nh_slice segment);
 nh_slice param(const struct call *call, const char *name); /* of the path */
 /* Where browsers find the server: as configured, else as the request came. In the request's arena. */
 const char *public_url(const struct nh_request *req);
+
+/* ---- params.c ------------------------------------------------------------------------------------------------------------ */
+nh_rc read_params(struct call *call, struct nh_err *err); /* into call->params. NH_EFORMAT, NH_ETOOBIG */
+bool change_method(struct call *call); /* a POST that means another method: the request has its route and method from now on, and the call is to be left */
+void handle_other_post(struct nh_request *req, struct nh_response *res);
 
 /* ---- device_routes.c: lists with numbered pages -------------------------------------------------------------------------- */
 nh_rc read_list_query(struct call *call, struct nh_device_query *out, struct nh_err *err); /* pagination[…], filters[…], sort; refusals are in the call */

@@ -133,3 +133,8 @@ const struct nh_route nh_user_api_routes[] = {
 	ROUTE(DELETE, SHORT "/penalty", ep_short_penalty, "Let a device out of the penalty box"),
 	{.path = NULL},
 };
+
+const struct nh_route nh_user_api_last_routes[] = {
+	{.method = NH_HTTP_POST, .path = "/api/*rest", .handle = handle_other_post, .body_max = JSON_MAX},
+	{.path = NULL},
+};

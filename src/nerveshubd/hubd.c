@@ -109,6 +109,7 @@ static void set_listeners(struct hubd *h)
 	h->web_mounts[1] = (struct nh_mount){.routes = nh_device_api_web_routes, .app = h->device_api};
 	h->web_mounts[2] = (struct nh_mount){.routes = nh_web_routes, .app = h->web};
 	h->web_mounts[3] = (struct nh_mount){.routes = nh_web_form_routes, .app = h->web};
+	h->web_mounts[4] = (struct nh_mount){.routes = nh_user_api_last_routes, .app = h->user_api, .fault = nh_user_api_fault};
 	h->metrics_mounts[0] = (struct nh_mount){.routes = metrics_routes, .app = h};
 	h->listeners[LISTENER_DEVICE] = (struct nh_listener){.name = "device", .address = s->bind_address, .port = (uint16_t)s->device_port, .tls = h->device_tls,
 		.mounts = h->device_mounts, .verify = nh_device_api_verify, .verify_slow = nh_device_api_verify_slow, .verify_app = h->device_api,

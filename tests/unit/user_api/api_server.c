@@ -24,7 +24,7 @@ struct api_server {
 	struct nh_clock clock;
 	int64_t ahead_us; /* atomic */
 	unsigned effects[16]; /* atomic */
-	struct nh_mount mounts[2];
+	struct nh_mount mounts[3];
 	struct nh_listener listener;
 	char dir[64];
 	char orphan[32]; /* the latest */
@@ -81,6 +81,7 @@ struct api_server *api_server_new(unsigned engine)
 	                                                      .effects_ctx = s,
 	                                                      .relay = s->relay});
 	s->mounts[0] = (struct nh_mount){.routes = nh_user_api_routes, .app = s->api, .fault = nh_user_api_fault};
+	s->mounts[1] = (struct nh_mount){.routes = nh_user_api_last_routes, .app = s->api, .fault = nh_user_api_fault};
 	s->listener = (struct nh_listener){.name = "web", .address = "127.0.0.1", .mounts = s->mounts};
 	must(nh_server_open(&(struct nh_server_config){.pool = s->pool, .listeners = &s->listener, .listener_count = 1}, &s->server, &err), &err, "server");
 	nh_user_api_start(s->api, s->server);

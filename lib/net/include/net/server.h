@@ -51,6 +51,11 @@ struct nh_request {
 /* nh_request_param - by name in the template; empty where there is none. */
 nh_slice nh_request_param(const struct nh_request *req, const char *name);
 nh_slice nh_request_header(const struct nh_request *req, const char *name);
+/*
+ * nh_request_reroute - for a handler that finds that the request means another method than it was sent with: the row of the table that serves the request's path with that method becomes the
+ * request's route, and its parameters those of that row. The handler then calls it. false: there is none, and nothing was changed. On the thread of the handler.
+ */
+bool nh_request_reroute(struct nh_request *req, const struct nh_route *routes, nh_http_method method);
 
 /* ---- responses --------------------------------------------------------------------------------------------------------- */
 

@@ -43,6 +43,8 @@ void nh_user_api_free(struct nh_user_api *api); /* NULL legal; no request may be
 
 /* What a listener mounts: {.routes = nh_user_api_routes, .app = the api, .fault = nh_user_api_fault}. */
 extern const struct nh_route nh_user_api_routes[];
+/* The same for what has to stand behind all other mounts: a POST to a path that has none may mean another method. */
+extern const struct nh_route nh_user_api_last_routes[];
 void nh_user_api_fault(struct nh_request *req, struct nh_response *res, unsigned status, const char *text);
 
 /* nh_user_api_recover - at start, before requests: uploads that the last run was filing are given up; the next sweep deletes their objects. NH_EIO. */
