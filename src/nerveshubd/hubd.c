@@ -96,8 +96,11 @@ static nh_rc open_parts(struct hubd *h, struct nh_err *err)
 									 .health_every_ms = s->health_every_ms, .connects_per_minute = limit(s->device_connects), .messages_per_second = limit(s->device_messages)});
 	h->user_api = nh_user_api_new(&(struct nh_user_api_config){.db = h->db, .objects = h->objects, .hub = &h->hub, .clock = &nh_clock_system, .rng = &nh_rng_system,
 								   .relay = h->relay, .effects = carry_out, .effects_ctx = h->device_api});
+	NH_TRY(issuers_open(h, err));
 	h->web = nh_web_new(&(struct nh_web_config){.db = h->db, .pool = h->pool, .relay = h->relay, .hub = &h->hub, .clock = &nh_clock_system, .rng = &nh_rng_system,
-						    .recheck_ms = s->permission_age_ms, .effects = carry_out, .effects_ctx = h->device_api});
+						    .recheck_ms = s->permission_age_ms, .effects = carry_out, .effects_ctx = h->device_api, .issuers = h->issuers, .issuer_count = h->issuer_count,
+						    .identities = {.link_by_email = s->oidc_link_by_email, .registration = strcmp(s->oidc_registration, "true") == 0,
+								   .domains = nh_slice_str(s->oidc_domains)}});
 	return open_tls(h, err);
 }
 
@@ -151,6 +154,7 @@ static void take_down(struct hubd *h)
 	nh_pool_free(h->pool);
 	nh_server_free(h->server);
 	nh_web_free(h->web);
+	issuers_close(h);
 	nh_user_api_free(h->user_api);
 	nh_device_api_free(h->device_api);
 	nh_relay_free(h->relay);

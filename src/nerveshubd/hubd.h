@@ -32,6 +32,8 @@ struct hubd {
 	struct nh_relay *relay;
 	struct nh_device_api *device_api;
 	struct nh_user_api *user_api;
+	struct nh_oidc *issuers[2];
+	size_t issuer_count;
 	struct nh_web *web;
 	struct nh_tls *device_tls, *web_tls;
 	struct nh_mount device_mounts[2], web_mounts[6], metrics_mounts[2];
@@ -54,5 +56,8 @@ void hubd_close(struct hubd *h);
 
 /* metrics.c: GET /metrics, Prometheus text; the mount's app is the struct hubd. */
 extern const struct nh_route metrics_routes[];
+/* issuers.c: those of the settings, into hubd. NH_EINVAL. */
+nh_rc issuers_open(struct hubd *h, struct nh_err *err);
+void issuers_close(struct hubd *h);
 /* admin.c: the administrator on an empty database; password into admin-password in the data directory. */
 nh_rc admin_bootstrap(struct hubd *h, struct nh_err *err);
