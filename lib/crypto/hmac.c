@@ -11,7 +11,7 @@ static bool mac_of(nh_digest_alg alg, gnutls_mac_algorithm_t *out)
 	case NH_SHA256: *out = GNUTLS_MAC_SHA256; return true;
 	case NH_SHA384: *out = GNUTLS_MAC_SHA384; return true;
 	case NH_SHA512: *out = GNUTLS_MAC_SHA512; return true;
-	case NH_SHA1:
+	case NH_SHA1: *out = GNUTLS_MAC_SHA1; return true;
 	case NH_BLAKE2B_256:
 	case NH_BLAKE2B_512: break;
 	}
@@ -44,7 +44,7 @@ bool nh_digest_alg_parse(nh_slice name, nh_digest_alg *out)
 nh_rc nh_pbkdf2(nh_digest_alg alg, nh_slice password, nh_slice salt, uint32_t iterations, uint8_t *out, size_t out_len)
 {
 	gnutls_mac_algorithm_t mac;
-	if (!mac_of(alg, &mac) || iterations == 0 || iterations > NH_PBKDF2_MAX_ITERATIONS || out_len == 0 || out_len > NH_PBKDF2_MAX_LEN)
+	if (alg == NH_SHA1 || !mac_of(alg, &mac) || iterations == 0 || iterations > NH_PBKDF2_MAX_ITERATIONS || out_len == 0 || out_len > NH_PBKDF2_MAX_LEN)
 		return NH_EINVAL;
 	/* GnuTLS only reads from these. */
 	gnutls_datum_t key = {.data = (unsigned char *)(uintptr_t)bytes_of(password), .size = (unsigned)password.len};

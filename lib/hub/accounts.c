@@ -7,7 +7,7 @@
 #include <stdio.h>
 
 #include "base/encode.h"
-#include "hub/accounts.h"
+#include "hub/own_account.h"
 #include "input_int.h"
 #include "rows_int.h"
 #include "store/foundation.h"
@@ -81,6 +81,26 @@ static void check_password(nh_slice password, json_t **errors)
 		NH_IGNORE(nh_refuse(errors, NULL, NH_EINVAL, "password", "should be at most 72 character(s)"));
 }
 
+/* Gives what was collected to who asks, and says whether there was anything. */
+static nh_rc give_errors(json_t *found, json_t **errors, struct nh_err *err)
+{
+	if (!found)
+		return NH_OK;
+	if (errors)
+		*errors = found;
+	else
+		json_decref(found);
+	return NH_FAIL(err, NH_EINVAL, "the account's name, e-mail address or password is not acceptable");
+}
+
+nh_rc nh_user_check(nh_slice name, nh_slice email, json_t **errors, struct nh_err *err)
+{
+	json_t *found = NULL;
+	check_name(name, &found);
+	check_email(email, &found);
+	return give_errors(found, errors, err);
+}
+
 nh_rc nh_user_prepare(struct nh_arena *arena, nh_slice name, nh_slice email, nh_slice password, const struct nh_password_cost *cost,
                       struct nh_new_user *out, json_t **errors, struct nh_err *err)
 {
@@ -89,14 +109,16 @@ nh_rc nh_user_prepare(struct nh_arena *arena, nh_slice name, nh_slice email, nh_
 	check_name(out->name, &found);
 	check_email(out->email, &found);
 	check_password(password, &found);
-	if (found) {
-		if (errors)
-			*errors = found;
-		else
-			json_decref(found);
-		return NH_FAIL(err, NH_EINVAL, "the account's name, e-mail address or password is not acceptable");
-	}
+	NH_TRY(give_errors(found, errors, err));
 	return nh_password_hash(password, cost, out->password_hash, err);
+}
+
+nh_rc nh_account_prepare_password(nh_slice password, const struct nh_password_cost *cost, char out[NH_PASSWORD_HASH_MAX], json_t **errors, struct nh_err *err)
+{
+	json_t *found = NULL;
+	check_password(password, &found);
+	NH_TRY(give_errors(found, errors, err));
+	return nh_password_hash(password, cost, out, err);
 }
 
 /* The part before '@' with what an organization's name may not hold replaced. */

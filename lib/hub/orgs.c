@@ -7,6 +7,7 @@
 #include "hub/permissions.h"
 #include "input_int.h"
 #include "rows_int.h"
+#include "store/accounts.h"
 #include "store/foundation.h"
 
 #define ORG_COLUMNS 5
@@ -163,6 +164,7 @@ nh_rc nh_member_add(struct nh_ctx *ctx, const struct nh_actor *actor, int64_t or
 static nh_rc keep_an_admin(struct nh_ctx *ctx, int64_t org_id, const struct nh_member *member, json_t **errors, struct nh_err *err)
 {
 	int64_t count = 0;
+	NH_TRY(nh_sql_exec(ctx->tx, &nh_q_org_lock, NH_PARAMS(nh_p_int(org_id)), NULL, err)); /* two admins could demote each other */
 	NH_TRY(nh_query_id(ctx->tx, &nh_q_member_count, NH_PARAMS(nh_p_int(org_id), nh_p_int(NH_ROLE_ADMIN)), &count, err));
 	if (member->role == NH_ROLE_ADMIN && count <= 1)
 		return nh_refuse(errors, err, NH_EINVAL, NULL, "The last admin of an organization cannot leave it or lose that role.");

@@ -42,6 +42,9 @@ struct nh_new_user {
 nh_rc nh_user_prepare(struct nh_arena *arena, nh_slice name, nh_slice email, nh_slice password, const struct nh_password_cost *cost,
                       struct nh_new_user *out, json_t **errors, struct nh_err *err);
 
+/* nh_user_check - the same rules for name and e-mail address alone. Pure. NH_EINVAL with *errors. */
+nh_rc nh_user_check(nh_slice name, nh_slice email, json_t **errors, struct nh_err *err);
+
 /* nh_user_create - the account and its personal organization. NH_EINVAL: e-mail "has already been taken". The caller decides whether registration is open. */
 nh_rc nh_user_create(struct nh_ctx *ctx, const struct nh_new_user *input, struct nh_user *out, json_t **errors, struct nh_err *err);
 
