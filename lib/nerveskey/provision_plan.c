@@ -8,6 +8,9 @@
 
 #include <stdio.h>
 
+#include "base/clock.h"
+#include "certificate_int.h"
+
 static nh_nerveskey_kind wanted_kind(const struct nh_nerveskey_order *order) { return order->activation_key ? NH_NERVESKEY_VOLATILE : NH_NERVESKEY_REGULAR; }
 static const char *kind_name(nh_nerveskey_kind kind) { return kind == NH_NERVESKEY_VOLATILE ? "volatile" : kind == NH_NERVESKEY_TRUST_AND_GO ? "Trust&Go" : "regular"; }
 
@@ -28,19 +31,35 @@ static nh_rc refuse_foreign(const char *name, uint16_t differing, struct nh_err 
 	return NH_FAIL(err, NH_EPERM, "%s: this chip's configuration is permanently locked to a different layout (slots %s); it cannot become a NervesKey", name, slot_list(differing, list));
 }
 
-static nh_rc refuse_done(const char *name, const struct nh_nerveskey_info *info, struct nh_err *err)
+/* " on 2026-11-21", from the device's certificate; nothing where that cannot be read. */
+static void provisioned_on(struct nh_nerveskey *key, struct nh_buf *out)
 {
+	uint8_t device[NH_NERVESKEY_COMPRESSED_LEN];
+	int64_t from_s, until_s;
+	NH_AUTO_BUF struct nh_buf time = NH_BUF_INIT;
+	if (nh_atecc_read_slot(key->chip, NH_NERVESKEY_DEVICE_CERT_SLOT, device, sizeof device, NULL) != NH_OK || nh_nerveskey_dates_decode(device + COMPRESSED_DATES, &from_s, &until_s) != NH_OK)
+		return;
+	nh_time_put_iso(&time, from_s * 1000000);
+	nh_buf_printf(out, " on %.10s", nh_buf_cstr(&time));
+}
+
+static nh_rc refuse_done(struct nh_nerveskey *key, const struct nh_nerveskey_info *info, struct nh_err *err)
+{
+	const char *name = nh_nerveskey_name(key);
+	NH_AUTO_BUF struct nh_buf date = NH_BUF_INIT;
 	if (info->state.kind == NH_NERVESKEY_TRUST_AND_GO)
 		return NH_FAIL(err, NH_ECONFLICT, "%s: a Trust&Go part (serial number %s), provisioned by Microchip; it can be used as it is", name, info->manufacturer_serial);
 	if (!info->has_otp)
 		return NH_FAIL(err, NH_ECONFLICT, "%s: the data zone is locked already, without a NervesKey's one-time zone; this chip cannot become one any more", name);
-	return NH_FAIL(err, NH_ECONFLICT, "%s: already provisioned, with serial number '%s' and board name '%s'", name, info->otp.serial, info->otp.board_name);
+	provisioned_on(key, &date);
+	return NH_FAIL(err, NH_ECONFLICT, "%s: already provisioned%s, with serial number '%s' and board name '%s'", name, nh_buf_cstr(&date), info->otp.serial, info->otp.board_name);
 }
 
 /* May this chip become, or go on becoming, what was ordered? */
-static nh_rc check_chip(const char *name, nh_nerveskey_kind kind, const struct nh_nerveskey_info *info, struct nh_err *err)
+static nh_rc check_chip(struct nh_nerveskey *key, nh_nerveskey_kind kind, const struct nh_nerveskey_info *info, struct nh_err *err)
 {
 	const struct nh_nerveskey_state *s = &info->state;
+	const char *name = nh_nerveskey_name(key);
 	char list[64];
 	if (info->model == NH_ATECC_UNKNOWN)
 		return NH_FAIL(err, NH_EUNSUPPORTED, "%s: a chip of revision %02x%02x%02x%02x, which is no ATECC508A or 608", name, info->revision[0], info->revision[1], info->revision[2],
@@ -50,7 +69,7 @@ static nh_rc check_chip(const char *name, nh_nerveskey_kind kind, const struct n
 	if (s->stage == NH_NERVESKEY_STAGE_FOREIGN)
 		return refuse_foreign(name, s->differing_slots, err);
 	if (s->stage == NH_NERVESKEY_STAGE_DONE || (s->stage == NH_NERVESKEY_STAGE_KEY_OPEN && !info->has_otp))
-		return refuse_done(name, info, err);
+		return refuse_done(key, info, err);
 	if (s->stage == NH_NERVESKEY_STAGE_BLANK && s->data_locked)
 		return NH_FAIL(err, NH_EFORMAT, "%s: the data zone is locked and the configuration is not, which no chip can be: a faulty chip or bus", name);
 	if (s->stage != NH_NERVESKEY_STAGE_BLANK && s->kind != kind)
@@ -102,7 +121,7 @@ static nh_rc make(struct nh_nerveskey *key, const struct nh_nerveskey_order *ord
 	*plan = (struct nh_nerveskey_plan){.kind = wanted_kind(order)};
 	NH_TRY(check_keys(order, err));
 	NH_TRY(nh_nerveskey_info_read(key, &plan->info, err));
-	NH_TRY(check_chip(nh_nerveskey_name(key), plan->kind, &plan->info, err));
+	NH_TRY(check_chip(key, plan->kind, &plan->info, err));
 	NH_TRY(plan_otp(order, plan, err));
 	NH_TRY(nh_nerveskey_terms_check(order, &plan->info, nh_slice_str(plan->manufacturer_serial), terms, err));
 	for (size_t i = 0; i < NH_NERVESKEY_COMPRESSED_LEN; i++)

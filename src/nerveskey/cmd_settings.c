@@ -20,12 +20,14 @@ static nh_rc get(struct app *app, struct nh_err *err)
 {
 	NH_AUTO_BUF struct nh_buf raw = NH_BUF_INIT, text = NH_BUF_INIT;
 	NH_TRY(read_raw(app, &raw, err));
-	nh_rc rc = nh_nerveskey_settings_to_json(nh_buf_slice(&raw), true, &text, err);
+	struct nh_err why = NH_ERR_INIT;
+	nh_rc rc = nh_nerveskey_settings_to_json(nh_buf_slice(&raw), true, &text, &why);
 	if (rc == NH_ENOTFOUND)
 		return app_fail(app, STATUS_NOT_PROVISIONED, NH_FAIL(err, rc, "no settings are stored: the slots hold zeros only"));
 	if (rc == NH_EFORMAT || rc == NH_EUNSUPPORTED)
-		return app_fail(app, STATUS_UNTRUE, nh_err_prefix(err, rc, "nerveskey settings raw shows the bytes, settings put replaces them"));
-	NH_TRY(rc);
+		return app_fail(app, STATUS_UNTRUE, NH_FAIL(err, rc, "%s; nerveskey settings raw shows the bytes, settings put replaces them", why.msg));
+	if (rc != NH_OK)
+		return NH_FAIL(err, rc, "%s", why.msg);
 	if (app->arg_count == 0)
 		return output_bytes(app, nh_buf_slice(&text), err);
 	NH_AUTO_JSON json_t *all = NULL;

@@ -233,6 +233,8 @@ int command_main(int argc, char **argv)
 			print_json(json_pack("{s:b,s:s,s:i,s:o}", "ok", 0, "code", status_name(s), "status", (int)s, "error", nh_json_new_text(nh_slice_str(message))));
 		fflush(stdout);
 		note("nerveskey: %s\n", message);
+		if (s == STATUS_NO_CHIP && app.key && !app.o.json)
+			note("nerveskey: detect --scan tries the addresses that such chips have\n");
 	}
 	nh_nerveskey_close(app.key);
 	free(app.o.claims.items);
