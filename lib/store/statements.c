@@ -4,6 +4,7 @@
 #include "store/accounts.h"
 #include "store/authority.h"
 #include "store/foundation.h"
+#include "store/overview.h"
 #include "store/rollout.h"
 #include "store/support.h"
 #include "store/telemetry.h"
@@ -13,6 +14,7 @@ const struct nh_stmt *const *const nh_store_statements[] = {
 	nh_accounts_statements,
 	nh_authority_statements,
 	nh_foundation_statements,
+	nh_overview_statements,
 	nh_rollout_statements,
 	nh_support_statements,
 	nh_telemetry_statements,
