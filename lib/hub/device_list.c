@@ -107,8 +107,9 @@ static nh_rc prepare(struct nh_ctx *ctx, const struct nh_product *product, const
                      struct nh_device_search *search, json_t **errors, struct nh_err *err)
 {
 	*out = (struct nh_device_page){.page = query->page > 0 ? query->page : 1, .page_size = query->page_size > 0 ? query->page_size : NH_DEVICE_PAGE_SIZE};
-	if (out->page_size > NH_DEVICE_PAGE_SIZE_MAX)
-		out->page_size = NH_DEVICE_PAGE_SIZE_MAX;
+	int64_t max = query->page_size_max > 0 ? query->page_size_max : NH_DEVICE_PAGE_SIZE_MAX;
+	if (out->page_size > max)
+		out->page_size = max;
 	if (out->page > OFFSET_MAX / out->page_size)
 		return nh_refuse(errors, err, NH_EINVAL, "pagination", "is out of range");
 	for (size_t i = 0; i < query->filter_count; i++) {

@@ -108,8 +108,8 @@ nh_rc read_params(struct call *call, struct nh_err *err); /* into call->params. 
 bool change_method(struct call *call); /* a POST that means another method: the request has its route and method from now on, and the call is to be left */
 void handle_other_post(struct nh_request *req, struct nh_response *res);
 
-/* ---- device_routes.c: lists with numbered pages -------------------------------------------------------------------------- */
-nh_rc read_list_query(struct call *call, struct nh_device_query *out, struct nh_err *err); /* pagination[…], filters[…], sort; refusals are in the call */
+/* ---- device_list_routes.c: lists with numbered pages -------------------------------------------------------------------------- */
+nh_rc read_list_query(struct call *call, struct nh_device_query *out, struct nh_err *err); /* pagination[…], filters[…], query, sort; refusals are in the call */
 void set_page_numbers(struct call *call, int64_t page, int64_t page_size, int64_t total);  /* the answer's "pagination" */
 
 /* ---- client_quirks.c ---------------------------------------------------------------------------------------------------- */
@@ -175,7 +175,7 @@ extern const struct endpoint
 	ep_products, ep_product, ep_product_create, ep_product_update, ep_product_delete,
 	ep_secrets, ep_secret_create, ep_secret_delete,
 	ep_firmwares, ep_firmware, ep_firmware_delete, ep_firmware_download, ep_firmware_upload,
-	ep_devices, ep_device, ep_device_create, ep_device_create_named, ep_device_update, ep_device_delete, ep_device_auth, ep_device_import,
+	ep_devices, ep_devices_csv, ep_device, ep_device_create, ep_device_create_named, ep_device_update, ep_device_delete, ep_device_auth, ep_device_import,
 	ep_device_reboot, ep_device_reconnect, ep_device_identify, ep_device_upgrade, ep_device_penalty, ep_device_move, ep_device_scripts,
 	ep_short_device, ep_short_reboot, ep_short_reconnect, ep_short_upgrade, ep_short_penalty, ep_short_move, ep_short_scripts,
 	ep_certs, ep_cert, ep_cert_add, ep_cert_delete,
@@ -195,6 +195,7 @@ void handle_openapi(struct nh_request *req, struct nh_response *res);
 void handle_docs(struct nh_request *req, struct nh_response *res);
 void handle_docs_style(struct nh_request *req, struct nh_response *res);
 void handle_swagger(struct nh_request *req, struct nh_response *res);
+void handle_devices_csv(struct nh_request *req, struct nh_response *res);
 void handle_upload(struct nh_request *req, struct nh_response *res);
 void handle_download(struct nh_request *req, struct nh_response *res);
 void handle_script_run(struct nh_request *req, struct nh_response *res);

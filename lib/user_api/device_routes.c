@@ -1,90 +1,11 @@
 /*
- * Devices, their actions and certificates. Bodies come in two forms: top-level fields as documented, or nested in "device" as `nh` sends them.
+ * One device at a time, its actions and certificates. Lists: device_list_routes.c; importing: import_routes.c. Bodies come in two forms: top-level fields as documented, or nested in "device" as `nh` sends them.
  *
  * source: reference/user-api-and-cli "11", "20.1"
  */
 #include "api_int.h"
 #include "base/encode.h"
 #include "hub/updates.h"
-
-/* ---- list -------------------------------------------------------------------------------------------------------------- */
-
-static bool bracketed(nh_slice name, const char *outer, nh_slice *inner)
-{
-	nh_slice head, rest;
-	if (!nh_slice_cut(name, '[', &head, &rest) || !nh_slice_eq_str(head, outer) || !nh_slice_ends(rest, NH_LIT("]")))
-		return false;
-	*inner = nh_slice_sub(rest, 0, rest.len - 1);
-	return true;
-}
-
-static nh_rc read_page(struct call *call, nh_slice key, nh_slice value, struct nh_device_query *q, struct nh_err *err)
-{
-	int64_t *to = nh_slice_eq_str(key, "page") ? &q->page : nh_slice_eq_str(key, "page_size") ? &q->page_size : NULL;
-	if (to && nh_parse_i64(value, 1, INT64_C(1000000000), to) != NH_OK) {
-		json_decref(call->errors);
-		call->errors = json_pack("{s:[s]}", "pagination", "is invalid");
-		return NH_FAIL(err, NH_EINVAL, "pagination is no positive number");
-	}
-	return NH_OK;
-}
-
-nh_rc read_list_query(struct call *call, struct nh_device_query *q, struct nh_err *err)
-{
-	struct nh_filter *filters = NH_NEW_ARRAY(call->arena, NH_DEVICE_FILTERS_MAX, struct nh_filter);
-	nh_slice rest = call->req->query, name, value, key;
-	bool has = true;
-	*q = (struct nh_device_query){.filters = filters};
-	for (;;) {
-		if (nh_http_query_next(&rest, call->arena, &name, &value, &has) != NH_OK)
-			return bad_request(call, err, "Invalid request");
-		if (!has)
-			return NH_OK;
-		if (nh_slice_eq_str(name, "sort"))
-			q->sort = value;
-		else if (nh_slice_eq_str(name, "sort_direction"))
-			q->descending = nh_slice_starts(value, NH_LIT("desc"));
-		else if (bracketed(name, "pagination", &key))
-			NH_TRY(read_page(call, key, value, q, err));
-		else if (bracketed(name, "filters", &key) && q->filter_count < NH_DEVICE_FILTERS_MAX)
-			filters[q->filter_count++] = (struct nh_filter){key, value};
-	}
-}
-
-void set_page_numbers(struct call *call, int64_t page, int64_t page_size, int64_t total)
-{
-	call->extra = json_pack("{s:{s:I, s:I, s:I, s:I}}", "pagination", "page_number", (json_int_t)page, "page_size", (json_int_t)page_size, "total_entries",
-	                        (json_int_t)total, "total_pages", (json_int_t)((total + page_size - 1) / page_size));
-}
-
-static nh_rc devices(struct call *call, struct nh_err *err)
-{
-	struct nh_device_query query;
-	struct nh_device_page page;
-	NH_TRY(read_list_query(call, &query, err));
-	nh_rc rc = nh_device_list(&call->ctx, &call->actor, &call->product, &query, &page, &call->errors, err);
-	if (rc == NH_EINVAL && query.sort.len > 0 && call->errors && json_object_get(call->errors, "sort"))
-		call->status = 400;
-	NH_TRY(rc);
-	call->data = json_array();
-	for (size_t i = 0; i < page.count; i++)
-		json_array_append_new(call->data, render_device(&page.items[i]));
-	set_page_numbers(call, page.page, page.page_size, page.total);
-	return NH_OK;
-}
-static SHAPE(device_filters, "DeviceFilters", {"identifier", FIELD_TEXT, FIELD_OPTIONAL, .about = "A part of it"},
-             {"search", FIELD_TEXT, FIELD_OPTIONAL, .about = "In identifier, firmware version, platform or a tag"}, {"tags", FIELD_TEXT, FIELD_OPTIONAL, .about = "With commas between them"},
-             {"has_no_tags", FIELD_TEXT, FIELD_OPTIONAL},
-             {"connection", FIELD_TEXT, FIELD_OPTIONAL, .about = "`connected`, `disconnected`, `connecting`, `not_seen`, `not_seen_in_seven_days`, `not_seen_in_fourteen_days`"},
-             {"connection_type", FIELD_TEXT, FIELD_OPTIONAL, .about = "`wifi`, `ethernet`, `cellular`, `unknown`"}, {"firmware_version", FIELD_TEXT, FIELD_OPTIONAL},
-             {"platform", FIELD_TEXT, FIELD_OPTIONAL, .about = "`Unknown`: without one"}, {"updates", FIELD_TEXT, FIELD_OPTIONAL, .about = "`enabled`, `disabled`, `penalty-box`"},
-             {"deployment_id", FIELD_TEXT, FIELD_OPTIONAL}, {"alarm", FIELD_TEXT, FIELD_OPTIONAL, .about = "A part of its latest health report's values"},
-             {"alarm_status", FIELD_TEXT, FIELD_OPTIONAL, .about = "`with`, `without`"}, {"health_status", FIELD_TEXT, FIELD_OPTIONAL, .about = "`healthy`, `warning`, `unhealthy`, `unknown`"},
-             {"metrics_key", FIELD_TEXT, FIELD_OPTIONAL, .about = "With metrics_operator and metrics_value"}, {"metrics_operator", FIELD_TEXT, FIELD_OPTIONAL, .about = "`gt`, `lt`"},
-             {"metrics_value", FIELD_TEXT, FIELD_OPTIONAL, .about = "A number"});
-static SHAPE(devices_query, "DevicesQuery", SHAPE_PAGE_QUERY, {"filters", FIELD_OBJECT, FIELD_OPTIONAL, &device_filters, .about = "Those that are not known are ignored"},
-             {"sort", FIELD_TEXT, FIELD_OPTIONAL, .about = "A column: `identifier` unless it is given"}, {"sort_direction", FIELD_TEXT, FIELD_OPTIONAL, .about = "`asc` or `desc`"});
-const struct endpoint ep_devices = {.run = devices, .scope = SCOPE_PRODUCT, .may = NH_MAY_DEVICE_SEE, .success = 200, .query = &devices_query, .data = &shape_device, .list = true, .beside = &shape_pages, .tag = "Devices"};
 
 /* ---- one device -------------------------------------------------------------------------------------------------------- */
 

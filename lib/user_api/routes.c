@@ -96,6 +96,7 @@ const struct nh_route nh_user_api_routes[] = {
 	ROUTE(DELETE, PRODUCT "/scripts/:id", ep_script_delete, "Delete a support script"),
 
 	ROUTE(GET, PRODUCT "/devices", ep_devices, "List devices"),
+	HANDLER(GET, PRODUCT "/devices.csv", handle_devices_csv, &ep_devices_csv, "List devices as CSV, all of them"),
 	ROUTE(POST, PRODUCT "/devices", ep_device_create, "Create a device"),
 	ROUTE(GET, PRODUCT "/devices/flapping", ep_flapping, "List devices that connected more than ten times within the hour"),
 	ROUTE(POST, PRODUCT "/devices/auth", ep_device_auth, "Which device has this certificate?"),

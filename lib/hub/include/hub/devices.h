@@ -85,6 +85,7 @@ nh_rc nh_device_move(struct nh_ctx *ctx, const struct nh_actor *actor, const str
 
 #define NH_DEVICE_PAGE_SIZE 10
 #define NH_DEVICE_PAGE_SIZE_MAX 100
+#define NH_DEVICE_EXPORT_PAGE 1000
 #define NH_DEVICE_COUNT_MAX 10000 /* filtered totals are counted up to here */
 #define NH_DEVICE_FILTERS_MAX 32
 
@@ -96,6 +97,7 @@ struct nh_device_query {
 	bool descending;
 	nh_nulls nulls;
 	int64_t page, page_size; /* from 1; 0: defaults */
+	int64_t page_size_max;   /* 0: NH_DEVICE_PAGE_SIZE_MAX */
 	bool keyset;             /* pages that begin behind `after` instead of numbered ones */
 	nh_slice after;          /* nh_device_page.next of the page before; empty: from the beginning */
 };
