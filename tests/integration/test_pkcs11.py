@@ -1,4 +1,4 @@
-"""nerveskey-pkcs11.so inside Debian's programs: OpenSC, OpenSSL's engine, curl, GnuTLS, p11-kit. The key is in the simulator; openssl judges what comes out."""
+"""nerveskey-pkcs11.so inside Debian's programs: OpenSC, OpenSSL's engine, curl, GnuTLS, p11-kit, OpenSSH, NSS. The key is in the simulator; openssl judges what comes out."""
 
 import hashlib
 import os
@@ -278,6 +278,44 @@ class GnuTlsTest(Pkcs11Test):
         self.assertIn("nerveskey: ", listed)
         self.assertRegex(listed, r"library-description: NervesKey PKCS#11 Library\n")
         self.assertRegex(listed, r"token: 1\n")
+
+
+class OpenSshTest(Pkcs11Test):
+    def test_agent_signs(self):
+        """ssh-agent keeps the module in a helper's process; its PIN is asked for and empty."""
+        listed = self.call("ssh-keygen", "-D", MODULE).text.splitlines()[0]
+        self.assertEqual(listed.split()[:2], run("ssh-keygen", "-i", "-m", "PKCS8", "-f", self.public).stdout.split()[:2])
+        public, message, allowed = self.file("ssh.pub", listed.encode()), self.file("message", b"a message"), self.file("allowed", b"line " + listed.encode())
+        ask = self.file("ask", b"#!/bin/sh\necho\n")
+        ask.chmod(0o700)
+        socket = self.home / "agent"
+        agent = subprocess.Popen(["ssh-agent", "-d", "-a", socket, "-P", MODULE.resolve()], env=self.env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        self.addCleanup(agent.stdout.close)
+        self.addCleanup(agent.wait, DEADLINE)
+        self.addCleanup(agent.terminate)
+        agent.stdout.readline()  # it listens
+        env = {"SSH_AUTH_SOCK": str(socket), "SSH_ASKPASS": str(ask), "SSH_ASKPASS_REQUIRE": "force"}
+        self.call("ssh-add", "-s", MODULE, env=env)
+        self.call("ssh-keygen", "-Y", "sign", "-n", "file", "-f", public, message, env=env)
+        for text, good in ((b"a message", True), (b"another", False)):
+            done = self.call("ssh-keygen", "-Y", "verify", "-n", "file", "-I", "line", "-f", allowed, "-s", f"{message}.sig", text=text, check=False)
+            self.assertEqual(done.returncode == 0, good, done.errors)
+
+
+class NssTest(Pkcs11Test):
+    def test_certutil(self):
+        """NSS takes the certificates for its own, knows which one has a key, and signs with it."""
+        nss = f"sql:{self.home}"
+        noise = self.file("noise", os.urandom(32))
+        self.call("certutil", "-N", "-d", nss, "--empty-password")
+        self.call("modutil", "-force", "-dbdir", nss, "-add", "nerveskey", "-libfile", MODULE)
+        certificates = self.call("certutil", "-L", "-d", nss, "-h", "all").text
+        for name, trust in (("1:1", "u,u,u"), ("1:1 aux", "u,u,u"), ("1:1 signer", ",,"), ("1:1 aux signer", ",,")):
+            self.assertRegex(certificates, rf"(?m)^{name} +{trust} *$")
+        request = self.home / "nss.csr"
+        self.call("certutil", "-R", "-d", nss, "-h", "1", "-k", "31", "-s", "CN=x", "-a", "-o", request, "-z", noise)
+        done = run("openssl", "req", "-in", request, "-noout", "-verify", "-pubkey")
+        self.assertEqual(done.stdout, self.public.read_text())
 
 
 class TlsServer:
