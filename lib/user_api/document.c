@@ -177,6 +177,8 @@ static json_t *parameters(json_t *schemas, const struct nh_route *route)
 		nh_buf_put_slice(&text, name);
 		add_parameter(list, "path", &(struct field){nh_buf_cstr(&text), FIELD_TEXT, .about = rest ? "All of the path that is left; it may hold slashes" : NULL},
 		              json_pack("{s:s}", "type", "string"));
+		if (rest)
+			json_object_set_new(json_array_get(list, json_array_size(list) - 1), "x-rest", json_true());
 	}
 	for (size_t i = 0; i < NH_ARRAY_LEN(places); i++) {
 		for (const struct field *f = places[i].shape ? places[i].shape->fields : NULL; f && f->name; f++)

@@ -25,6 +25,10 @@ from pathlib import Path
 import msgpack
 import websockets
 
+if os.environ.get("NH_OPENAPI"):
+    import openapi
+else:
+    openapi = None
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = Path(os.environ.get("NH_BUILD", ROOT / "build-asan"))
 os.environ["PATH"] += os.pathsep + "/usr/sbin:/sbin"  # where an ordinary user does not look: i2cdetect, tpm2-abrmd, nginx
@@ -118,6 +122,8 @@ class Server:
         answer = connection.getresponse()
         response = Response(answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read())
         connection.close()
+        if openapi and not port:
+            openapi.check(self.binary, self.web_port, method, path, headers, body, response)
         return response
 
     def api(self, method, path, body=None, token=None, expect=None, headers=None):
