@@ -10,6 +10,7 @@
 #include "hub/certificates.h"
 #include "input_int.h"
 #include "rows_int.h"
+#include "store/authority.h"
 #include "store/foundation.h"
 
 #define URN "urn:nerveshub:verify:"
@@ -144,6 +145,13 @@ static nh_rc read_jitp(struct nh_ctx *ctx, const struct nh_actor *actor, int64_t
 	return NH_OK;
 }
 
+static nh_rc insert_jitp(struct nh_ctx *ctx, int64_t ca_id, const struct jitp *jitp, struct nh_err *err)
+{
+	if (!jitp->present)
+		return NH_OK;
+	return nh_sql_exec(ctx->tx, &nh_q_jitp_insert, NH_PARAMS(nh_p_int(ca_id), nh_p_int(jitp->product_id), nh_p_text(jitp->tags), nh_p_text(jitp->description)), NULL, err);
+}
+
 static nh_rc insert(struct nh_ctx *ctx, int64_t org_id, const struct nh_cert *ca, nh_slice description, const struct jitp *jitp, int64_t *id,
                     json_t **errors, struct nh_err *err)
 {
@@ -160,10 +168,23 @@ static nh_rc insert(struct nh_ctx *ctx, int64_t org_id, const struct nh_cert *ca
 	if (rc == NH_ECONFLICT)
 		return nh_refuse(errors, err, NH_EINVAL, "serial", "has already been taken");
 	NH_TRY(rc);
-	if (!jitp->present)
+	return insert_jitp(ctx, *id, jitp, err);
+}
+
+static nh_rc read_check_expiration(const json_t *fields, bool *out, json_t **errors, struct nh_err *err)
+{
+	const json_t *value = json_object_get(fields, "check_expiration");
+	if (!value)
 		return NH_OK;
-	return nh_sql_exec(ctx->tx, &nh_q_jitp_insert,
-	                   NH_PARAMS(nh_p_int(*id), nh_p_int(jitp->product_id), nh_p_text(jitp->tags), nh_p_text(jitp->description)), NULL, err);
+	if (!json_is_boolean(value))
+		return nh_refuse(errors, err, NH_EINVAL, "check_expiration", "is invalid");
+	*out = json_is_true(value);
+	return NH_OK;
+}
+
+static nh_rc update(struct nh_ctx *ctx, int64_t id, nh_slice description, bool check_expiration, struct nh_err *err)
+{
+	return nh_sql_exec(ctx->tx, &nh_q_ca_update, NH_PARAMS(description.len ? nh_p_text(description) : nh_p_null(), nh_p_bool(check_expiration), nh_p_int(id)), NULL, err);
 }
 
 nh_rc nh_ca_certificate_add(struct nh_ctx *ctx, const struct nh_actor *actor, int64_t org_id, const json_t *fields, struct nh_ca_certificate *out,
@@ -184,13 +205,16 @@ nh_rc nh_ca_certificate_add(struct nh_ctx *ctx, const struct nh_actor *actor, in
 	if (check_ownership(ctx, org_id, ca, verification, err) != NH_OK)
 		return nh_refuse(errors, err, NH_EINVAL, NULL, "CA Certificate ownership verification failed");
 
-	bool present;
+	bool present, check_expiration = false;
 	nh_slice description;
 	struct jitp jitp;
 	int64_t id = 0;
+	NH_TRY(read_check_expiration(fields, &check_expiration, errors, err));
 	NH_TRY(nh_input_optional_text(ctx->arena, fields, "description", NH_NAME_MAX_BYTES, &present, &description, errors, err));
 	NH_TRY(read_jitp(ctx, actor, org_id, json_object_get(fields, "jitp"), &jitp, errors, err));
 	NH_TRY(insert(ctx, org_id, ca, description, &jitp, &id, errors, err));
+	if (check_expiration)
+		NH_TRY(update(ctx, id, description, true, err));
 	NH_TRY(nh_audit_add(ctx, actor, org_id, NH_AUDIT_CA, id, err, "%.*s registered CA certificate %.*s", NH_ARG(actor->name),
 	                    NH_ARG(ca->serial_decimal)));
 	return nh_ca_certificate_open(ctx, actor, org_id, ca->serial_decimal, out, err);
@@ -236,6 +260,27 @@ nh_rc nh_ca_certificate_open(struct nh_ctx *ctx, const struct nh_actor *actor, i
 	if (!nh_input_text_ok(serial, NH_NAME_MAX_BYTES))
 		return NH_FAIL(err, NH_ENOTFOUND, "no such CA certificate");
 	return nh_one_row(ctx->tx, ctx->arena, &nh_q_ca_by_serial, NH_PARAMS(nh_p_int(org_id), nh_p_text(serial)), read_ca, out, "CA certificate", err);
+}
+
+nh_rc nh_ca_certificate_update(struct nh_ctx *ctx, const struct nh_actor *actor, int64_t org_id, nh_slice serial, const json_t *fields, struct nh_ca_certificate *out,
+                               json_t **errors, struct nh_err *err)
+{
+	struct nh_ca_certificate ca;
+	struct jitp jitp = {0};
+	bool present;
+	nh_slice description;
+	NH_TRY(nh_ca_certificate_open(ctx, actor, org_id, serial, &ca, err));
+	NH_TRY(nh_may(ctx, actor, org_id, NH_MAY_CA_UPDATE, err));
+	NH_TRY(read_check_expiration(fields, &ca.check_expiration, errors, err));
+	NH_TRY(nh_input_optional_text(ctx->arena, fields, "description", NH_NAME_MAX_BYTES, &present, &description, errors, err));
+	NH_TRY(update(ctx, ca.id, present ? description : ca.description, ca.check_expiration, err));
+	if (json_object_get(fields, "jitp")) {
+		NH_TRY(read_jitp(ctx, actor, org_id, json_object_get(fields, "jitp"), &jitp, errors, err));
+		NH_TRY(nh_sql_exec(ctx->tx, &nh_q_jitp_delete, NH_PARAMS(nh_p_int(ca.id)), NULL, err));
+		NH_TRY(insert_jitp(ctx, ca.id, &jitp, err));
+	}
+	NH_TRY(nh_audit_add(ctx, actor, org_id, NH_AUDIT_CA, ca.id, err, "%.*s changed CA certificate %.*s", NH_ARG(actor->name), NH_ARG(serial)));
+	return nh_ca_certificate_open(ctx, actor, org_id, serial, out, err);
 }
 
 nh_rc nh_ca_certificate_delete(struct nh_ctx *ctx, const struct nh_actor *actor, int64_t org_id, nh_slice serial, struct nh_err *err)

@@ -37,6 +37,8 @@ STMT(issued_login, "SELECT u.id, u.name, u.email, u.server_admin, u.inserted_at,
 
 STMT(personal_org, "SELECT id FROM orgs WHERE personal_user_id = $1");
 STMT(device_cert_unpin, "DELETE FROM device_certificates WHERE sha256 = $1 RETURNING device_id");
+STMT(ca_update, "UPDATE ca_certificates SET description = $1, check_expiration = $2 WHERE id = $3");
+STMT(jitp_delete, "DELETE FROM jitp WHERE ca_certificate_id = $1");
 STMT(ca_unregister, "DELETE FROM ca_certificates WHERE org_id = $1 AND sha256 = $2");
 
 /* ---- what expires soon ------------------------------------------------------------------------------------------------- */
@@ -58,7 +60,7 @@ const struct nh_stmt *const nh_authority_statements[] = {
 	&nh_q_issued_insert, &nh_q_issued_of_user, &nh_q_issued_of_org, &nh_q_issued_all, &nh_q_issued_user_serial, &nh_q_issued_org_serial,
 	&nh_q_issued_by_serial, &nh_q_issued_by_sha256, &nh_q_issued_user_count, &nh_q_issued_revoke, &nh_q_issued_revoke_user, &nh_q_issued_touch,
 	&nh_q_issued_revoked, &nh_q_issued_login,
-	&nh_q_personal_org, &nh_q_device_cert_unpin, &nh_q_ca_unregister,
+	&nh_q_personal_org, &nh_q_device_cert_unpin, &nh_q_ca_update, &nh_q_jitp_delete, &nh_q_ca_unregister,
 	&nh_q_expiring_issued, &nh_q_expiring_cas, &nh_q_expiring_devices, &nh_q_expiring_counts,
 	NULL,
 };

@@ -16,12 +16,6 @@ static nh_slice text_of(const struct call *call, const char *key)
 
 /* ---- sign-in ----------------------------------------------------------------------------------------------------------- */
 
-struct login_call {
-	struct call call; /* first: run functions get it back from there */
-	struct nh_login login;
-	char token[NH_TOKEN_TEXT_MAX];
-};
-
 static nh_rc find_login(struct call *call, struct nh_err *err)
 {
 	struct login_call *l = (struct login_call *)call;
@@ -48,7 +42,7 @@ static nh_slice attempt_key(struct call *call, nh_slice email)
 	return nh_slice_str(key);
 }
 
-static nh_rc log_in(struct login_call *l, struct nh_err *err)
+nh_rc login_check(struct login_call *l, struct nh_err *err)
 {
 	struct call *call = &l->call;
 	struct nh_user_api *api = call->api;
@@ -67,14 +61,19 @@ static nh_rc log_in(struct login_call *l, struct nh_err *err)
 		NH_LOG(NH_LOG_WARN, "login.refused", NH_S("email", email), NH_S("remote", call->req->remote));
 		return NH_FAIL(err, NH_EAUTH, "wrong e-mail address or password");
 	}
-	NH_TRY(call_transact(call, make_token, true, err));
 	limiter_clear(api->logins, key);
 	return NH_OK;
 }
 
+static nh_rc log_in(struct login_call *l, struct nh_err *err)
+{
+	NH_TRY(login_check(l, err));
+	return call_transact(&l->call, make_token, true, err);
+}
+
 static SHAPE(login_body, "Login", {"email", FIELD_TEXT}, {"password", FIELD_TEXT}, {"note", FIELD_TEXT, FIELD_OPTIONAL | FIELD_NULLABLE, .about = "What the token is called"});
 static SHAPE(signed_in, "SignedIn", {"name", FIELD_TEXT}, {"email", FIELD_TEXT}, {"token", FIELD_TEXT, .about = "An API token; it is shown this once"});
-static const struct answer login_refusals[] = {{401, .about = "Wrong e-mail address or password"}, {429, .about = "Too many attempts"}, {0}};
+const struct answer login_refusals[] = {{401, .about = "Wrong e-mail address or password"}, {429, .about = "Too many attempts"}, {0}};
 const struct endpoint ep_login = {.anonymous = true, .success = 200, .body = &login_body, .data = &signed_in, .also = login_refusals, .tag = "Auth"};
 
 void handle_login(struct nh_request *req, struct nh_response *res)

@@ -10,6 +10,7 @@
 #include "api_int.h"
 #include "base/encode.h"
 #include "base/log.h"
+#include "hub/authority.h"
 
 #define SWEEP_PAGE 100
 #define NOT_FOUND_TEXT "Resource Not Found or Authorization Insufficient"
@@ -230,6 +231,25 @@ static nh_slice bearer(const struct nh_request *req)
 	return token;
 }
 
+/*
+ * A token where there is one, else the connection's client certificate. A browser sends its certificate along whoever's page asks, so that what comes from a page is not taken for
+ * its owner's wish; programs send no Origin.
+ *
+ * source: reference/user-api-and-cli "2.1", "19.2"
+ */
+static nh_rc identify(struct call *call, struct nh_err *err)
+{
+	const struct nh_request *req = call->req;
+	nh_slice token = bearer(req);
+	call->touch = 0;
+	call->by_certificate = !token.ptr && req->fingerprint;
+	if (!call->by_certificate)
+		return nh_token_user(&call->ctx, token, NH_TOKEN_API, &call->user, &call->touch, err);
+	if (nh_http_header_count(req->headers, "origin") > 0)
+		return NH_FAIL(err, NH_EAUTH, "a client certificate signs no web page in");
+	return nh_user_by_certificate(&call->ctx, nh_slice_of(req->fingerprint, NH_TLS_FINGERPRINT_LEN), &call->user, &call->touch, err);
+}
+
 static nh_rc open_scope(struct call *call, struct nh_err *err)
 {
 	const struct endpoint *e = call->endpoint;
@@ -277,9 +297,8 @@ static nh_rc in_transaction(struct nh_tx *tx, void *arg, struct nh_err *err)
 		.config = config->hub,
 		.effects = &call->effects,
 	};
-	call->touch = 0;
 	if (!call->endpoint->anonymous) {
-		NH_TRY(nh_token_user(&call->ctx, bearer(call->req), NH_TOKEN_API, &call->user, &call->touch, err));
+		NH_TRY(identify(call, err));
 		call->actor = nh_actor_of_user(&call->user);
 		NH_TRY(open_scope(call, err));
 	}
@@ -291,7 +310,7 @@ static nh_rc touch_token(struct nh_tx *tx, void *arg, struct nh_err *err)
 	struct call *call = arg;
 	struct nh_ctx ctx = call->ctx;
 	ctx.tx = tx;
-	return nh_token_touch(&ctx, call->touch, err);
+	return call->by_certificate ? nh_user_certificate_touch(&ctx, call->touch, err) : nh_token_touch(&ctx, call->touch, err);
 }
 
 nh_rc call_transact(struct call *call, nh_rc (*run)(struct call *call, struct nh_err *err), bool write, struct nh_err *err)
@@ -390,6 +409,39 @@ void api_handle(struct nh_request *req, struct nh_response *res)
 	if (rc == NH_OK)
 		call_effects(&call);
 	call_close(&call, rc, &err);
+}
+
+/* ---- client certificates ----------------------------------------------------------------------------------------------- */
+
+struct verify {
+	struct nh_user_api *api;
+	const uint8_t *fingerprint;
+	int64_t user_id;
+};
+
+static nh_rc verify_tx(struct nh_tx *tx, void *arg, struct nh_err *err)
+{
+	struct verify *v = arg;
+	NH_AUTO_ARENA struct nh_arena arena = NH_ARENA_INIT;
+	struct nh_ctx ctx = {.tx = tx, .arena = &arena, .clock = v->api->config.clock, .rng = v->api->config.rng, .config = v->api->config.hub};
+	struct nh_user user = {0};
+	NH_TRY(nh_user_by_certificate(&ctx, nh_slice_of(v->fingerprint, NH_TLS_FINGERPRINT_LEN), &user, NULL, err));
+	v->user_id = user.id;
+	return NH_OK;
+}
+
+nh_tls_verdict nh_user_api_verify(void *app, nh_slice der, const uint8_t fingerprint[NH_TLS_FINGERPRINT_LEN], int64_t *tag) { return NH_TLS_PENDING; }
+
+nh_tls_verdict nh_user_api_verify_slow(void *worker, void *app, nh_slice der, const uint8_t fingerprint[NH_TLS_FINGERPRINT_LEN], int64_t *tag)
+{
+	struct verify v = {.api = app, .fingerprint = fingerprint};
+	struct nh_err err = NH_ERR_INIT;
+	nh_rc rc = nh_db_read(v.api->config.db, verify_tx, &v, &err);
+	*tag = v.user_id;
+	if (rc == NH_OK)
+		return NH_TLS_ACCEPT;
+	NH_LOG(NH_LOG_INFO, "api.certificate_refused", NH_STR("why", err.msg));
+	return NH_TLS_REFUSE;
 }
 
 /* ---- sweep ------------------------------------------------------------------------------------------------------------- */

@@ -72,6 +72,7 @@ struct call {
 	struct nh_user user;
 	struct nh_actor actor;
 	int64_t touch;
+	bool by_certificate;            /* who asks is known by the connection's client certificate; touch is that certificate's */
 	struct nh_org org;
 	struct nh_product product;
 	struct nh_device device;
@@ -107,6 +108,20 @@ const char *public_url(const struct nh_request *req);
 nh_rc read_params(struct call *call, struct nh_err *err); /* into call->params. NH_EFORMAT, NH_ETOOBIG */
 bool change_method(struct call *call); /* a POST that means another method: the request has its route and method from now on, and the call is to be left */
 void handle_other_post(struct nh_request *req, struct nh_response *res);
+
+/* ---- account_routes.c: signing in with what the body says ------------------------------------------------------------------ */
+struct login_call {
+	struct call call; /* first: run functions get it back from there */
+	struct nh_login login;
+	char token[NH_TOKEN_TEXT_MAX];
+};
+/* Everything that the account asks for, throttled: login.user is who asks. NH_EAUTH: the refusal is in the call. */
+nh_rc login_check(struct login_call *l, struct nh_err *err);
+extern const struct answer login_refusals[];
+
+/* ---- telemetry_routes.c: lists that go on with what the answer names -------------------------------------------------------- */
+nh_rc read_limit(struct call *call, uint64_t max, size_t *out, struct nh_err *err); /* of the query; refusals are in the call */
+void set_pagination(struct call *call, size_t page_size, json_t *take_next);        /* take_next NULL where there is no more */
 
 /* ---- device_list_routes.c: lists with numbered pages -------------------------------------------------------------------------- */
 nh_rc read_list_query(struct call *call, struct nh_device_query *out, struct nh_err *err); /* pagination[…], filters[…], query, sort; refusals are in the call */
@@ -153,6 +168,7 @@ json_t *render_firmware(const struct nh_firmware *firmware);
 json_t *render_archive(const struct nh_archive *archive);
 json_t *render_script(const struct nh_script *script, bool as_texts); /* with its text where it is loaded; as_texts: QUIRK_SCRIPT_TEXTS */
 json_t *render_device(const struct nh_device *device);
+json_t *render_date(int64_t at_us);   /* to the second; null for 0 */
 json_t *render_moment(int64_t at_us); /* to the microsecond; null for 0 */
 json_t *render_health(const struct nh_health *health);
 json_t *render_log_line(const struct nh_log_line *line);
@@ -171,7 +187,9 @@ extern const struct endpoint
 	ep_me, ep_orgs, ep_org_create,
 	ep_members, ep_member_add, ep_member, ep_member_role, ep_member_remove,
 	ep_keys, ep_key, ep_key_create, ep_key_delete,
-	ep_cas, ep_ca, ep_ca_token, ep_ca_add, ep_ca_delete,
+	ep_cas, ep_ca, ep_ca_token, ep_ca_add, ep_ca_update, ep_ca_delete, ep_expiring,
+	ep_authority, ep_crl, ep_own_issueds, ep_own_issued, ep_own_revoke, ep_all_issueds, ep_all_issued, ep_all_revoke, ep_org_issueds, ep_org_issued, ep_org_revoke,
+	ep_own_sign, ep_own_renew, ep_user_sign, ep_org_sign, ep_device_sign,
 	ep_products, ep_product, ep_product_create, ep_product_update, ep_product_delete,
 	ep_secrets, ep_secret_create, ep_secret_delete,
 	ep_firmwares, ep_firmware, ep_firmware_delete, ep_firmware_download, ep_firmware_upload,
@@ -190,6 +208,8 @@ extern const struct endpoint
 void handle_login(struct nh_request *req, struct nh_response *res);
 void handle_register(struct nh_request *req, struct nh_response *res);
 void handle_cli_poll(struct nh_request *req, struct nh_response *res);
+void handle_crl(struct nh_request *req, struct nh_response *res);
+void handle_sign(struct nh_request *req, struct nh_response *res);
 void handle_alive(struct nh_request *req, struct nh_response *res);
 void handle_openapi(struct nh_request *req, struct nh_response *res);
 void handle_docs(struct nh_request *req, struct nh_response *res);

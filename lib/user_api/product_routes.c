@@ -1,7 +1,7 @@
 /*
- * Signing keys, device CAs, products and their shared secrets.
+ * Signing keys, products and their shared secrets.
  *
- * source: reference/user-api-and-cli "8", "9", "10"
+ * source: reference/user-api-and-cli "8", "10"
  */
 #include "api_int.h"
 #include "base/encode.h"
@@ -49,61 +49,6 @@ static nh_rc key_delete(struct call *call, struct nh_err *err)
 }
 const struct endpoint ep_key_delete = {
 	.run = key_delete, .scope = SCOPE_ORG, .may = NH_MAY_KEY_DELETE, .write = true, .success = 204, .tag = "Signing Keys"};
-
-/* ---- device CAs -------------------------------------------------------------------------------------------------------- */
-
-static nh_rc cas(struct call *call, struct nh_err *err)
-{
-	struct nh_ca_certificate *list;
-	size_t count = 0;
-	NH_TRY(nh_ca_certificate_list(&call->ctx, &call->actor, call->org.id, &list, &count, err));
-	call->data = json_array();
-	for (size_t i = 0; i < count; i++)
-		json_array_append_new(call->data, render_ca(&list[i]));
-	return NH_OK;
-}
-const struct endpoint ep_cas = {.run = cas, .scope = SCOPE_ORG, .may = NH_MAY_CA_SEE, .success = 200, .data = &shape_ca, .list = true, .tag = "CA Certificates"};
-
-static nh_rc ca(struct call *call, struct nh_err *err)
-{
-	struct nh_ca_certificate c;
-	NH_TRY(nh_ca_certificate_open(&call->ctx, &call->actor, call->org.id, param(call, "serial"), &c, err));
-	call->data = render_ca(&c);
-	return NH_OK;
-}
-const struct endpoint ep_ca = {.run = ca, .scope = SCOPE_ORG, .may = NH_MAY_CA_SEE, .success = 200, .data = &shape_ca, .tag = "CA Certificates"};
-
-static nh_rc ca_token(struct call *call, struct nh_err *err)
-{
-	NH_AUTO_BUF struct nh_buf token = NH_BUF_INIT;
-	NH_TRY(nh_verification_token(&call->ctx, &call->actor, call->org.id, &token, err));
-	call->data = json_pack("{s:o}", "verification_token", nh_json_new_text(nh_buf_slice(&token)));
-	return NH_OK;
-}
-static SHAPE(verification_token, "VerificationToken", {"verification_token", FIELD_TEXT});
-const struct endpoint ep_ca_token = {.run = ca_token, .scope = SCOPE_ORG, .may = NH_MAY_CA_SEE, .success = 200, .data = &verification_token, .tag = "CA Certificates"};
-
-static nh_rc ca_add(struct call *call, struct nh_err *err)
-{
-	struct nh_ca_certificate c;
-	NH_TRY(nh_ca_certificate_add(&call->ctx, &call->actor, call->org.id, call->params, &c, &call->errors, err));
-	set_location(call, c.serial);
-	call->data = render_ca(&c);
-	return NH_OK;
-}
-static SHAPE(jitp_body, "JustInTimeProvisioningWanted", {"description", FIELD_TEXT}, {"tags", FIELD_TAGS}, {"product_name", FIELD_TEXT, FIELD_OPTIONAL},
-             {"product_id", FIELD_INTEGER, FIELD_OPTIONAL, .about = "Instead of its name"});
-static SHAPE(ca_body, "CaCertificateWanted", {"cert", FIELD_TEXT, .about = "PEM, in base64"},
-             {"verification_cert", FIELD_TEXT, .about = "PEM, in base64: issued by the CA for the verification token"}, {"description", FIELD_TEXT, FIELD_OPTIONAL | FIELD_NULLABLE},
-             {"jitp", FIELD_OBJECT, FIELD_OPTIONAL | FIELD_NULLABLE, &jitp_body});
-const struct endpoint ep_ca_add = {.run = ca_add, .scope = SCOPE_ORG, .may = NH_MAY_CA_CREATE, .write = true, .success = 201, .body = &ca_body, .data = &shape_ca, .tag = "CA Certificates"};
-
-static nh_rc ca_delete(struct call *call, struct nh_err *err)
-{
-	return nh_ca_certificate_delete(&call->ctx, &call->actor, call->org.id, param(call, "serial"), err);
-}
-const struct endpoint ep_ca_delete = {
-	.run = ca_delete, .scope = SCOPE_ORG, .may = NH_MAY_CA_DELETE, .write = true, .success = 204, .tag = "CA Certificates"};
 
 /* ---- products ---------------------------------------------------------------------------------------------------------- */
 

@@ -89,14 +89,16 @@ json_t *render_secret(const struct nh_shared_secret *secret)
 	return out;
 }
 
+json_t *render_date(int64_t at_us) { return at_us ? stamp(at_us, true) : json_null(); }
+
 json_t *render_ca(const struct nh_ca_certificate *ca)
 {
 	json_t *jitp = json_null();
 	if (ca->has_jitp)
 		jitp = json_pack("{s:o, s:o, s:o}", "product_name", text_or_null(ca->jitp_product_name), "tags", stored(ca->jitp_tags), "description",
 		                 text_or_null(ca->jitp_description));
-	return json_pack("{s:o, s:o, s:o, s:o, s:o}", "serial", nh_json_new_text(ca->serial), "not_before", stamp(ca->not_before_us, true), "not_after",
-	                 stamp(ca->not_after_us, true), "description", text_or_null(ca->description), "jitp", jitp);
+	return json_pack("{s:o, s:o, s:o, s:o, s:b, s:o}", "serial", nh_json_new_text(ca->serial), "not_before", stamp(ca->not_before_us, true), "not_after",
+	                 stamp(ca->not_after_us, true), "description", text_or_null(ca->description), "check_expiration", ca->check_expiration, "jitp", jitp);
 }
 
 json_t *render_certificate(const struct nh_device_certificate *cert)

@@ -3,6 +3,8 @@
  *
  * source: reference/user-api-and-cli "6"
  */
+#include <pthread.h>
+
 #include "api_int.h"
 
 #define JSON_MAX ((uint64_t)8000000)
@@ -35,6 +37,18 @@ const struct nh_route nh_user_api_routes[] = {
 	HANDLER(POST, "/api/users/auth", handle_login, &ep_login, "Sign in with e-mail address and password"),
 	HANDLER(POST, "/api/users/register", handle_register, &ep_register, "Register an account, where the server is open for that"),
 	ROUTE(GET, "/api/users/me", ep_me, "The own account"),
+	HANDLER(POST, "/api/users/sign", handle_sign, &ep_user_sign, "Have a client certificate issued, with e-mail address and password"),
+	ROUTE(GET, "/api/users/me/certificates", ep_own_issueds, "List the own client certificates"),
+	HANDLER(POST, "/api/users/me/certificates", handle_sign, &ep_own_sign, "Have a client certificate issued"),
+	HANDLER(POST, "/api/users/me/certificates/renewal", handle_sign, &ep_own_renew, "Have a successor issued of the certificate that asks"),
+	ROUTE(GET, "/api/users/me/certificates/:serial", ep_own_issued, "Show an own client certificate"),
+	ROUTE(DELETE, "/api/users/me/certificates/:serial", ep_own_revoke, "Revoke an own client certificate"),
+
+	ROUTE(GET, "/api/authority", ep_authority, "The server's certificate authority"),
+	HANDLER(GET, "/api/authority/crl", handle_crl, &ep_crl, "What it revoked (RFC 5280)"),
+	ROUTE(GET, "/api/authority/certificates", ep_all_issueds, "List everything it issued; for administrators of the server"),
+	ROUTE(GET, "/api/authority/certificates/:serial", ep_all_issued, "Show an issued certificate; for administrators of the server"),
+	ROUTE(DELETE, "/api/authority/certificates/:serial", ep_all_revoke, "Revoke an issued certificate; for administrators of the server"),
 
 	ROUTE(GET, "/api/orgs", ep_orgs, "List the own organizations"),
 	ROUTE(POST, "/api/orgs", ep_org_create, "Create an organization"),
@@ -54,7 +68,13 @@ const struct nh_route nh_user_api_routes[] = {
 	ROUTE(POST, ORG "/ca_certificates", ep_ca_add, "Register a device CA"),
 	ROUTE(GET, ORG "/ca_certificates/verification_token", ep_ca_token, "Token for the proof that a CA's key is held"),
 	ROUTE(GET, ORG "/ca_certificates/:serial", ep_ca, "Show a device CA"),
+	ROUTE(PUT, ORG "/ca_certificates/:serial", ep_ca_update, "Change a device CA's settings"),
 	ROUTE(DELETE, ORG "/ca_certificates/:serial", ep_ca_delete, "Delete a device CA"),
+	ROUTE(GET, ORG "/certificates/expiring", ep_expiring, "List certificates that end soon"),
+	ROUTE(GET, ORG "/authority/certificates", ep_org_issueds, "List what the server's authority issued to the organization"),
+	HANDLER(POST, ORG "/authority/certificates", handle_sign, &ep_org_sign, "Have a device CA or a server certified"),
+	ROUTE(GET, ORG "/authority/certificates/:serial", ep_org_issued, "Show an issued certificate"),
+	ROUTE(DELETE, ORG "/authority/certificates/:serial", ep_org_revoke, "Revoke an issued certificate"),
 
 	ROUTE(GET, ORG "/iroh_endpoints", ep_irohs, "List the organization's iroh endpoints"),
 	ROUTE(POST, ORG "/iroh_endpoints", ep_iroh_create, "Register an iroh endpoint"),
@@ -121,6 +141,7 @@ const struct nh_route nh_user_api_routes[] = {
 	ROUTE(GET, DEVICE "/connections", ep_connections, "List a device's connections"),
 	ROUTE(GET, DEVICE "/certificates", ep_certs, "List a device's certificates"),
 	ROUTE(POST, DEVICE "/certificates", ep_cert_add, "Add a certificate to a device"),
+	HANDLER(POST, DEVICE "/certificates/sign", handle_sign, &ep_device_sign, "Have a device's certificate issued"),
 	ROUTE(GET, DEVICE "/certificates/:serial", ep_cert, "Show a device's certificate"),
 	ROUTE(DELETE, DEVICE "/certificates/:serial", ep_cert_delete, "Delete a device's certificate"),
 
@@ -139,3 +160,25 @@ const struct nh_route nh_user_api_last_routes[] = {
 	{.method = NH_HTTP_POST, .path = "/api/*rest", .handle = handle_other_post, .body_max = JSON_MAX},
 	{.path = NULL},
 };
+
+#define API "/api"
+
+static struct nh_route root_routes[NH_ARRAY_LEN(nh_user_api_routes)];
+
+static void strip_routes(void)
+{
+	size_t count = 0;
+	for (const struct nh_route *r = nh_user_api_routes; r->path; r++) {
+		if (!nh_slice_starts(nh_slice_str(r->path), NH_LIT(API "/")))
+			continue;
+		root_routes[count] = *r;
+		root_routes[count++].path = r->path + sizeof(API) - 1;
+	}
+}
+
+const struct nh_route *nh_user_api_root_routes(void)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+	pthread_once(&once, strip_routes);
+	return root_routes;
+}

@@ -58,7 +58,8 @@ SHAPE(shape_secret, "SharedSecret", {"key", FIELD_TEXT}, {"inserted_at", FIELD_T
 static SHAPE(jitp, "JustInTimeProvisioning", {"product_name", FIELD_TEXT, FIELD_NULLABLE}, {"tags", FIELD_TEXT, FIELD_LIST}, {"description", FIELD_TEXT, FIELD_NULLABLE});
 
 SHAPE(shape_ca, "CaCertificate", {"serial", FIELD_TEXT, .about = "In decimal"}, {"not_before", FIELD_TEXT, .format = MOMENT}, {"not_after", FIELD_TEXT, .format = MOMENT},
-      {"description", FIELD_TEXT, FIELD_NULLABLE}, {"jitp", FIELD_OBJECT, FIELD_NULLABLE, &jitp});
+      {"description", FIELD_TEXT, FIELD_NULLABLE}, {"check_expiration", FIELD_BOOLEAN, .about = "Are devices that it signed refused once it is over?"},
+      {"jitp", FIELD_OBJECT, FIELD_NULLABLE, &jitp});
 
 SHAPE(shape_certificate, "DeviceCertificate", {"serial", FIELD_TEXT, .about = "In decimal"}, {"not_before", FIELD_TEXT, .format = MOMENT}, {"not_after", FIELD_TEXT, .format = MOMENT});
 

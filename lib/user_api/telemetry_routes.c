@@ -29,7 +29,7 @@ static nh_rc read_time(struct call *call, const char *name, int64_t fallback, in
 	return refuse(call, name, err);
 }
 
-static nh_rc read_limit(struct call *call, uint64_t max, size_t *out, struct nh_err *err)
+nh_rc read_limit(struct call *call, uint64_t max, size_t *out, struct nh_err *err)
 {
 	nh_slice text = nh_json_text(call->params, "limit");
 	uint64_t limit = PAGE;
@@ -40,8 +40,7 @@ static nh_rc read_limit(struct call *call, uint64_t max, size_t *out, struct nh_
 	return NH_OK;
 }
 
-/* next: NULL where there is no more. Taken. */
-static void set_pagination(struct call *call, size_t page_size, json_t *take_next)
+void set_pagination(struct call *call, size_t page_size, json_t *take_next)
 {
 	call->extra = json_pack("{s:{s:I, s:o}}", "pagination", "page_size", (json_int_t)page_size, "next", take_next ? take_next : json_null());
 }

@@ -61,7 +61,7 @@ nh_rc nh_verification_token(struct nh_ctx *ctx, const struct nh_actor *actor, in
 /* nh_verification_token_check - pure. NH_EAUTH: forged or another organization's; NH_ETIMEOUT: too old. */
 nh_rc nh_verification_token_check(const struct nh_hub_config *config, nh_slice token, int64_t org_id, int64_t now_us, struct nh_err *err);
 
-/* nh_ca_certificate_add - fields: cert, verification_cert (base64 of PEM), description, jitp {description, tags, product_id | product_name}.
+/* nh_ca_certificate_add - fields: cert, verification_cert (base64 of PEM), description, check_expiration, jitp {description, tags, product_id | product_name}.
  * NH_EFORMAT: not base64. NH_EINVAL with *errors: every other refusal. Two signature checks: about a millisecond, inside the transaction. */
 nh_rc nh_ca_certificate_add(struct nh_ctx *ctx, const struct nh_actor *actor, int64_t org_id, const json_t *fields, struct nh_ca_certificate *out,
                             json_t **errors, struct nh_err *err);
@@ -69,4 +69,7 @@ nh_rc nh_ca_certificate_list(struct nh_ctx *ctx, const struct nh_actor *actor, i
                              struct nh_err *err);
 nh_rc nh_ca_certificate_open(struct nh_ctx *ctx, const struct nh_actor *actor, int64_t org_id, nh_slice serial, struct nh_ca_certificate *out,
                              struct nh_err *err);
+/* nh_ca_certificate_update - fields: description, check_expiration, jitp (null ends it); what is absent stays. NH_ENOTFOUND, NH_EPERM, NH_EINVAL with *errors. */
+nh_rc nh_ca_certificate_update(struct nh_ctx *ctx, const struct nh_actor *actor, int64_t org_id, nh_slice serial, const json_t *fields, struct nh_ca_certificate *out,
+                               json_t **errors, struct nh_err *err);
 nh_rc nh_ca_certificate_delete(struct nh_ctx *ctx, const struct nh_actor *actor, int64_t org_id, nh_slice serial, struct nh_err *err);

@@ -30,6 +30,8 @@ extern const struct nh_stmt nh_q_issued_login;       /* SHA-256, now → the use
 
 extern const struct nh_stmt nh_q_personal_org;       /* user → id of the personal organization */
 extern const struct nh_stmt nh_q_device_cert_unpin;  /* SHA-256 → device id; no row where no device has it */
+extern const struct nh_stmt nh_q_ca_update;          /* description or null, check expiration, id */
+extern const struct nh_stmt nh_q_jitp_delete;        /* CA's id */
 extern const struct nh_stmt nh_q_ca_unregister;      /* org, SHA-256 */
 
 /* columns: kind, serial, subject, not after, device, product. Each: org, from, to, limit: the soonest first */

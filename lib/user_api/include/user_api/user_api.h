@@ -45,6 +45,13 @@ void nh_user_api_free(struct nh_user_api *api); /* NULL legal; no request may be
 extern const struct nh_route nh_user_api_routes[];
 /* The same for what has to stand behind all other mounts: a POST to a path that has none may mean another method. */
 extern const struct nh_route nh_user_api_last_routes[];
+/* Every route once more without "/api" in front: where the clients of old look for them, on a host of its own. For the API listener; app and fault as above. Any thread. */
+const struct nh_route *nh_user_api_root_routes(void);
+/* GET /health_check, POST /sign_device_csr and /sign_user_csr: what the stand-alone certificate authority of old served. For the API listener; app as above. */
+extern const struct nh_route nh_user_api_service_routes[];
+/* For struct nh_listener; verify_app = the api: a client certificate is taken where it signs a user in. */
+nh_tls_verdict nh_user_api_verify(void *app, nh_slice der, const uint8_t fingerprint[NH_TLS_FINGERPRINT_LEN], int64_t *tag);
+nh_tls_verdict nh_user_api_verify_slow(void *worker, void *app, nh_slice der, const uint8_t fingerprint[NH_TLS_FINGERPRINT_LEN], int64_t *tag);
 void nh_user_api_fault(struct nh_request *req, struct nh_response *res, unsigned status, const char *text);
 
 /* nh_user_api_recover - at start, before requests: uploads that the last run was filing are given up; the next sweep deletes their objects. NH_EIO. */
