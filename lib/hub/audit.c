@@ -5,6 +5,7 @@
 #include "hub/audit.h"
 #include "input_int.h"
 #include "rows_int.h"
+#include "store/overview.h"
 #include "store/rollout.h"
 
 #define LIST_MAX 500
@@ -72,13 +73,19 @@ static void read_entry(const struct nh_rows *rows, struct nh_arena *arena, void 
 	};
 }
 
+const char *nh_audit_actor_name(nh_actor_kind kind) { return actor_names[kind]; }
+
+const char *nh_audit_resource_name(nh_audit_resource kind) { return resource_names[kind]; }
+
 nh_rc nh_audit_list(struct nh_ctx *ctx, int64_t org_id, nh_audit_resource kind, int64_t resource_id, int64_t before_id, size_t limit,
                     struct nh_audit_entry **out, size_t *count, struct nh_err *err)
 {
 	struct nh_param before = nh_p_int(before_id ? before_id : INT64_MAX);
 	struct nh_param most = nh_p_int((int64_t)(limit < 1 ? 1 : limit > LIST_MAX ? LIST_MAX : limit));
 	struct nh_list list = NH_LIST_OF(ctx->arena, struct nh_audit_entry);
-	if (kind == NH_AUDIT_DEVICE)
+	if (kind == NH_AUDIT_ORG)
+		NH_TRY(nh_list_rows(ctx->tx, &list, &nh_q_audit_list_org, NH_PARAMS(nh_p_int(org_id), before, most), read_entry, err));
+	else if (kind == NH_AUDIT_DEVICE)
 		NH_TRY(nh_list_rows(ctx->tx, &list, &nh_q_audit_list_device, NH_PARAMS(nh_p_int(org_id), nh_p_int(resource_id), before, most),
 		                    read_entry, err));
 	else

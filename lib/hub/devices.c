@@ -13,6 +13,7 @@
 #include "input_int.h"
 #include "rows_int.h"
 #include "store/foundation.h"
+#include "store/overview.h"
 #include "store/rollout.h"
 #include "telemetry_int.h"
 
@@ -336,6 +337,7 @@ nh_rc nh_device_delete(struct nh_ctx *ctx, const struct nh_actor *actor, const s
 		nh_effect_add(ctx, NH_EFFECT_CERT_FORGET, device->id, NH_SLICE_EMPTY, certs[i].sha256);
 	}
 	NH_TRY(nh_sql_exec(ctx->tx, &nh_q_identity_device_deleted, NH_PARAMS(nh_p_int(device->id)), NULL, err));
+	NH_TRY(nh_sql_exec(ctx->tx, &nh_q_pin_forget, NH_PARAMS(nh_p_int(device->id)), NULL, err));
 	NH_TRY(nh_sql_exec(ctx->tx, &nh_q_device_secret_deactivate_all, NH_PARAMS(nh_p_int(now), nh_p_int(device->id)), NULL, err));
 	NH_TRY(nh_sql_exec(ctx->tx, &nh_q_device_delete, NH_PARAMS(nh_p_int(now), nh_p_int(device->id)), &changed, err));
 	if (!changed)
@@ -362,6 +364,7 @@ nh_rc nh_device_move(struct nh_ctx *ctx, const struct nh_actor *actor, const str
 		return nh_refuse(errors, err, NH_EINVAL, "identifier", "has already been taken");
 	NH_TRY(rc);
 	NH_TRY(nh_sql_exec(ctx->tx, &nh_q_cert_move, NH_PARAMS(nh_p_int(org.id), nh_p_int(device->id)), NULL, err));
+	NH_TRY(nh_sql_exec(ctx->tx, &nh_q_pin_strangers, NH_PARAMS(nh_p_int(device->id), nh_p_int(org.id)), NULL, err));
 	NH_TRY(nh_sql_exec(ctx->tx, &nh_q_identity_device_moved, NH_PARAMS(nh_p_int(org.id), nh_p_int(device->id)), NULL, err));
 	NH_TRY(nh_sql_exec(ctx->tx, &nh_q_product_count_devices, NH_PARAMS(nh_p_int(-1), nh_p_int(device->product_id)), NULL, err));
 	int64_t counted = 0;

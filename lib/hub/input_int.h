@@ -27,6 +27,9 @@ nh_rc nh_input_optional_text(struct nh_arena *arena, const json_t *fields, const
 struct nh_cert;
 nh_rc nh_input_certificate(nh_slice base64_pem, struct nh_cert **out, json_t **errors, struct nh_err *err);
 
+/* nh_org_name_check - NH_EINVAL with *errors "name": blank, not [A-Za-z0-9_-]+, over NH_NAME_MAX_BYTES. orgs.c */
+nh_rc nh_org_name_check(nh_slice name, json_t **errors, struct nh_err *err);
+
 /* nh_query_id - a statement that returns an id in its first row. NH_ENOTFOUND where there is none. */
 nh_rc nh_query_id(struct nh_tx *tx, const struct nh_stmt *stmt, const struct nh_param *params, size_t count, int64_t *out, struct nh_err *err);
 

@@ -4,9 +4,11 @@
  *
  * source: reference/device-protocol "12.6"; reference/server-behaviour "1.9", "7.7"
  */
+#include "hub/audit.h"
 #include "input_int.h"
 #include "rollout_int.h"
 #include "rows_int.h"
+#include "store/overview.h"
 #include "telemetry_int.h"
 
 #define IDENTITIES_MAX 10 /* of one report */
@@ -36,7 +38,7 @@ bool nh_network_name_ok(nh_slice name)
 	return name.len > 0 && nh_input_text_ok(name, 4 * NAME_MAX_CHARACTERS) && nh_input_characters(name) <= NAME_MAX_CHARACTERS;
 }
 
-static bool read_entry(struct nh_arena *arena, const json_t *entry, struct reported *out)
+static void read_fields(struct nh_arena *arena, const json_t *entry, struct reported *out)
 {
 	const json_t *details = json_object_get(entry, "details"), *instance = json_object_get(entry, "instance");
 	*out = (struct reported){
@@ -45,6 +47,11 @@ static bool read_entry(struct nh_arena *arena, const json_t *entry, struct repor
 		.identifier = nh_json_text(entry, "identifier"),
 		.details = json_is_object(details) ? nh_json_arena(arena, details) : NH_LIT("{}"),
 	};
+}
+
+static bool read_entry(struct nh_arena *arena, const json_t *entry, struct reported *out)
+{
+	read_fields(arena, entry, out);
 	return nh_network_service_known(out->service) && nh_network_name_ok(out->instance) && nh_network_name_ok(out->identifier) && out->details.len <= NH_NETWORK_DETAILS_MAX;
 }
 
@@ -154,6 +161,65 @@ nh_rc nh_network_identity_report(struct nh_ctx *ctx, struct nh_told *told, struc
 		nh_telemetry_topic(ctx, told->session->device_id, NH_LIT("network_identities"));
 	told->ignored += o.ignored + (unsigned)(count > IDENTITIES_MAX ? count - IDENTITIES_MAX : 0);
 	return NH_OK;
+}
+
+/* ---- what operators say ---------------------------------------------------------------------------------------------------- */
+
+/* The first field of what an operator wrote that is not as it should be; NULL: none. */
+static const char *bad_field(const struct reported *r, const json_t *fields)
+{
+	const json_t *details = json_object_get(fields, "details"), *instance = json_object_get(fields, "instance");
+	if (!nh_network_service_known(r->service))
+		return "service";
+	if (!nh_network_name_ok(r->identifier))
+		return "identifier";
+	if ((instance && !json_is_string(instance) && !json_is_null(instance)) || !nh_network_name_ok(r->instance))
+		return "instance";
+	if ((details && !json_is_object(details) && !json_is_null(details)) || r->details.len > NH_NETWORK_DETAILS_MAX)
+		return "details";
+	return NULL;
+}
+
+nh_rc nh_network_identity_assign(struct nh_ctx *ctx, const struct nh_actor *actor, const struct nh_device *device, const json_t *fields, struct nh_network_identity *out,
+				 json_t **errors, struct nh_err *err)
+{
+	struct reported r;
+	int64_t holder;
+	NH_TRY(nh_may(ctx, actor, device->org_id, NH_MAY_IDENTITY_CREATE, err));
+	read_fields(ctx->arena, fields, &r);
+	const char *bad = bad_field(&r, fields);
+	if (bad)
+		return nh_refuse(errors, err, NH_EINVAL, bad, "is invalid");
+	nh_rc rc = nh_query_id(ctx->tx, &nh_q_identity_holder, NH_PARAMS(nh_p_text(r.service), nh_p_text(r.identifier)), &holder, err);
+	if (rc == NH_OK)
+		return nh_refuse(errors, err, NH_ECONFLICT, "identifier", "has already been taken");
+	if (rc != NH_ENOTFOUND)
+		return rc;
+	rc = nh_sql_exec(ctx->tx, &nh_q_identity_assign,
+	                 NH_PARAMS(nh_p_int(device->org_id), nh_p_int(device->id), nh_p_text(r.service), nh_p_text(r.instance), nh_p_text(r.identifier), nh_p_text(r.details),
+	                           nh_p_int(nh_ctx_now(ctx))),
+	                 NULL, err);
+	if (rc == NH_ECONFLICT) /* the device has one of that service and instance */
+		return nh_refuse(errors, err, NH_EINVAL, "instance", "has already been taken");
+	NH_TRY(rc);
+	nh_telemetry_topic(ctx, device->id, NH_LIT("network_identities"));
+	NH_TRY(nh_audit_add(ctx, actor, device->org_id, NH_AUDIT_DEVICE, device->id, err, "%.*s gave device %.*s the %.*s identity %.*s", NH_ARG(actor->name),
+	                    NH_ARG(device->identifier), NH_ARG(r.service), NH_ARG(r.identifier)));
+	return nh_one_row(ctx->tx, ctx->arena, &nh_q_identity_get, NH_PARAMS(nh_p_int(device->id), nh_p_text(r.service), nh_p_text(r.identifier)), nh_network_identity_read, out,
+	                  "network identity", err);
+}
+
+nh_rc nh_network_identity_remove(struct nh_ctx *ctx, const struct nh_actor *actor, const struct nh_device *device, nh_slice service, nh_slice identifier, struct nh_err *err)
+{
+	int64_t changed = 0;
+	NH_TRY(nh_may(ctx, actor, device->org_id, NH_MAY_IDENTITY_DELETE, err));
+	if (nh_network_service_known(service) && nh_network_name_ok(identifier))
+		NH_TRY(nh_sql_exec(ctx->tx, &nh_q_identity_remove, NH_PARAMS(nh_p_int(device->id), nh_p_text(service), nh_p_text(identifier)), &changed, err));
+	if (!changed)
+		return NH_FAIL(err, NH_ENOTFOUND, "no such network identity");
+	nh_telemetry_topic(ctx, device->id, NH_LIT("network_identities"));
+	return nh_audit_add(ctx, actor, device->org_id, NH_AUDIT_DEVICE, device->id, err, "%.*s took the %.*s identity %.*s from device %.*s", NH_ARG(actor->name), NH_ARG(service),
+	                    NH_ARG(identifier), NH_ARG(device->identifier));
 }
 
 /* ---- what people see ---------------------------------------------------------------------------------------------------- */

@@ -64,15 +64,21 @@ static bool org_name_ok(nh_slice name)
 	return name.len > 0 && name.len <= NH_NAME_MAX_BYTES;
 }
 
+nh_rc nh_org_name_check(nh_slice name, json_t **errors, struct nh_err *err)
+{
+	if (name.len == 0)
+		return nh_refuse(errors, err, NH_EINVAL, "name", "can't be blank");
+	if (!org_name_ok(name))
+		return nh_refuse(errors, err, NH_EINVAL, "name", "must be letters, digits, '-' or '_', at most %d", NH_NAME_MAX_BYTES);
+	return NH_OK;
+}
+
 nh_rc nh_org_create(struct nh_ctx *ctx, const struct nh_actor *actor, nh_slice name, struct nh_org *out, json_t **errors, struct nh_err *err)
 {
 	if (actor->kind != NH_ACTOR_USER)
 		return NH_FAIL(err, NH_EPERM, "only users create organizations");
 	name = nh_slice_trim(name);
-	if (name.len == 0)
-		return nh_refuse(errors, err, NH_EINVAL, "name", "can't be blank");
-	if (!org_name_ok(name))
-		return nh_refuse(errors, err, NH_EINVAL, "name", "must be letters, digits, '-' or '_', at most %d", NH_NAME_MAX_BYTES);
+	NH_TRY(nh_org_name_check(name, errors, err));
 
 	int64_t id = 0, now = nh_ctx_now(ctx);
 	nh_rc rc = nh_query_id(ctx->tx, &nh_q_org_insert, NH_PARAMS(nh_p_text(name), nh_p_null(), nh_p_int(now)), &id, err);

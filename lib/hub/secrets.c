@@ -11,6 +11,7 @@
 #include "input_int.h"
 #include "rows_int.h"
 #include "store/foundation.h"
+#include "store/overview.h"
 
 static nh_slice random_text(struct nh_ctx *ctx, const char *prefix)
 {
@@ -91,6 +92,16 @@ nh_rc nh_device_secret_create(struct nh_ctx *ctx, const struct nh_actor *actor, 
 	NH_TRY(insert(ctx, &nh_q_device_secret_insert, device->id, "nhd_", out, err));
 	return nh_audit_add(ctx, actor, device->org_id, NH_AUDIT_DEVICE, device->id, err, "%.*s made shared secret %.*s of device %.*s",
 	                    NH_ARG(actor->name), NH_ARG(out->key), NH_ARG(device->identifier));
+}
+
+nh_rc nh_device_secret_list(struct nh_ctx *ctx, const struct nh_actor *actor, const struct nh_device *device, struct nh_shared_secret **out, size_t *count, struct nh_err *err)
+{
+	struct nh_list list = NH_LIST_OF(ctx->arena, struct nh_shared_secret);
+	NH_TRY(nh_may(ctx, actor, device->org_id, NH_MAY_SECRET_SEE, err));
+	NH_TRY(nh_list_rows(ctx->tx, &list, &nh_q_device_secret_list, NH_PARAMS(nh_p_int(device->id)), read_secret, err));
+	*out = list.items;
+	*count = list.count;
+	return NH_OK;
 }
 
 nh_rc nh_device_secret_deactivate(struct nh_ctx *ctx, const struct nh_actor *actor, const struct nh_device *device, nh_slice key,

@@ -50,6 +50,8 @@ STMT(device_secret_list, "SELECT id, key, deactivated_at, inserted_at FROM devic
 
 STMT(identity_assign, "INSERT INTO network_identities (org_id, device_id, service, instance, identifier, details, source, inserted_at, updated_at) "
      "VALUES ($1, $2, $3, $4, $5, $6, 'operator', $7, $7)");
+STMT(identity_get, "SELECT i.id, i.device_id, i.service, i.instance, i.identifier, i.details, i.source, i.last_reported_at, i.inserted_at, i.updated_at "
+     "FROM network_identities i WHERE i.device_id = $1 AND i.service = $2 AND i.identifier = $3");
 STMT(identity_remove, "DELETE FROM network_identities WHERE device_id = $1 AND service = $2 AND identifier = $3");
 
 /* ---- organizations ---------------------------------------------------------------------------------------------------------- */
@@ -69,7 +71,7 @@ const struct nh_stmt *const nh_overview_statements[] = {
 	&nh_q_figure_firmware, &nh_q_figure_connected, &nh_q_figure_unseen,
 	&nh_q_search_devices, &nh_q_search_groups, &nh_q_search_firmwares,
 	&nh_q_device_deleted, &nh_q_device_restore, &nh_q_device_destroy, &nh_q_device_secret_list,
-	&nh_q_identity_assign, &nh_q_identity_remove,
+	&nh_q_identity_assign, &nh_q_identity_get, &nh_q_identity_remove,
 	&nh_q_org_settings, &nh_q_org_update, &nh_q_org_devices, &nh_q_org_delete, &nh_q_org_delete_products, &nh_q_org_delete_cas, &nh_q_audit_list_org,
 	NULL,
 };

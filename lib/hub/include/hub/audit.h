@@ -46,8 +46,12 @@ struct nh_audit_entry {
 	nh_slice description;
 };
 
+/* What kinds are called in the log: "user", "device", "system"; "org", "device", "group", … */
+const char *nh_audit_actor_name(nh_actor_kind kind);
+const char *nh_audit_resource_name(nh_audit_resource kind);
+
 /*
- * nh_audit_list - entries of one thing, newest first: those where it is the resource, for devices also those where it acted.
+ * nh_audit_list - entries of one thing, newest first: those where it is the resource, for devices also those where it acted. NH_AUDIT_ORG: all of the organization, whatever resource_id is.
  * before_id: only older entries than this id (0: from the newest). limit: 1..500. *out in the context's arena. The caller has checked that the
  * reader may see org_id; entries of other organizations never appear. NH_EIO.
  */

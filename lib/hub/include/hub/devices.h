@@ -69,6 +69,15 @@ nh_rc nh_device_update(struct nh_ctx *ctx, const struct nh_actor *actor, const s
 /* nh_device_delete - soft; certificates and secrets go, effects CERT_FORGET for each, DEVICE_CLOSE. */
 nh_rc nh_device_delete(struct nh_ctx *ctx, const struct nh_actor *actor, const struct nh_device *device, struct nh_err *err);
 
+/* The one of that identifier that was deleted last. NH_ENOTFOUND, NH_EPERM. */
+nh_rc nh_device_open_deleted(struct nh_ctx *ctx, const struct nh_actor *actor, const struct nh_product *product, nh_slice identifier, nh_action action, struct nh_device *out,
+			     struct nh_err *err);
+/* nh_device_restore - a deleted one is live again, without certificates and secrets. NH_ENOTFOUND; NH_EINVAL with *errors: another has its identifier now. Audit entry. */
+nh_rc nh_device_restore(struct nh_ctx *ctx, const struct nh_actor *actor, const struct nh_product *product, nh_slice identifier, struct nh_device *out, json_t **errors,
+			struct nh_err *err);
+/* nh_device_destroy - a deleted one is forgotten with all that it told; the audit log keeps what was done with it. NH_ENOTFOUND. Audit entry of the product. */
+nh_rc nh_device_destroy(struct nh_ctx *ctx, const struct nh_actor *actor, const struct nh_product *product, nh_slice identifier, struct nh_err *err);
+
 /* nh_device_open - the live device of the product. NH_ENOTFOUND, NH_EPERM. */
 nh_rc nh_device_open(struct nh_ctx *ctx, const struct nh_actor *actor, const struct nh_product *product, nh_slice identifier, nh_action action,
                      struct nh_device *out, struct nh_err *err);

@@ -118,6 +118,16 @@ bool nh_network_service_known(nh_slice service);
 nh_rc nh_network_identity_list(struct nh_ctx *ctx, int64_t device_id, struct nh_network_identity **out, size_t *count, struct nh_err *err);
 
 /*
+ * What an operator gives a device (nh_network_identity_assign: service, identifier, instance, details) or takes from it, also what it reported itself; a device that reports it again brings it back.
+ * NH_EINVAL with *errors: a field, or the device has one of that service and instance; NH_ECONFLICT with *errors: somebody on this server has the identifier. Audit entries.
+ * source: reference/server-behaviour "1.9", "9.1"
+ */
+struct nh_device;
+nh_rc nh_network_identity_assign(struct nh_ctx *ctx, const struct nh_actor *actor, const struct nh_device *device, const json_t *fields, struct nh_network_identity *out,
+				 json_t **errors, struct nh_err *err);
+nh_rc nh_network_identity_remove(struct nh_ctx *ctx, const struct nh_actor *actor, const struct nh_device *device, nh_slice service, nh_slice identifier, struct nh_err *err);
+
+/*
  * Iroh endpoints: the organization's identities of that network, devices' and others, and what operators register for a member's machine or for whoever comes.
  * NH_ENOTFOUND, NH_EPERM as hub/accounts.h; roles: view to look, manage to change. source: reference/user-api-and-cli "11.8", "16.7"
  */

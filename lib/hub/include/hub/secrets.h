@@ -25,8 +25,9 @@ nh_rc nh_product_secret_list(struct nh_ctx *ctx, const struct nh_actor *actor, c
                              size_t *count, struct nh_err *err);
 nh_rc nh_product_secret_deactivate(struct nh_ctx *ctx, const struct nh_actor *actor, const struct nh_product *product, nh_slice key,
                                    struct nh_err *err); /* NH_ENOTFOUND */
-/* The same for one device ("nhd_…"). No route and no command makes one yet: a connection with one is accepted, and this is what a page will call. */
+/* The same for one device ("nhd_…"). */
 nh_rc nh_device_secret_create(struct nh_ctx *ctx, const struct nh_actor *actor, const struct nh_device *device, struct nh_shared_secret *out,
                               struct nh_err *err);
+nh_rc nh_device_secret_list(struct nh_ctx *ctx, const struct nh_actor *actor, const struct nh_device *device, struct nh_shared_secret **out, size_t *count, struct nh_err *err);
 nh_rc nh_device_secret_deactivate(struct nh_ctx *ctx, const struct nh_actor *actor, const struct nh_device *device, nh_slice key,
                                   struct nh_err *err); /* NH_ENOTFOUND */

@@ -36,6 +36,7 @@ extern const struct nh_stmt nh_q_device_secret_list; /* device → id, key, deac
 
 /* ---- identities that an operator gives a device ------------------------------------------------------------------------------- */
 extern const struct nh_stmt nh_q_identity_assign;  /* org, device, service, instance, identifier, details, at */
+extern const struct nh_stmt nh_q_identity_get;     /* device, service, identifier: columns of nh_q_identity_list */
 extern const struct nh_stmt nh_q_identity_remove;  /* device, service, identifier */
 
 /* ---- organizations ---------------------------------------------------------------------------------------------------------- */
