@@ -14,6 +14,7 @@
 #define ANSWER_MAX ((size_t)64 << 20)
 #define TIMEOUT_MS 30000L
 #define CONNECT_TIMEOUT_MS 15000L
+#define UPLOAD_SILENCE_S 300L /* the server may have to verify gigabytes before it answers */
 
 static void put_segments(struct nh_buf *out, va_list ap)
 {
@@ -332,6 +333,20 @@ static void show_progress(struct call *k, struct cli_progress *p)
 	curl_easy_setopt(k->curl, CURLOPT_XFERINFODATA, p);
 }
 
+/* The server keeps nothing of an upload that broke off, so there is nothing to go on with: why, how far it came, and what to do. */
+static nh_rc run_upload(struct nh_cli *c, struct call *k, const char *shown_name, long *status, struct nh_err *err)
+{
+	curl_off_t sent = 0;
+	/* No overall limit, but a peer that is silent for so long is gone. */
+	curl_easy_setopt(k->curl, CURLOPT_LOW_SPEED_LIMIT, 1L);
+	curl_easy_setopt(k->curl, CURLOPT_LOW_SPEED_TIME, UPLOAD_SILENCE_S);
+	nh_rc rc = call_run(c, k, status, err);
+	curl_easy_getinfo(k->curl, CURLINFO_SIZE_UPLOAD_T, &sent);
+	if (rc == NH_OK || sent == 0)
+		return rc;
+	return nh_err_prefix(err, rc, "the upload of %s broke off after %lld bytes, and an upload begins anew: run the same command again", shown_name, (long long)sent);
+}
+
 nh_rc cli_upload(struct nh_cli *c, const char *route, const char *file, const char *shown_name, json_t **answer, struct nh_err *err)
 {
 	struct call k = {0};
@@ -355,7 +370,7 @@ nh_rc cli_upload(struct nh_cli *c, const char *route, const char *file, const ch
 		show_progress(&k, &p);
 	}
 	if (rc == NH_OK)
-		rc = call_run(c, &k, &status, err);
+		rc = run_upload(c, &k, shown_name, &status, err);
 	cli_progress_end(&p);
 	if (rc == NH_OK)
 		rc = take_answer(&got, status, answer, err);

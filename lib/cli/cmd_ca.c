@@ -75,7 +75,7 @@ static nh_rc upload(struct nh_cli *c, struct nh_err *err)
 	if (!cert != !key || (cert != NULL) == (c->arg_count > 0))
 		return NH_FAIL(err, NH_EINVAL, "pass the name of a generated CA, or both --cert and --key");
 	if (cert)
-		NH_TRY(cli_authority_load(cert, key, &own, err));
+		NH_TRY(cli_authority_load(c, cert, key, &own, err));
 	else
 		NH_TRY(cli_authority_named(c, c->args[0], &own, err));
 	NH_TRY(register_ca(c, &own, &registered, err));
@@ -85,28 +85,41 @@ static nh_rc upload(struct nh_cli *c, struct nh_err *err)
 	return NH_OK;
 }
 
+/* A new key in a file, or the token's: then the file holds its URI (without a PIN that was typed). */
+static nh_rc make_key(struct nh_cli *c, const char *stamp, struct nh_key **out, const char **path, struct nh_err *err)
+{
+	const char *place = cli_text(c, "key");
+	*path = cli_path(c, "ca", nh_arena_printf(&c->arena, place ? "%s-key.url" : "%s-key.pem", stamp));
+	NH_TRY(cli_data_dir_make(c, err));
+	if (!place) {
+		NH_TRY(nh_key_generate_p256(out, err));
+		return cli_key_save(*path, *out, err);
+	}
+	if (!nh_slice_starts(nh_slice_str(place), NH_LIT("pkcs11:")))
+		return NH_FAIL(err, NH_EINVAL, "--key needs a pkcs11: URI, not '%.80s'; without it a key is made", place);
+	NH_TRY(cli_key_open(c, place, out, err));
+	return cli_file_create(*path, nh_slice_str(nh_arena_printf(&c->arena, "%s\n", place)), 0600, err);
+}
+
 static nh_rc generate(struct nh_cli *c, struct nh_err *err)
 {
 	CLI_AUTO_AUTHORITY struct cli_authority own = {0};
 	NH_AUTO_BUF struct nh_buf pem = NH_BUF_INIT;
 	NH_AUTO_JSON json_t *registered = NULL;
-	const char *name = cli_text(c, "name") ? cli_text(c, "name") : c->org, *stamp = cli_stamp(c, "%Y-%m-%d-%H-%M-%S");
+	const char *name = cli_text(c, "name") ? cli_text(c, "name") : c->org, *stamp = cli_stamp(c, "%Y-%m-%d-%H-%M-%S"), *key_path;
 	int64_t valid_us = 0;
 	if (cli_on(c, "upload"))
 		NH_TRY(cli_require(c, CLI_IN_ORG, err));
 	NH_TRY(cli_validity(c, &valid_us, err));
-	const char *key_path = cli_path(c, "ca", nh_arena_printf(&c->arena, "%s-key.pem", stamp));
 	const char *cert_path = cli_path(c, "ca", nh_arena_printf(&c->arena, "%s-cert.pem", stamp));
 	if (access(cert_path, F_OK) == 0)
 		return NH_FAIL(err, NH_ECONFLICT, "key file already exists: %s", cert_path);
 	struct nh_cert_profile profile = nh_cert_profile_ca(nh_now_us(), valid_us);
 	profile.organization = nh_slice_str(c->org);
 	profile.common_name = nh_slice_str(name);
-	NH_TRY(cli_data_dir_make(c, err));
-	NH_TRY(nh_key_generate_p256(&own.key, err));
+	NH_TRY(make_key(c, stamp, &own.key, &key_path, err));
 	NH_TRY(cli_issue(&profile, own.key, NULL, &own.cert, err));
 	nh_cert_put_pem(&pem, own.cert);
-	NH_TRY(cli_key_save(key_path, own.key, err));
 	NH_TRY(cli_file_create(cert_path, nh_buf_slice(&pem), 0644, err));
 	cli_out(c, "Generated CA %s for %s\nName:         %s\nPrivate key:  %s\nCertificate:  %s\n", name, c->org, stamp, key_path, cert_path);
 	if (!cli_on(c, "upload")) {
@@ -126,11 +139,12 @@ static nh_rc generate(struct nh_cli *c, struct nh_err *err)
 
 static const struct cli_flag generate_flags[] = {{"name", 0, CLI_TEXT, "CN", "common name (default: the organization)"},
 						 {"valid-for", 0, CLI_TEXT, "TIME", "31y, 90d, 12h (default 31y)"},
+						 {"key", 0, CLI_TEXT, "URI", "use the key of a token (pkcs11:...) instead of making one"},
 						 {"upload", 0, CLI_FLAG, NULL, "register it with the organization"},
 						 REGISTER_FLAGS,
 						 {NULL}};
 static const struct cli_flag upload_flags[] = {
-	{"cert", 0, CLI_TEXT, "FILE", "CA certificate"}, {"key", 0, CLI_TEXT, "FILE", "its private key"}, REGISTER_FLAGS, {NULL}};
+	{"cert", 0, CLI_TEXT, "FILE", "CA certificate"}, {"key", 0, CLI_TEXT, "FILE", "its private key: a file, or a token's pkcs11: URI"}, REGISTER_FLAGS, {NULL}};
 
 const struct cli_command cli_ca_commands[] = {
 	{"ca generate", "", 0, 0, CLI_NEEDS_ORG, generate_flags, generate, "make a CA for device certificates"},

@@ -27,6 +27,12 @@ static nh_rc register_certificate(struct nh_cli *c, const char *device, const st
 	return cli_call(c, "POST", cli_product_route(c, "devices", device, "certificates", NULL), body, cert_shape, false, out, err);
 }
 
+nh_rc cli_register_certificate(struct nh_cli *c, const char *device, const struct nh_cert *issued, struct nh_err *err)
+{
+	NH_AUTO_JSON json_t *k = NULL;
+	return register_certificate(c, device, issued, &k, err);
+}
+
 static nh_rc upload(struct nh_cli *c, struct nh_err *err)
 {
 	NH_AUTO_CERT struct nh_cert *from_file = NULL;
@@ -69,18 +75,23 @@ static nh_rc generate_request(struct nh_cli *c, const struct paths *p, const str
 	return NH_OK;
 }
 
+nh_rc cli_issue_device(struct nh_cli *c, const char *device, const struct nh_key *key, const struct cli_authority *issuer, struct nh_cert **out, struct nh_err *err)
+{
+	int64_t valid_us = 0;
+	NH_TRY(cli_validity(c, &valid_us, err));
+	struct nh_cert_profile profile = nh_cert_profile_device(nh_now_us(), valid_us);
+	profile.organization = nh_slice_str(c->org);
+	profile.common_name = nh_slice_str(device);
+	profile.ski = !issuer; /* only self-signed ones carry it */
+	return cli_issue(&profile, key, issuer, out, err);
+}
+
 static nh_rc generate_certificate(struct nh_cli *c, const struct paths *p, const struct nh_key *key, const struct cli_authority *ca, struct nh_err *err)
 {
 	NH_AUTO_CERT struct nh_cert *issued = NULL;
 	NH_AUTO_BUF struct nh_buf pem = NH_BUF_INIT;
 	NH_AUTO_JSON json_t *registered = NULL;
-	int64_t valid_us = 0;
-	NH_TRY(cli_validity(c, &valid_us, err));
-	struct nh_cert_profile profile = nh_cert_profile_device(nh_now_us(), valid_us);
-	profile.organization = nh_slice_str(c->org);
-	profile.common_name = nh_slice_str(c->args[0]);
-	profile.ski = !ca->cert; /* only self-signed ones carry it */
-	NH_TRY(cli_issue(&profile, key, ca->cert ? ca : NULL, &issued, err));
+	NH_TRY(cli_issue_device(c, c->args[0], key, ca->cert ? ca : NULL, &issued, err));
 	nh_cert_put_pem(&pem, issued);
 	NH_TRY(cli_key_save(p->key, key, err));
 	NH_TRY(cli_file_create(p->cert, nh_buf_slice(&pem), 0644, err));
@@ -100,10 +111,12 @@ static nh_rc generate(struct nh_cli *c, struct nh_err *err)
 	CLI_AUTO_AUTHORITY struct cli_authority ca = {0};
 	NH_AUTO_KEY struct nh_key *key = NULL;
 	struct paths p;
-	const char *ca_name = cli_text(c, "ca");
-	bool self = cli_on(c, "self-signed"), request = !ca_name && !self;
-	if (ca_name && self)
-		return NH_FAIL(err, NH_EINVAL, "--ca and --self-signed exclude each other");
+	const char *ca_name = cli_text(c, "ca"), *ca_cert = cli_text(c, "ca-cert"), *ca_key = cli_text(c, "ca-key");
+	bool self = cli_on(c, "self-signed"), request = !ca_name && !self && !ca_cert;
+	if (!ca_cert != !ca_key)
+		return NH_FAIL(err, NH_EINVAL, "--ca-cert and --ca-key belong together");
+	if ((ca_name != NULL) + (ca_cert != NULL) + self > 1)
+		return NH_FAIL(err, NH_EINVAL, "--ca%s and --self-signed exclude each other", ca_cert ? ", --ca-cert" : "");
 	if (request && (cli_text(c, "valid-for") || cli_on(c, "upload")))
 		return NH_FAIL(err, NH_EINVAL, "--valid-for and --upload need --ca or --self-signed: without them only a request is made");
 	if (cli_on(c, "upload"))
@@ -111,12 +124,16 @@ static nh_rc generate(struct nh_cli *c, struct nh_err *err)
 	NH_TRY(make_paths(c, &p, err));
 	if (ca_name)
 		NH_TRY(cli_authority_named(c, ca_name, &ca, err));
+	if (ca_cert)
+		NH_TRY(cli_authority_load(c, ca_cert, ca_key, &ca, err));
 	NH_TRY(cli_data_dir_make(c, err));
 	NH_TRY(nh_key_generate_p256(&key, err));
 	return request ? generate_request(c, &p, key, err) : generate_certificate(c, &p, key, &ca, err);
 }
 
 static const struct cli_flag generate_flags[] = {{"ca", 0, CLI_TEXT, "CA", "sign with this local CA (a name that `nh ca generate` printed)"},
+						 {"ca-cert", 0, CLI_TEXT, "FILE", "sign with another CA: its certificate"},
+						 {"ca-key", 0, CLI_TEXT, "FILE", "and its key: a file, or a token's pkcs11: URI"},
 						 {"self-signed", 0, CLI_FLAG, NULL, "sign with its own key"},
 						 {"valid-for", 0, CLI_TEXT, "TIME", "31y, 90d, 12h (default 31y)"},
 						 {"upload", 0, CLI_FLAG, NULL, "register it with the device"},

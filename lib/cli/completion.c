@@ -196,9 +196,9 @@ static void complete(struct completion *k, int argc, char **argv, char **rest, i
 			offer_values(k, nh_slice_str(f->kind == CLI_BOOL ? "bool" : f->value));
 	} else if (k->word[0] == '-') {
 		offer_flags(k);
-	} else if (!c->command) {
+	} else if (!c->command && c->arg_count == 0) {
 		offer_commands(k, depth ? group_of(c, argc, argv) : NH_SLICE_EMPTY);
-	} else {
+	} else if (c->command) {
 		offer_argument(k, c->arg_count);
 	}
 }

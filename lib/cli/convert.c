@@ -161,5 +161,5 @@ char *cli_time_cell(struct nh_cli *c, const json_t *value, bool date_only)
 	nh_slice iso = nh_buf_slice(&b);
 	if (date_only)
 		return nh_arena_str(&c->arena, nh_slice_sub(iso, 0, 10));
-	return nh_arena_printf(&c->arena, "%.10s %.*s UTC", (const char *)iso.ptr, NH_ARG(nh_slice_sub(iso, 11, 5)));
+	return nh_arena_printf(&c->arena, "%.10s %.*s UTC", (const char *)iso.ptr, NH_ARG(nh_slice_sub(iso, 11, 8)));
 }

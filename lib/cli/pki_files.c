@@ -6,6 +6,7 @@
 #include "pki_files.h"
 
 #include <time.h>
+#include <unistd.h>
 
 #include "base/encode.h"
 
@@ -24,20 +25,70 @@ nh_rc cli_cert_load(const char *path, struct nh_cert **out, struct nh_err *err)
 	return NH_OK;
 }
 
-nh_rc cli_authority_load(const char *cert_path, const char *key_path, struct cli_authority *out, struct nh_err *err)
+/* ---- private keys ---------------------------------------------------------------------------------------------------------- */
+
+static bool in_token(const char *where) { return nh_slice_starts(nh_slice_str(where), NH_LIT("pkcs11:")); }
+
+/* The URI's own PIN, that of the environment, or one that is asked for. */
+static nh_rc open_token(struct nh_cli *c, const char *url, struct nh_key **out, struct nh_err *err)
+{
+	nh_slice s = nh_slice_str(url);
+	const char *from_env = cli_env(c, "PIN");
+	bool has_pin = nh_slice_find(s, NH_LIT("pin-value=")) >= 0 || nh_slice_find(s, NH_LIT("pin-source=")) >= 0;
+	struct nh_buf pin = NH_BUF_INIT, full = NH_BUF_INIT;
+	nh_rc rc = NH_OK;
+	if (!has_pin && from_env)
+		nh_buf_put_str(&pin, from_env);
+	else if (!has_pin && !c->non_interactive)
+		rc = cli_password(c, "PIN of the token: ", &pin, err);
+	nh_buf_put_slice(&full, s);
+	if (pin.len) {
+		nh_buf_printf(&full, "%cpin-value=", nh_slice_chr(s, '?') >= 0 ? '&' : '?');
+		nh_uri_put(&full, nh_buf_slice(&pin));
+	}
+	if (rc == NH_OK)
+		rc = nh_key_open_url(nh_buf_cstr(&full), out, err);
+	nh_buf_wipe(&pin);
+	nh_buf_wipe(&full);
+	return rc;
+}
+
+static nh_rc open_sealed(struct nh_cli *c, const char *path, nh_slice pem, struct nh_key **out, struct nh_err *err)
+{
+	struct nh_buf password = NH_BUF_INIT;
+	nh_rc rc = cli_password(c, nh_arena_printf(&c->arena, "Password of %s: ", path), &password, err);
+	if (rc == NH_OK)
+		rc = nh_key_parse_pem_sealed(pem, nh_buf_cstr(&password), out, err);
+	nh_buf_wipe(&password);
+	return rc;
+}
+
+nh_rc cli_key_open(struct nh_cli *c, const char *where, struct nh_key **out, struct nh_err *err)
 {
 	struct nh_buf pem = NH_BUF_INIT;
+	if (in_token(where))
+		return open_token(c, where, out, err);
+	NH_TRY(cli_file_load(where, &pem, err));
+	nh_slice text = nh_slice_trim(nh_buf_slice(&pem));
+	nh_rc rc = NH_OK;
+	if (in_token(nh_buf_cstr(&pem)))
+		rc = open_token(c, nh_arena_str(&c->arena, text), out, err); /* what `nh ca generate --key URI` wrote */
+	else if (nh_slice_find(text, NH_LIT("BEGIN ENCRYPTED PRIVATE KEY")) >= 0)
+		rc = open_sealed(c, where, text, out, err);
+	else
+		rc = nh_key_parse_pem(text, out, err);
+	nh_buf_wipe(&pem);
+	return rc == NH_OK ? NH_OK : nh_err_prefix(err, rc, "%s: pki", where);
+}
+
+/* ---- authorities ----------------------------------------------------------------------------------------------------------- */
+
+nh_rc cli_authority_load(struct nh_cli *c, const char *cert_path, const char *key_place, struct cli_authority *out, struct nh_err *err)
+{
 	NH_TRY(cli_cert_load(cert_path, &out->cert, err));
 	if (!out->cert->is_ca)
 		return NH_FAIL(err, NH_EINVAL, "pki: the signing certificate is not a CA");
-	nh_rc rc = cli_file_load(key_path, &pem, err);
-	if (rc == NH_OK) {
-		rc = nh_key_parse_pem(nh_buf_slice(&pem), &out->key, err);
-		if (rc != NH_OK)
-			rc = nh_err_prefix(err, rc, "%s: pki", key_path);
-	}
-	nh_buf_wipe(&pem);
-	NH_TRY(rc);
+	NH_TRY(cli_key_open(c, key_place, &out->key, err));
 	if (!nh_key_fits_cert(out->key, out->cert))
 		return NH_FAIL(err, NH_EINVAL, "pki: the CA private key does not match the CA certificate");
 	return NH_OK;
@@ -47,8 +98,9 @@ nh_rc cli_authority_named(struct nh_cli *c, const char *name, struct cli_authori
 {
 	NH_TRY(cli_check_name(name, "CA name", err));
 	const char *cert = cli_path(c, "ca", nh_arena_printf(&c->arena, "%s-cert.pem", name));
-	nh_rc rc = cli_authority_load(cert, cli_path(c, "ca", nh_arena_printf(&c->arena, "%s-key.pem", name)), out, err);
-	if (rc == NH_ENOTFOUND)
+	const char *pem = cli_path(c, "ca", nh_arena_printf(&c->arena, "%s-key.pem", name)), *url = cli_path(c, "ca", nh_arena_printf(&c->arena, "%s-key.url", name));
+	nh_rc rc = cli_authority_load(c, cert, access(url, F_OK) == 0 ? url : pem, out, err);
+	if (rc == NH_ENOTFOUND && access(cert, F_OK) != 0)
 		return NH_FAIL(err, rc, "no CA named %s (looked for %s); `nh ca generate` prints the names it gives", name, cert);
 	return rc;
 }

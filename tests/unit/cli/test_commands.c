@@ -340,82 +340,257 @@ static void set_scope(void)
 	"\"current_release\":{\"number\":2,\"firmware\":{\"version\":\"1.0.0\",\"architecture\":\"arm\",\"platform\":\"p\",\"uuid\":\"u1\"},"         \
 	"\"inserted_at\":\"2026-01-02T03:04:05\",\"updated_at\":\"2026-01-02T03:04:05\"}}"
 
+static const struct {
+	const char *args[14], *input;
+	struct exchange exchange;
+	int status;
+	const char *out, *err;
+} calls[] = {
+	{{"org", "list"}, "", {"GET /api/orgs", "User-Agent: nh/", 200, "{\"data\":[{\"name\":\"acme\",\"inserted_at\":\"2026-01-02T03:04:05\"}]}"}, 0,
+	 "NAME  CREATED\nacme  2026-01-02\n", ""},
+	{{"org", "show"}, "", {"GET /api/orgs?include=products", NULL, 200, "{\"data\":[{\"name\":\"acme\",\"products\":[{\"name\":\"a\"},{\"name\":\"b\"}]}]}"}, 0,
+	 "Name:      acme\nProducts:  a, b\n", ""},
+	{{"org", "show", "x"}, "", {"GET /api/orgs?include=products", NULL, 200, "{\"data\":[]}"}, 1, "",
+	 "Error: organization \"x\" not found (or you are not a member)\n"},
+	{{"org", "create", "new"}, "", {"POST /api/orgs", "\r\n\r\n{\"name\":\"new\"}", 201, "{\"data\":{\"name\":\"new\"}}"}, 0, "Created organization new\n", ""},
+	{{"org", "invite", "a@b.c", "view"}, "", {"POST /api/orgs/acme/users/invite", "{\"email\":\"a@b.c\",\"role\":\"view\"}", 204, ""}, 0,
+	 "Invited a@b.c to acme as view\n", ""},
+	{{"org", "remove-member", "a@b.c"}, "y\n", {"DELETE /api/orgs/acme/users/a%40b.c", NULL, 204, ""}, 0, "Removed a@b.c from acme\n",
+	 "Remove a@b.c from acme? [y/N] "},
+	{{"product", "create", "gadget"}, "", {"POST /api/orgs/acme/products", "{\"name\":\"gadget\"}", 201, "{\"data\":{\"name\":\"gadget\"}}"}, 0,
+	 "Created product gadget in acme\n", ""},
+	{{"product", "create", "gadget"}, "", {"POST /api/orgs/acme/products", NULL, 422, "{\"errors\":{\"name\":[\"has already been taken\"]}}"}, 1, "",
+	 "Error: api: 422: Unprocessable Entity\n  name: has already been taken\n"},
+	{{"product", "secret", "create", "-o", "json"}, "", {"POST /api/orgs/acme/products/widget/shared_secrets", "{}", 201,
+	 "{\"data\":{\"key\":\"nhp_k\",\"secret\":\"s\"}}"}, 0, "{\n  \"key\": \"nhp_k\",\n  \"secret\": \"s\"\n}\n", ""},
+	{{"device", "list", "--filter", "connection:connected", "--sort", "identifier:desc", "--page", "2"}, "",
+	 {"GET /api/orgs/acme/products/widget/devices?pagination%5Bpage%5D=2&sort=identifier&sort_direction=desc&filters%5Bconnection%5D=connected", NULL, 200,
+	  "{\"data\":[" DEVICE "],\"pagination\":{\"page_number\":2,\"page_size\":10,\"total_entries\":11,\"total_pages\":2}}"}, 0,
+	 "Page 2 of 2 — 11 device(s) total\n\nIDENTIFIER  STATUS     VERSION\nd1          connected  1.0.0\n", ""},
+	{{"device", "show", "d1"}, "", {"GET /api/orgs/acme/products/widget/devices/d1", NULL, 200, "{\"data\":" DEVICE "}"}, 0,
+	 "Identifier:          d1\nStatus:              connected\nOnline:              connected\nVersion:             1.0.0\nTags:                qa, x\n"
+	 "Updates enabled:     yes\nLast communication:  never\n", ""},
+	{{"device", "create", "d1", "--tag", "qa", "--tag", "x", "--updates-enabled=false", "-o", "json"}, "",
+	 {"POST /api/orgs/acme/products/widget/devices", "{\"identifier\":\"d1\",\"tags\":[\"qa\",\"x\"],\"updates_enabled\":false}", 201, "{\"data\":" DEVICE "}"}, 0,
+	 "\"last_communication\": \"0001-01-01T00:00:00Z\"", ""},
+	{{"device", "update", "d1", "--updates-enabled"}, "", {"PUT /api/orgs/acme/products/widget/devices/d1", "{\"updates_enabled\":true}", 201, "{\"data\":" DEVICE "}"}, 0,
+	 "Updated device d1\nIdentifier:", ""},
+	{{"device", "delete", "d1", "-y"}, "", {"DELETE /api/orgs/acme/products/widget/devices/d1", NULL, 204, ""}, 0, "Deleted device d1 from acme/widget\n", ""},
+	{{"device", "reboot", "d1"}, "", {"POST /api/orgs/acme/products/widget/devices/d1/reboot", "Content-Length: 0\r\n", 204, ""}, 0,
+	 "Reboot requested for device d1\n", ""},
+	{{"device", "upgrade", "d1", "u1"}, "", {"POST /api/orgs/acme/products/widget/devices/d1/upgrade", "{\"uuid\":\"u1\"}", 204, ""}, 0,
+	 "Upgrade to u1 requested for device d1\n", ""},
+	{{"device", "move", "d1", "--to-product", "other"}, "", {"POST /api/orgs/acme/products/widget/devices/d1/move?new_org_name=acme&new_product_name=other", NULL, 200,
+	 "{\"data\":" DEVICE "}"}, 0, "Moved device d1 to acme/other\n", ""},
+	{{"device", "certificates", "list", "d1"}, "", {"GET /api/orgs/acme/products/widget/devices/d1/certificates", NULL, 200,
+	 "{\"data\":[{\"serial\":\"99887766\",\"not_before\":\"2026-01-02T03:04:05Z\",\"not_after\":\"2057-01-02T03:04:05Z\"}]}"}, 0,
+	 "SERIAL       NOT BEFORE  NOT AFTER\n05:F4:2A:96  2026-01-02  2057-01-02\n", ""},
+	{{"device", "certs", "delete", "d1", "05:F4:2A:96", "--yes"}, "", {"DELETE /api/orgs/acme/products/widget/devices/d1/certificates/99887766", NULL, 204, ""}, 0,
+	 "Deleted certificate 05:F4:2A:96 from device d1\n", ""},
+	{{"deployment", "create", "main", "--firmware", "u1"}, "", {"POST /api/orgs/acme/products/widget/deployments",
+	 "{\"name\":\"main\",\"firmware\":\"u1\",\"conditions\":{}}", 201, "{\"data\":" DEPLOYMENT "}"}, 0, "Created deployment group \"main\" in acme/widget\n", ""},
+	{{"deployment", "update", "main", "--state", "on", "--version", "< 2.0.0", "--tag", "qa"}, "", {"PUT /api/orgs/acme/products/widget/deployments/main",
+	 "{\"deployment\":{\"state\":\"on\",\"conditions\":{\"version\":\"< 2.0.0\",\"tags\":[\"qa\"]}}}", 200, "{\"data\":" DEPLOYMENT "}"}, 0,
+	 "Updated deployment group \"main\" in acme/widget\n", ""},
+	{{"deployments", "list"}, "", {"GET /api/orgs/acme/products/widget/deployments", NULL, 200, "{\"data\":[" DEPLOYMENT "]}"}, 0,
+	 "NAME  STATE  ACTIVE  DEVICES  VERSION  FIRMWARE\nmain  on     yes     3        1.0.0    u1\n", ""},
+	{{"deployment", "show", "main"}, "", {"GET /api/orgs/acme/products/widget/deployments/main", NULL, 200, "{\"data\":" DEPLOYMENT "}"}, 0,
+	 "Current release:  #2 (1.0.0 u1)\n", ""},
+	{{"firmware", "list", "-o", "json"}, "", {"GET /api/orgs/acme/products/widget/firmwares", NULL, 200, "{\"data\":[]}"}, 0, "[]\n", ""},
+	{{"firmware", "show", "u1"}, "", {"GET /api/orgs/acme/products/widget/firmwares/u1", NULL, 200, "{\"data\":{\"uuid\":\"u1\",\"version\":\"1.0.0\"}}"}, 0,
+	 "UUID:     u1\nVersion:  1.0.0\n", ""},
+	{{"firmware", "delete", "u1", "--yes"}, "", {"DELETE /api/orgs/acme/products/widget/firmwares/u1", NULL, 204, ""}, 0, "Firmware deleted successfully\n", ""},
+	{{"ca", "list"}, "", {"GET /api/orgs/acme/ca_certificates", NULL, 200, "{\"data\":[]}"}, 0, "No CA certificates found for acme.\n", ""},
+	{{"archive", "list"}, "", {"GET /api/orgs/acme/products/widget/archives", NULL, 200, "{\"data\":[{\"uuid\":\"a1\",\"version\":\"1.0.0\",\"size\":7}]}"}, 0,
+	 "VERSION  PLATFORM  ARCHITECTURE  SIZE  UUID\n1.0.0    -         -             7     a1\n", ""},
+	{{"archive", "delete", "a1", "-y"}, "", {"DELETE /api/orgs/acme/products/widget/archives/a1", NULL, 204, ""}, 0, "Deleted archive a1\n", ""},
+	{{"script", "list"}, "",
+	 {"GET /api/orgs/acme/products/widget/scripts", NULL, 200,
+	  "{\"data\":[{\"id\":\"3\",\"name\":\"df\",\"tags\":\"a,b\"}],\"pagination\":{\"page_number\":1,\"page_size\":25,\"total_pages\":1,\"total_entries\":1}}"}, 0,
+	 "Page 1 of 1 — 1 script(s) total\n\nID  NAME  TAGS\n3   df    a,b\n", ""},
+	{{"support-script", "create", "--name", "df", "--text-file", "-", "--tags", "a,b"}, "df -h\n",
+	 {"POST /api/orgs/acme/products/widget/scripts", "{\"name\":\"df\",\"tags\":\"a,b\",\"text\":\"df -h\\n\"}", 200, "{\"data\":{\"id\":\"3\",\"name\":\"df\"}}"}, 0,
+	 "Created support script df (id 3)\n", ""},
+	{{"script", "show", "3"}, "",
+	 {"GET /api/orgs/acme/products/widget/scripts/3", NULL, 200,
+	  "{\"data\":{\"id\":\"3\",\"name\":\"df\",\"text\":\"df -h\",\"created_by\":{\"id\":\"1\",\"name\":\"Ada\",\"email\":\"a@b.c\"}}}"}, 0,
+	 "Created by:  Ada <a@b.c>\n\nText:\ndf -h\n", ""},
+	{{"device", "run-script", "d1", "disk usage", "--timeout", "60"}, "",
+	 {"POST /api/orgs/acme/products/widget/devices/d1/scripts/disk%20usage?timeout=60000", "Accept: text/plain", 200, "all of it"}, 0, "all of it", ""},
+	{{"device", "run-script", "d1", "df"}, "",
+	 {"POST /api/orgs/acme/products/widget/devices/d1/scripts/df", NULL, 403, "{\"errors\":{\"detail\":\"device not available or responding\"}}"}, 1, "",
+	 "Error: api: 403: device not available or responding\n"},
+	{{"device", "logs", "d1", "--level", "error", "--limit", "1"}, "",
+	 {"GET /api/orgs/acme/products/widget/devices/d1/logs?level=error&limit=1", NULL, 200,
+	  "{\"data\":[{\"at\":\"2026-01-02T03:04:05.678Z\",\"level\":\"error\",\"message\":\"no\"}],\"pagination\":{\"page_size\":1,\"next\":\"17-4\"}}"}, 0,
+	 "AT                       LEVEL  MESSAGE\n2026-01-02 03:04:05 UTC  error  no\n", "There is more: --before 17-4\n"},
+	{{"device", "health", "d1"}, "",
+	 {"GET /api/orgs/acme/products/widget/devices/d1/health", NULL, 200, "{\"data\":{\"at\":null,\"status\":\"unhealthy\",\"alarms\":{\"hot\":\"yes\"},\"metrics\":{\"cpu_temp\":71.5}}}"}, 0,
+	 "Status:   unhealthy\nAlarms:   hot yes\nMetrics:  cpu_temp 71.5\n", ""},
+	{{"device", "identities", "d1", "--service", "iroh"}, "",
+	 {"GET /api/orgs/acme/products/widget/devices/d1/network_identities?service=iroh", NULL, 200, "{\"data\":[]}"}, 0, "No network identities found for device d1.\n", ""},
+	{{"iroh", "register", "e1", "--user-email", "a@b.c", "--detail", "k=v=w"}, "",
+	 {"POST /api/orgs/acme/iroh_endpoints", "{\"identifier\":\"e1\",\"details\":{\"k\":\"v=w\"},\"user_email\":\"a@b.c\"}", 201, "{\"data\":{\"identifier\":\"e1\"}}"}, 0,
+	 "Registered iroh endpoint e1 with acme\n", ""},
+	{{"iroh-endpoint", "list", "--owner", "user"}, "",
+	 {"GET /api/orgs/acme/iroh_endpoints?owner=user", NULL, 200,
+	  "{\"data\":[{\"identifier\":\"e1\",\"instance\":\"default\",\"source\":\"operator\",\"owner\":{\"type\":\"user\",\"user_email\":\"a@b.c\"}}]}"}, 0,
+	 "e1          default   operator  user (a@b.c)  -\n", ""},
+	{{"device", "update", "d1", "--tag", ""}, "", {"PUT /api/orgs/acme/products/widget/devices/d1", "{\"tags\":[]}", 201, "{\"data\":" DEVICE "}"}, 0, "Updated device d1\n", ""},
+	{{"device", "certs", "delete", "d1", "05:F4:2A:96", "-y"}, "", {"DELETE /api/orgs/acme/products/widget/devices/d1/certificates/99887766", NULL, 204, ""}, 0,
+	 "Deleted certificate 05:F4:2A:96 from device d1\n", ""},
+	/* CSV: the members of the structure that JSON shows, quoted where they must be */
+	{{"key", "list", "-o", "csv"}, "", {"GET /api/orgs/acme/keys", NULL, 200, "{\"data\":[{\"name\":\"a,\\\"b\",\"key\":\"x\\u001b[2J\"}]}"}, 0,
+	 "name,key\r\n\"a,\"\"b\",x\\x1b[2J\r\n", ""},
+	{{"deployment", "show", "main", "-o", "csv"}, "", {"GET /api/orgs/acme/products/widget/deployments/main", NULL, 200, "{\"data\":" DEPLOYMENT "}"}, 0,
+	 "name,state,is_active,device_count,releases_count,firmware_uuid,delta_updatable,conditions.tags,conditions.version,current_release.number,", ""},
+	{{"org", "create", "acme", "-o", "csv"}, "", {"POST /api/orgs", NULL, 201, "{\"data\":{\"name\":\"acme\"}}"}, 0, "name,inserted_at,updated_at,products\r\nacme,", ""},
+	{{"key", "show", "k"}, "", {"GET /api/orgs/acme/keys/k", NULL, 200, "not json"}, 1, "", NULL},
+	{{"key", "list"}, "", {"GET /api/orgs/acme/keys", NULL, 502, "<html>"}, 1, "", "Error: api: 502: <html>\n"},
+};
+
 static void lists_and_objects(void **state)
 {
-	static const struct {
-		const char *args[14], *input;
-		struct exchange exchange;
-		int status;
-		const char *out, *err;
-	} rows[] = {
-		{{"org", "list"}, "", {"GET /api/orgs", "User-Agent: nh/", 200, "{\"data\":[{\"name\":\"acme\",\"inserted_at\":\"2026-01-02T03:04:05\"}]}"}, 0,
-		 "NAME  CREATED\nacme  2026-01-02\n", ""},
-		{{"org", "show"}, "", {"GET /api/orgs?include=products", NULL, 200, "{\"data\":[{\"name\":\"acme\",\"products\":[{\"name\":\"a\"},{\"name\":\"b\"}]}]}"}, 0,
-		 "Name:      acme\nProducts:  a, b\n", ""},
-		{{"org", "show", "x"}, "", {"GET /api/orgs?include=products", NULL, 200, "{\"data\":[]}"}, 1, "",
-		 "Error: organization \"x\" not found (or you are not a member)\n"},
-		{{"org", "create", "new"}, "", {"POST /api/orgs", "\r\n\r\n{\"name\":\"new\"}", 201, "{\"data\":{\"name\":\"new\"}}"}, 0, "Created organization new\n", ""},
-		{{"org", "invite", "a@b.c", "view"}, "", {"POST /api/orgs/acme/users/invite", "{\"email\":\"a@b.c\",\"role\":\"view\"}", 204, ""}, 0,
-		 "Invited a@b.c to acme as view\n", ""},
-		{{"org", "remove-member", "a@b.c"}, "y\n", {"DELETE /api/orgs/acme/users/a%40b.c", NULL, 204, ""}, 0, "Removed a@b.c from acme\n",
-		 "Remove a@b.c from acme? [y/N] "},
-		{{"product", "create", "gadget"}, "", {"POST /api/orgs/acme/products", "{\"name\":\"gadget\"}", 201, "{\"data\":{\"name\":\"gadget\"}}"}, 0,
-		 "Created product gadget in acme\n", ""},
-		{{"product", "create", "gadget"}, "", {"POST /api/orgs/acme/products", NULL, 422, "{\"errors\":{\"name\":[\"has already been taken\"]}}"}, 1, "",
-		 "Error: api: 422: Unprocessable Entity\n  name: has already been taken\n"},
-		{{"product", "secret", "create", "-o", "json"}, "", {"POST /api/orgs/acme/products/widget/shared_secrets", "{}", 201,
-		 "{\"data\":{\"key\":\"nhp_k\",\"secret\":\"s\"}}"}, 0, "{\n  \"key\": \"nhp_k\",\n  \"secret\": \"s\"\n}\n", ""},
-		{{"device", "list", "--filter", "connection:connected", "--sort", "identifier:desc", "--page", "2"}, "",
-		 {"GET /api/orgs/acme/products/widget/devices?pagination%5Bpage%5D=2&sort=identifier&sort_direction=desc&filters%5Bconnection%5D=connected", NULL, 200,
-		  "{\"data\":[" DEVICE "],\"pagination\":{\"page_number\":2,\"page_size\":10,\"total_entries\":11,\"total_pages\":2}}"}, 0,
-		 "Page 2 of 2 — 11 device(s) total\n\nIDENTIFIER  STATUS     VERSION\nd1          connected  1.0.0\n", ""},
-		{{"device", "show", "d1"}, "", {"GET /api/orgs/acme/products/widget/devices/d1", NULL, 200, "{\"data\":" DEVICE "}"}, 0,
-		 "Identifier:          d1\nStatus:              connected\nOnline:              connected\nVersion:             1.0.0\nTags:                qa, x\n"
-		 "Updates enabled:     yes\nLast communication:  never\n", ""},
-		{{"device", "create", "d1", "--tag", "qa", "--tag", "x", "--updates-enabled=false", "-o", "json"}, "",
-		 {"POST /api/orgs/acme/products/widget/devices", "{\"identifier\":\"d1\",\"tags\":[\"qa\",\"x\"],\"updates_enabled\":false}", 201, "{\"data\":" DEVICE "}"}, 0,
-		 "\"last_communication\": \"0001-01-01T00:00:00Z\"", ""},
-		{{"device", "update", "d1", "--updates-enabled"}, "", {"PUT /api/orgs/acme/products/widget/devices/d1", "{\"updates_enabled\":true}", 201, "{\"data\":" DEVICE "}"}, 0,
-		 "Updated device d1\nIdentifier:", ""},
-		{{"device", "delete", "d1", "-y"}, "", {"DELETE /api/orgs/acme/products/widget/devices/d1", NULL, 204, ""}, 0, "Deleted device d1 from acme/widget\n", ""},
-		{{"device", "reboot", "d1"}, "", {"POST /api/orgs/acme/products/widget/devices/d1/reboot", "Content-Length: 0\r\n", 204, ""}, 0,
-		 "Reboot requested for device d1\n", ""},
-		{{"device", "upgrade", "d1", "u1"}, "", {"POST /api/orgs/acme/products/widget/devices/d1/upgrade", "{\"uuid\":\"u1\"}", 204, ""}, 0,
-		 "Upgrade to u1 requested for device d1\n", ""},
-		{{"device", "move", "d1", "--to-product", "other"}, "", {"POST /api/orgs/acme/products/widget/devices/d1/move?new_org_name=acme&new_product_name=other", NULL, 200,
-		 "{\"data\":" DEVICE "}"}, 0, "Moved device d1 to acme/other\n", ""},
-		{{"device", "certificates", "list", "d1"}, "", {"GET /api/orgs/acme/products/widget/devices/d1/certificates", NULL, 200,
-		 "{\"data\":[{\"serial\":\"99887766\",\"not_before\":\"2026-01-02T03:04:05Z\",\"not_after\":\"2057-01-02T03:04:05Z\"}]}"}, 0,
-		 "SERIAL       NOT BEFORE  NOT AFTER\n05:F4:2A:96  2026-01-02  2057-01-02\n", ""},
-		{{"device", "certs", "delete", "d1", "05:F4:2A:96", "--yes"}, "", {"DELETE /api/orgs/acme/products/widget/devices/d1/certificates/99887766", NULL, 204, ""}, 0,
-		 "Deleted certificate 05:F4:2A:96 from device d1\n", ""},
-		{{"deployment", "create", "main", "--firmware", "u1"}, "", {"POST /api/orgs/acme/products/widget/deployments",
-		 "{\"name\":\"main\",\"firmware\":\"u1\",\"conditions\":{}}", 201, "{\"data\":" DEPLOYMENT "}"}, 0, "Created deployment group \"main\" in acme/widget\n", ""},
-		{{"deployment", "update", "main", "--state", "on", "--version", "< 2.0.0", "--tag", "qa"}, "", {"PUT /api/orgs/acme/products/widget/deployments/main",
-		 "{\"deployment\":{\"state\":\"on\",\"conditions\":{\"version\":\"< 2.0.0\",\"tags\":[\"qa\"]}}}", 200, "{\"data\":" DEPLOYMENT "}"}, 0,
-		 "Updated deployment group \"main\" in acme/widget\n", ""},
-		{{"deployments", "list"}, "", {"GET /api/orgs/acme/products/widget/deployments", NULL, 200, "{\"data\":[" DEPLOYMENT "]}"}, 0,
-		 "NAME  STATE  ACTIVE  DEVICES  VERSION  FIRMWARE\nmain  on     yes     3        1.0.0    u1\n", ""},
-		{{"deployment", "show", "main"}, "", {"GET /api/orgs/acme/products/widget/deployments/main", NULL, 200, "{\"data\":" DEPLOYMENT "}"}, 0,
-		 "Current release:  #2 (1.0.0 u1)\n", ""},
-		{{"firmware", "list", "-o", "json"}, "", {"GET /api/orgs/acme/products/widget/firmwares", NULL, 200, "{\"data\":[]}"}, 0, "[]\n", ""},
-		{{"firmware", "show", "u1"}, "", {"GET /api/orgs/acme/products/widget/firmwares/u1", NULL, 200, "{\"data\":{\"uuid\":\"u1\",\"version\":\"1.0.0\"}}"}, 0,
-		 "UUID:     u1\nVersion:  1.0.0\n", ""},
-		{{"firmware", "delete", "u1", "--yes"}, "", {"DELETE /api/orgs/acme/products/widget/firmwares/u1", NULL, 204, ""}, 0, "Firmware deleted successfully\n", ""},
-		{{"ca", "list"}, "", {"GET /api/orgs/acme/ca_certificates", NULL, 200, "{\"data\":[]}"}, 0, "No CA certificates found for acme.\n", ""},
-		{{"key", "show", "k"}, "", {"GET /api/orgs/acme/keys/k", NULL, 200, "not json"}, 1, "", NULL},
-		{{"key", "list"}, "", {"GET /api/orgs/acme/keys", NULL, 502, "<html>"}, 1, "", "Error: api: 502: <html>\n"},
-	};
-	for (size_t i = 0; i < NH_ARRAY_LEN(rows); i++) {
-		start(&rows[i].exchange, 1);
+	for (size_t i = 0; i < NH_ARRAY_LEN(calls); i++) {
+		start(&calls[i].exchange, 1);
 		set_scope();
-		int status = run_with(rows[i].input, rows[i].args);
-		if (status != rows[i].status || nh_slice_find(nh_buf_slice(&out), nh_slice_str(rows[i].out)) < 0)
+		int status = run_with(calls[i].input, calls[i].args);
+		if (status != calls[i].status || nh_slice_find(nh_buf_slice(&out), nh_slice_str(calls[i].out)) < 0)
 			fail_msg("row %zu: status %d, out %s, err %s", i, status, nh_buf_cstr(&out), nh_buf_cstr(&err));
-		if (rows[i].err)
-			assert_slice(nh_buf_slice(&err), rows[i].err);
+		if (calls[i].err)
+			assert_slice(nh_buf_slice(&err), calls[i].err);
 		stop();
 	}
+}
+
+/* --all asks for page after page and shows one list. */
+static void all_pages(void **state)
+{
+	static const struct exchange script[] = {
+		{"GET /api/orgs/acme/products/widget/devices?pagination%5Bpage_size%5D=100&filters%5Btags%5D=qa", NULL, 200,
+		 "{\"data\":[{\"identifier\":\"a\"}],\"pagination\":{\"page_number\":1,\"total_pages\":3}}"},
+		{"GET /api/orgs/acme/products/widget/devices?pagination%5Bpage_size%5D=100&filters%5Btags%5D=qa&pagination%5Bpage%5D=2", NULL, 200,
+		 "{\"data\":[{\"identifier\":\"b\"}]}"},
+		{"GET /api/orgs/acme/products/widget/devices?pagination%5Bpage_size%5D=100&filters%5Btags%5D=qa&pagination%5Bpage%5D=3", NULL, 200,
+		 "{\"data\":[{\"identifier\":\"c\"}]}"},
+	};
+	start(script, NH_ARRAY_LEN(script));
+	set_scope();
+	assert_int_equal(RUN("device", "list", "--all", "--filter", "tags:qa"), 0);
+	assert_slice(nh_buf_slice(&out), "IDENTIFIER  STATUS  VERSION\na           -       -\nb           -       -\nc           -       -\n");
+	assert_int_equal(RUN("device", "list", "--all", "--page", "2"), 1);
+	assert_slice(nh_buf_slice(&err), "Error: --all and --page exclude each other\n");
+	stop();
+}
+
+/* What may stand at the end of a command line. */
+static void completion(void **state)
+{
+	static const struct {
+		const char *args[8];
+		struct exchange exchange; /* request NULL: the server is not asked */
+		const char *out;
+	} rows[] = {
+		{{"depl"}, {NULL}, "deployment\n:words\n"},
+		{{"device", "certs", "g"}, {NULL}, "generate\tmake a key and a certificate or request\n:words\n"},
+		{{"device", "cert"}, {NULL}, "certificates\n:words\n"},
+		{{"--org", "x", "device", "rec"}, {NULL}, "reconnect\tmake a device connect anew\n:words\n"},
+		{{"device", "move", "--to"}, {NULL}, "--to-product\tproduct to move to\n--to-org\tits organization (default: the same)\n--token\tAPI token\n:words\n"},
+		{{"key", "list", "-o", ""}, {NULL}, "table\njson\ncsv\n:words\n"},
+		{{"key", "list", "--output=j"}, {NULL}, "--output=json\n:words\n"},
+		{{"deployment", "update", "g", "--state", ""}, {NULL}, "on\noff\n:words\n"},
+		{{"deployment", "update", "g", "--delta-updatable="}, {NULL}, "--delta-updatable=true\n--delta-updatable=false\n:words\n"},
+		{{"org", "invite", "a@b.c", "m"}, {NULL}, "manage\n:words\n"},
+		{{"firmware", "upload", ""}, {NULL}, ":files\n"},
+		{{"firmware", "upload", "--key", ""}, {NULL}, "dev\n:words\n"},
+		{{"config", "load", ""}, {NULL}, "staging\n:words\n"},
+		{{"device", "run-code", "d1", ""}, {NULL}, ":words\n"},
+		{{"nonsense", ""}, {NULL}, ":words\n"},
+		{{"__"}, {NULL}, ":words\n"},
+		{{"device", "show", "d"},
+		 {"GET /api/orgs/acme/products/widget/devices?pagination%5Bpage_size%5D=100&filters%5Bidentifier%5D=d", NULL, 200,
+		  "{\"data\":[{\"identifier\":\"d1\",\"description\":\"hall 3\"},{\"identifier\":\"x\\ny\"},{\"identifier\":\"ad\"}]}"},
+		 "d1\thall 3\n:words\n"},
+		{{"device", "upgrade", "d1", "--product", "other", ""}, {"GET /api/orgs/acme/products/other/firmwares", "Bearer nhu_x", 200, "{\"data\":[{\"uuid\":\"u1\",\"version\":\"1.0.0\"}]}"},
+		 "u1\t1.0.0\n:words\n"},
+		{{"device", "certs", "show", "d1", ""}, {"GET /api/orgs/acme/products/widget/devices/d1/certificates", NULL, 200, "{\"data\":[{\"serial\":\"99\"}]}"}, "99\n:words\n"},
+		{{"--org", "a"}, {"GET /api/orgs", NULL, 200, "{\"data\":[{\"name\":\"acme\"},{\"name\":\"b\"}]}"}, "acme\n:words\n"},
+		{{"product", "show", ""}, {"GET /api/orgs/acme/products", NULL, 500, "no"}, ":words\n"},
+	};
+	for (size_t i = 0; i < NH_ARRAY_LEN(rows); i++) {
+		const char *args[10] = {"__complete", "--"};
+		for (size_t k = 0; rows[i].args[k]; k++)
+			args[k + 2] = rows[i].args[k];
+		start(&rows[i].exchange, rows[i].exchange.request ? 1 : 0);
+		set_scope();
+		assert_int_equal(run_with("", (const char *const[]){"config", "save", "staging", NULL}), 0);
+		assert_int_equal(nh_dir_make(".nh/keys/acme", 0700, NULL), NH_OK);
+		assert_int_equal(nh_file_write_atomic(".nh/keys/acme/dev.priv", NH_LIT("x"), 0600, NULL), NH_OK);
+		assert_int_equal(run_with("", args), 0);
+		if (!nh_slice_eq_str(nh_buf_slice(&out), rows[i].out) || err.len)
+			fail_msg("row %zu: %s%s", i, nh_buf_cstr(&out), nh_buf_cstr(&err));
+		stop();
+	}
+	assert_int_equal(RUN("completion", "tcsh"), 1);
+	assert_slice(nh_buf_slice(&err), "Error: unknown shell \"tcsh\": use bash, zsh or fish\n");
+}
+
+/* One command with the values of a profile; what signing in gives goes there, too. */
+static void profiles(void **state)
+{
+	static const struct exchange script[] = {
+		{"GET /api/orgs/other/keys", "Bearer nhu_other", 200, "{\"data\":[]}"},
+		{"POST /api/users/login", NULL, 200, "{\"data\":{\"name\":\"Ada\",\"email\":\"a@b.c\",\"token\":\"nhu_new\"}}"},
+		{"GET /api/orgs/other/keys", "Bearer nhu_new", 200, "{\"data\":[]}"},
+		{"GET /api/orgs/acme/keys", "Bearer nhu_x", 200, "{\"data\":[]}"},
+	};
+	static const char *const from_env[] = {"NERVES_HUB_PROFILE", "second", NULL};
+	NH_AUTO_BUF struct nh_buf text = NH_BUF_INIT;
+	start(script, NH_ARRAY_LEN(script));
+	assert_int_equal(nh_dir_make(".nh", 0700, NULL), NH_OK);
+	nh_buf_printf(&text, "{\"uri\":\"%s\",\"org\":\"acme\",\"token\":\"nhu_x\",\"profiles\":{\"second\":{\"uri\":\"%s\",\"org\":\"other\",\"token\":\"nhu_other\"}}}", uri(), uri());
+	assert_int_equal(nh_file_write_atomic(".nh/settings.json", nh_buf_slice(&text), 0600, NULL), NH_OK);
+	assert_int_equal(RUN("key", "list", "--profile", "second"), 0);
+	assert_int_equal(run_with("secret\n", (const char *const[]){"--profile", "second", "user", "auth", "--email", "a@b.c", NULL}), 0);
+	environment = from_env;
+	assert_int_equal(RUN("key", "list"), 0);
+	environment = NULL;
+	assert_int_equal(RUN("key", "list"), 0);
+	assert_int_equal(RUN("key", "list", "--profile", "third"), 1);
+	assert_slice(nh_buf_slice(&err), "Error: no profile named \"third\" (available: second)\n");
+	stop();
+}
+
+static void migration(void **state)
+{
+	static const uint8_t config[] = {131, 116, 0, 0, 0, 2, 100, 0, 3, 'o', 'r', 'g', 109, 0, 0, 0, 3, 'o', 'l', 'd', 119, 5, 't', 'o', 'k', 'e', 'n', 109, 0, 0, 0, 5, 'n', 'h', 'u', '_', 'o'};
+	NH_AUTO_BUF struct nh_buf text = NH_BUF_INIT;
+	struct stat st;
+	assert_int_equal(RUN("migrate"), 1);
+	assert_has(&err, "Error: there is nothing to migrate at ");
+	assert_int_equal(nh_dir_make(".nerves-hub/keys/old", 0700, NULL), NH_OK);
+	assert_int_equal(nh_file_write_atomic(".nerves-hub/nerves-hub.config", nh_slice_of(config, sizeof config), 0600, NULL), NH_OK);
+	assert_int_equal(nh_file_write_atomic(".nerves-hub/keys/old/dev.priv", NH_LIT("g3QAAAA/+w=="), 0600, NULL), NH_OK); /* the other base64 */
+	assert_int_equal(nh_file_write_atomic(".nerves-hub/keys/old/dev.pub", NH_LIT("cHVi"), 0644, NULL), NH_OK);
+	assert_int_equal(nh_file_write_atomic(".nerves-hub/keys/old/bad.priv", NH_LIT("bm8="), 0600, NULL), NH_OK);
+	assert_int_equal(RUN("config", "set", "org", "mine"), 0);
+	assert_int_equal(RUN("migrate", "--dry-run"), 0);
+	assert_has(&out, "key old/dev: would be imported\n");
+	assert_int_equal(lstat(".nh/keys", &st), -1);
+	assert_int_equal(RUN("migrate", "-o", "json"), 0);
+	assert_has(&out, "{\n      \"name\": \"org\",\n      \"action\": \"skip\",\n      \"reason\": \"already set\"\n    }");
+	assert_has(&out, "\"name\": \"bad\",\n      \"action\": \"skip\",\n      \"reason\": \"not an encrypted private key\"");
+	assert_int_equal(nh_file_read(".nh/keys/old/dev.priv", 100, &text, NULL), NH_OK);
+	assert_slice(nh_buf_slice(&text), "g3QAAAA_-w\n");
+	assert_int_equal(stat(".nh/keys/old/dev.priv", &st), 0);
+	assert_int_equal(st.st_mode & 0777, 0600);
+	assert_int_equal(RUN("config", "get", "org"), 0);
+	assert_slice(nh_buf_slice(&out), "mine\n");
+	assert_int_equal(RUN("migrate"), 0);
+	assert_has(&out, "key old/dev: skipped, already exists\n");
+	assert_int_equal(RUN("migrate", "--force"), 0);
+	assert_int_equal(RUN("config", "get", "org"), 0);
+	assert_slice(nh_buf_slice(&out), "old\n");
 }
 
 /* Refused before anything is sent. */
@@ -687,6 +862,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(parsing, clean),	   cmocka_unit_test_setup(configuration, clean),	  cmocka_unit_test_setup(precedence, clean),
 		cmocka_unit_test_setup(signing_in, clean), cmocka_unit_test_setup(lists_and_objects, clean), cmocka_unit_test_setup(refused_locally, clean),
+		cmocka_unit_test_setup(all_pages, clean), cmocka_unit_test_setup(completion, clean), cmocka_unit_test_setup(profiles, clean), cmocka_unit_test_setup(migration, clean),
 		cmocka_unit_test_setup(borrowed_keys, clean),	cmocka_unit_test_setup(mix_project, clean), cmocka_unit_test_setup(keys_and_firmware, clean), cmocka_unit_test_setup(uploaded_signature, clean), cmocka_unit_test_setup(downloading, clean),
 		cmocka_unit_test_setup_teardown(authorities, clean, clean),
 	};

@@ -182,13 +182,13 @@ static void times(void **state)
 	struct capture k;
 	begin(&k);
 	static const struct {
-		const char *text, *day, *minute;
-	} rows[] = {{"2026-01-02T03:04:05", "2026-01-02", "2026-01-02 03:04 UTC"}, {"2026-01-02T03:04:05Z", "2026-01-02", "2026-01-02 03:04 UTC"},
-		    {"2026-01-02 03:04:05.123456Z", "2026-01-02", "2026-01-02 03:04 UTC"}, {"never", "", ""}, {"", "", ""}};
+		const char *text, *day, *second;
+	} rows[] = {{"2026-01-02T03:04:05", "2026-01-02", "2026-01-02 03:04:05 UTC"}, {"2026-01-02T03:04:05Z", "2026-01-02", "2026-01-02 03:04:05 UTC"},
+		    {"2026-01-02 03:04:05.123456Z", "2026-01-02", "2026-01-02 03:04:05 UTC"}, {"never", "", ""}, {"", "", ""}};
 	for (size_t i = 0; i < NH_ARRAY_LEN(rows); i++) {
 		json_t *v = json_string(rows[i].text);
 		assert_string_equal(cli_time_cell(&k.c, v, true), rows[i].day);
-		assert_string_equal(cli_time_cell(&k.c, v, false), rows[i].minute);
+		assert_string_equal(cli_time_cell(&k.c, v, false), rows[i].second);
 		json_decref(v);
 	}
 	assert_string_equal(cli_time_cell(&k.c, NULL, true), "");
