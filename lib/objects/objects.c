@@ -117,6 +117,12 @@ nh_rc nh_objects_url(const struct nh_objects *objects, const char *key, uint64_t
 	return objects->kind->url(objects, key, ttl_s, out, err);
 }
 
+void nh_objects_tend(struct nh_objects *objects)
+{
+	if (objects->kind->tend)
+		objects->kind->tend(objects);
+}
+
 nh_rc nh_objects_delete(struct nh_objects *objects, const char *key, struct nh_err *err)
 {
 	OWN_ERR(err);

@@ -16,6 +16,7 @@ struct nh_objects_kind {
 	nh_rc (*open_read)(struct nh_objects *objects, const char *key, int *fd, uint64_t *size, struct nh_err *err);
 	nh_rc (*del)(struct nh_objects *objects, const char *key, struct nh_err *err);
 	nh_rc (*url)(const struct nh_objects *objects, const char *key, uint64_t ttl_s, struct nh_buf *out, struct nh_err *err); /* NULL: there are none */
+	void (*tend)(struct nh_objects *objects); /* NULL: nothing expires */
 	nh_rc (*list)(struct nh_objects *objects, const char *prefix, bool (*each)(void *ctx, const char *key, uint64_t size), void *ctx, struct nh_err *err);
 };
 

@@ -288,7 +288,10 @@ static nh_rc s3_url(const struct nh_objects *o, const char *key, uint64_t ttl_s,
 	const struct sigv4_pair host = {NH_LIT("host"), nh_slice_str(s->host)};
 	s3_put_path(s, key, &path);
 	struct sigv4_request r = {.method = NH_LIT("GET"), .path = nh_buf_slice(&path), .headers = &host, .header_count = 1, .at_us = nh_clock_now(&s->clock)};
-	NH_TRY(sigv4_presign(&s->credentials, &r, ttl_s, &query, err));
+	struct s3_keys *keys = s3_keys_get((struct s3 *)(uintptr_t)s);
+	nh_rc rc = keys ? sigv4_presign(s3_credentials(keys), &r, ttl_s, &query, err) : NH_FAIL(err, NH_EIO, "the credentials have expired");
+	s3_keys_put(keys);
+	NH_TRY(rc);
 	nh_buf_put_str(out, s->origin);
 	sigv4_put_path(out, nh_buf_slice(&path));
 	nh_buf_printf(out, "?%s", nh_buf_cstr(&query));
@@ -351,15 +354,21 @@ static void s3_close(struct nh_objects *o)
 {
 	struct s3 *s = s3_of(o);
 	s3_handles_free(s);
+	s3_keys_put(s->keys);
+	pthread_mutex_destroy(&s->renewing);
 	pthread_mutex_destroy(&s->lock);
-	if (s->config.secret)
-		explicit_bzero((char *)(uintptr_t)s->config.secret, strlen(s->config.secret));
+	const char *secrets[] = {s->config.secret, s->config.session_token, s->config.role.container_token};
+	for (size_t i = 0; i < NH_ARRAY_LEN(secrets); i++)
+		if (secrets[i])
+			explicit_bzero((char *)(uintptr_t)secrets[i], strlen(secrets[i]));
 	for (size_t i = 0; i < NH_ARRAY_LEN(s->texts); i++)
 		free(s->texts[i]);
 	free(s->host);
 	free(s->origin);
 	free(s);
 }
+
+static void s3_tend(struct nh_objects *o) { NH_IGNORE(s3_keys_renew(s3_of(o), NULL)); }
 
 static const struct nh_objects_kind s3_kind = {
 	.close = s3_close,
@@ -371,6 +380,7 @@ static const struct nh_objects_kind s3_kind = {
 	.open_read = s3_open_read,
 	.del = s3_delete,
 	.url = s3_url,
+	.tend = s3_tend,
 	.list = s3_list,
 };
 
@@ -400,18 +410,22 @@ static nh_rc read_endpoint(struct s3 *s, struct nh_err *err)
 	return NH_OK;
 }
 
+static bool is_given(const char *text) { return text && *text; }
+
 static nh_rc copy_config(struct s3 *s, const struct nh_s3_config *config, struct nh_err *err)
 {
 	struct nh_s3_config *c = &s->config;
 	*c = *config;
-	const char **texts[] = {&c->endpoint, &c->region, &c->bucket, &c->key_id, &c->secret, &c->session_token, &c->ca_file, &c->spool};
+	const char **texts[] = {&c->endpoint, &c->region, &c->bucket, &c->key_id, &c->secret, &c->session_token, &c->ca_file, &c->spool,
+				&c->role.metadata_url, &c->role.container_url, &c->role.container_token, &c->role.container_token_file};
 	_Static_assert(NH_ARRAY_LEN(texts) == NH_ARRAY_LEN(s->texts), "one place for each text");
 	for (size_t i = 0; i < NH_ARRAY_LEN(texts); i++)
 		if (*texts[i])
 			*texts[i] = s->texts[i] = nh_xstrdup(nh_slice_str(*texts[i]));
 	static const char *const needed[] = {"endpoint", "region", "bucket name", "access key id", "secret access key"};
-	for (size_t i = 0; i < NH_ARRAY_LEN(needed); i++)
-		if (!*texts[i] || !**texts[i])
+	bool lent = !is_given(c->key_id) && !is_given(c->secret) && (c->role.metadata_url || c->role.container_url);
+	for (size_t i = 0; i < NH_ARRAY_LEN(needed) - (lent ? 2 : 0); i++)
+		if (!is_given(*texts[i]))
 			return NH_FAIL(err, NH_EINVAL, "S3 needs its %s", needed[i]);
 	for (const char *p = c->bucket; *p; p++)
 		if (!strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_", *p))
@@ -419,7 +433,8 @@ static nh_rc copy_config(struct s3 *s, const struct nh_s3_config *config, struct
 	c->part_bytes = c->part_bytes ? c->part_bytes : PART_DEFAULT;
 	c->stall_ms = c->stall_ms ? c->stall_ms : STALL_MS;
 	s->clock = c->clock ? *c->clock : nh_clock_system;
-	s->credentials = (struct sigv4_credentials){nh_slice_str(c->key_id), nh_slice_str(c->secret), nh_slice_str(c->session_token), nh_slice_str(c->region), NH_LIT("s3")};
+	if (!lent)
+		s3_keys_given(s);
 	return read_endpoint(s, err);
 }
 
@@ -430,8 +445,9 @@ static nh_rc ask_for_bucket(struct s3 *s, struct nh_err *err)
 	s3_call_fini(&call);
 	if (rc == NH_ENOTFOUND)
 		return NH_FAIL(err, NH_ENOTFOUND, "there is no bucket %s at %s: create it, or set another name", s->config.bucket, s->origin);
-	if (rc == NH_EAUTH)
-		return NH_FAIL(err, NH_EAUTH, "%s refuses the credentials %s for bucket %s: check the key, its rights, and this machine's clock", s->origin, s->config.key_id, s->config.bucket);
+	if (rc == NH_EAUTH && call.status != 0)
+		return NH_FAIL(err, NH_EAUTH, "%s refuses the credentials %s for bucket %s: check the key, its rights, and this machine's clock", s->origin,
+			       is_given(s->config.key_id) ? s->config.key_id : "that this machine is lent", s->config.bucket);
 	return rc;
 }
 
@@ -444,6 +460,8 @@ nh_rc nh_objects_open_s3(const struct nh_s3_config *config, struct nh_objects **
 	*out = NULL;
 	pthread_once(&curl_once, curl_init);
 	pthread_mutex_init(&s->lock, NULL);
+	pthread_mutex_init(&s->renewing, NULL);
+	s->lending = (struct nh_episode){.event = "objects.credentials"};
 	s->base = (struct nh_objects){.kind = &s3_kind, .reading = {.event = "objects.read"}, .writing = {.event = "objects.write"}};
 	nh_rc rc = copy_config(s, config, err);
 	if (rc == NH_OK)

@@ -2,6 +2,7 @@
  * Private to the bucket store.
  *
  *   s3.c          the kind of object store: uploads, reading, listing, URLs
+ *   s3_role.c     whose key signs
  *   s3_request.c  one signed request over HTTP, made again where the fault passes
  *   s3_xml.c      what S3 answers in
  */
@@ -18,15 +19,27 @@
 struct s3 {
 	struct nh_objects base;
 	struct nh_s3_config config; /* texts on the heap; defaults filled in */
-	char *texts[8];
-	struct sigv4_credentials credentials;
+	char *texts[12];
 	char *host;           /* as signed and sent: without a port that the scheme implies */
 	char *origin;         /* "https://host" */
 	struct nh_clock clock;
 	pthread_mutex_t lock; /* of what follows */
+	struct s3_keys *keys; /* of the moment; NULL: none yet */
 	void *idle[S3_IDLE_HANDLES]; /* connections to be used again */
 	unsigned idle_count;
+	pthread_mutex_t renewing; /* one asks, the others wait */
+	struct nh_episode lending;
 };
+
+/*
+ * s3_keys_get is the keys of the moment, to be given back by s3_keys_put; NULL: there are none, or they have expired. s3_keys_renew asks for new ones where they are lent and expire soon: NH_OK where there are
+ * usable ones; NH_EAUTH, NH_EIO; blocks. s3_keys_given: those of the configuration, for good.
+ */
+struct s3_keys *s3_keys_get(struct s3 *s);
+void s3_keys_put(struct s3_keys *keys); /* NULL legal */
+const struct sigv4_credentials *s3_credentials(const struct s3_keys *keys);
+nh_rc s3_keys_renew(struct s3 *s, struct nh_err *err);
+void s3_keys_given(struct s3 *s);
 
 /* One request. */
 struct s3_call {

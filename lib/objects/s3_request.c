@@ -175,7 +175,7 @@ static struct curl_slist *header(struct curl_slist *list, const char *name, nh_s
 }
 
 /* The headers of this try, signed with the time it is made. */
-static nh_rc signed_headers(const struct s3 *s, const struct s3_call *call, nh_slice payload_sha256, struct curl_slist **out, struct nh_err *err)
+static nh_rc signed_headers(const struct s3 *s, const struct sigv4_credentials *credentials, const struct s3_call *call, nh_slice payload_sha256, struct curl_slist **out, struct nh_err *err)
 {
 	NH_AUTO_BUF struct nh_buf time = NH_BUF_INIT, path = NH_BUF_INIT, authorization = NH_BUF_INIT;
 	struct sigv4_pair pairs[4];
@@ -188,10 +188,10 @@ static nh_rc signed_headers(const struct s3 *s, const struct s3_call *call, nh_s
 	pairs[count++] = (struct sigv4_pair){NH_LIT("host"), nh_slice_str(s->host)};
 	pairs[count++] = (struct sigv4_pair){NH_LIT("x-amz-content-sha256"), payload_sha256};
 	pairs[count++] = (struct sigv4_pair){NH_LIT("x-amz-date"), nh_buf_slice(&time)};
-	if (s->credentials.session_token.len > 0)
-		pairs[count++] = (struct sigv4_pair){NH_LIT("x-amz-security-token"), s->credentials.session_token};
+	if (credentials->session_token.len > 0)
+		pairs[count++] = (struct sigv4_pair){NH_LIT("x-amz-security-token"), credentials->session_token};
 	r.header_count = count;
-	NH_TRY(sigv4_authorization(&s->credentials, &r, &authorization, err));
+	NH_TRY(sigv4_authorization(credentials, &r, &authorization, err));
 	struct curl_slist *list = header(NULL, "Authorization", nh_buf_slice(&authorization));
 	for (size_t i = 1; i < count; i++)
 		list = header(list, (const char *)pairs[i].name.ptr, pairs[i].value);
@@ -254,7 +254,11 @@ static nh_rc try_once(struct s3 *s, struct s3_call *call, nh_slice payload_sha25
 	call->answer.max = S3_ANSWER_MAX;
 	if (call->into_fd >= 0 && (ftruncate(call->into_fd, 0) != 0 || lseek(call->into_fd, 0, SEEK_SET) != 0))
 		return NH_FAIL(err, NH_EIO, "the spool: %s", strerror(errno));
-	NH_TRY(signed_headers(s, call, payload_sha256, &headers, err));
+	NH_TRY(s3_keys_renew(s, err));
+	struct s3_keys *keys = s3_keys_get(s);
+	nh_rc rc = !keys ? NH_FAIL(err, NH_EAGAIN, "the credentials have just expired") : signed_headers(s, s3_credentials(keys), call, payload_sha256, &headers, err);
+	s3_keys_put(keys);
+	NH_TRY(rc);
 	put_url(s, call, &url);
 	CURL *h = handle_take(s);
 	CURLcode code = CURLE_OUT_OF_MEMORY;

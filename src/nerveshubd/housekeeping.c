@@ -72,6 +72,7 @@ static void trim(struct hubd *h, const char *what, nh_rc (*some)(struct nh_ctx *
 static void run(void *worker, struct nh_work *work)
 {
 	struct hubd *h = (struct hubd *)(void *)((char *)work - offsetof(struct hubd, housekeeping.work));
+	nh_objects_tend(h->objects);
 	trim(h, "telemetry", telemetry);
 	trim(h, "files", files);
 	sweep(h);

@@ -54,7 +54,30 @@ static nh_rc open_tls(struct hubd *h, struct nh_err *err)
 	return rc;
 }
 
-static void carry_out(void *ctx, const struct nh_effects *effects) { nh_device_api_effects(ctx, effects); }
+static void carry_out(void *ctx, const struct nh_effects *effects)
+{
+	struct hubd *h = ctx;
+	for (size_t i = 0; i < effects->count; i++) {
+		if (effects->items[i].kind == NH_EFFECT_MAIL)
+			nh_mailer_wake(h->mailer);
+	}
+	nh_device_api_effects(h->device_api, effects);
+}
+
+static bool sends_mails(const struct settings *s) { return *s->smtp_server || *s->mail_folder; }
+
+/* After the ports are known: links of mails name the web port. */
+static nh_rc start_mailer(struct hubd *h, struct nh_err *err)
+{
+	const struct settings *s = h->settings;
+	if (!sends_mails(s))
+		return NH_OK;
+	struct nh_mailer_config config = {.db = h->db, .hub = &h->hub, .clock = &nh_clock_system, .rng = &nh_rng_system, .folder = s->mail_folder, .server = s->smtp_server, .port = (unsigned)s->smtp_port,
+					  .username = s->smtp_username, .password = s->smtp_password, .ssl = s->smtp_ssl, .tls_versions = s->smtp_tls_versions, .ca_file = s->smtp_ca_file,
+					  .retry_ms = s->mail_retry_ms, .style = {.from_email = s->from_email, .sender = s->email_sender, .platform = s->platform_name,
+					  .support_address = s->support_address, .signoff = s->support_signoff}};
+	return nh_mailer_new(&config, &h->mailer, err);
+}
 
 static bool object_url(void *ctx, nh_slice object_key, uint64_t ttl_s, struct nh_buf *out)
 {
@@ -63,13 +86,20 @@ static bool object_url(void *ctx, nh_slice object_key, uint64_t ttl_s, struct nh
 	return nh_objects_url(h->objects, nh_arena_str(&arena, object_key), ttl_s, out, NULL) == NH_OK;
 }
 
+#define CONTAINER_HOST "http://169.254.170.2" /* of the agent that names only a path; source: Amazon ECS Developer Guide "Task IAM role" */
+
 static nh_rc open_objects(struct hubd *h, struct nh_err *err)
 {
 	const struct settings *s = h->settings;
 	if (strcmp(s->storage, "S3") != 0)
 		return nh_objects_open_dir(s->firmware_path, &h->objects, err);
+	NH_AUTO_BUF struct nh_buf relative = NH_BUF_INIT;
+	nh_buf_printf(&relative, CONTAINER_HOST "%s", s->s3_container_path);
+	const char *container_url = *s->s3_container_url ? s->s3_container_url : *s->s3_container_path ? nh_buf_cstr(&relative) : NULL;
 	struct nh_s3_config config = {.endpoint = s->s3_host, .region = s->s3_region, .bucket = s->s3_bucket, .key_id = s->s3_key_id, .secret = s->s3_secret, .bucket_as_host = s->s3_bucket_as_host,
 				      .session_token = *s->s3_session_token ? s->s3_session_token : NULL, .ca_file = *s->s3_ca_file ? s->s3_ca_file : NULL, .spool = s->spool};
+	config.role = (struct nh_s3_role){.metadata_url = s->s3_metadata, .container_url = container_url, .container_token = *s->s3_container_token ? s->s3_container_token : NULL,
+					  .container_token_file = *s->s3_container_token_file ? s->s3_container_token_file : NULL};
 	h->hub.object_url = object_url;
 	h->hub.object_url_ctx = h;
 	return nh_objects_open_s3(&config, &h->objects, err);
@@ -83,22 +113,23 @@ static nh_rc open_parts(struct hubd *h, struct nh_err *err)
 	const struct settings *s = h->settings;
 	NH_TRY(bootstrap(s, &h->identity, err));
 	h->hub = (struct nh_hub_config){.secret_key = nh_buf_slice(&h->identity.secret), .node = nh_buf_slice(&h->identity.node), .download_ttl_s = 86400, .max_firmware_bytes = s->firmware_max_bytes,
-					.max_archive_bytes = s->archive_max_bytes, .shared_secrets_enabled = s->shared_secrets, .registration_open = s->registrations, .download_base_url = ""};
-	struct nh_db_config db = {.url = s->database_url, .connections = (unsigned)s->workers + 1, .timeout_ms = s->database_timeout_ms, .statements = nh_store_statements};
+					.max_archive_bytes = s->archive_max_bytes, .shared_secrets_enabled = s->shared_secrets, .registration_open = s->registrations, .mails = sends_mails(s), .download_base_url = ""};
+	struct nh_db_config db = {.url = s->database_url, .connections = (unsigned)s->workers + 2, /* and the mailer's */ .timeout_ms = s->database_timeout_ms, .statements = nh_store_statements};
 	NH_TRY(nh_db_open(&db, &h->db, err));
 	NH_TRY(open_objects(h, err));
 	NH_TRY(admin_bootstrap(h, err));
 	NH_TRY(nh_pool_new(&(struct nh_pool_config){.threads = (unsigned)s->workers, .queue_max = 4096}, &h->pool, err));
 	NH_TRY(geo_open(s->geo_resolver, &h->geo, err));
 	h->relay = nh_relay_new();
+	h->limiter = nh_limiter_new();
 	h->device_api = nh_device_api_new(&(struct nh_device_api_config){.db = h->db, .objects = h->objects, .pool = h->pool, .relay = h->relay, .hub = &h->hub, .geo = geo_resolver(h->geo), .clock = &nh_clock_system,
 									 .rng = &nh_rng_system, .orchestrator_interval_ms = s->orchestrator_interval_ms, .idle_ms = s->device_idle_ms,
 									 .health_every_ms = s->health_every_ms, .connects_per_minute = limit(s->device_connects), .messages_per_second = limit(s->device_messages)});
 	h->user_api = nh_user_api_new(&(struct nh_user_api_config){.db = h->db, .objects = h->objects, .hub = &h->hub, .clock = &nh_clock_system, .rng = &nh_rng_system,
-								   .relay = h->relay, .effects = carry_out, .effects_ctx = h->device_api});
+								   .relay = h->relay, .effects = carry_out, .effects_ctx = h});
 	NH_TRY(issuers_open(h, err));
 	h->web = nh_web_new(&(struct nh_web_config){.db = h->db, .pool = h->pool, .relay = h->relay, .hub = &h->hub, .clock = &nh_clock_system, .rng = &nh_rng_system,
-						    .recheck_ms = s->permission_age_ms, .effects = carry_out, .effects_ctx = h->device_api, .issuers = h->issuers, .issuer_count = h->issuer_count,
+						    .recheck_ms = s->permission_age_ms, .effects = carry_out, .effects_ctx = h, .limiter = h->limiter, .issuers = h->issuers, .issuer_count = h->issuer_count,
 						    .identities = {.link_by_email = s->oidc_link_by_email, .registration = strcmp(s->oidc_registration, "true") == 0,
 								   .domains = nh_slice_str(s->oidc_domains)}});
 	return open_tls(h, err);
@@ -145,6 +176,7 @@ static nh_rc open_server(struct hubd *h, struct nh_err *err)
 	NH_TRY(nh_device_api_start(h->device_api, h->server, err));
 	nh_user_api_start(h->user_api, h->server);
 	recover_objects(h);
+	NH_TRY(start_mailer(h, err));
 	NH_TRY(housekeeping_start(h, err));
 	return nh_server_start(h->server, err);
 }
@@ -152,8 +184,10 @@ static nh_rc open_server(struct hubd *h, struct nh_err *err)
 static void take_down(struct hubd *h)
 {
 	nh_pool_free(h->pool);
+	nh_mailer_free(h->mailer);
 	nh_server_free(h->server);
 	nh_web_free(h->web);
+	nh_limiter_free(h->limiter);
 	issuers_close(h);
 	nh_user_api_free(h->user_api);
 	nh_device_api_free(h->device_api);

@@ -39,9 +39,14 @@ static const struct row rows[] = {
 	{"s3-region", "S3_REGION", NULL, TEXT, FIELD(s3_region), "us-east-1", "NAME", "region that requests are signed for"},
 	{"s3-bucket", "S3_BUCKET_NAME", NULL, TEXT, FIELD(s3_bucket), "", "NAME", "bucket, which exists already"},
 	{"s3-bucket-as-host", "S3_BUCKET_AS_HOST", NULL, BOOL, FIELD(s3_bucket_as_host), "false", "BOOL", "is the bucket part of the host's name, and not of the path?"},
-	{"s3-key-id", "S3_ACCESS_KEY_ID", "AWS_ACCESS_KEY_ID", TEXT, FIELD(s3_key_id), "", "ID", "access key of the bucket"},
+	{"s3-key-id", "S3_ACCESS_KEY_ID", "AWS_ACCESS_KEY_ID", TEXT, FIELD(s3_key_id), "", "ID", "access key of the bucket; without one: the keys that the machine's cloud lends its role"},
 	{"s3-secret", "S3_SECRET_ACCESS_KEY", "AWS_SECRET_ACCESS_KEY", SECRET, FIELD(s3_secret), "", "TEXT", "its secret"},
 	{"s3-session-token", "AWS_SESSION_TOKEN", NULL, SECRET, FIELD(s3_session_token), "", "TEXT", "where the access key is a temporary one"},
+	{"s3-metadata", "AWS_EC2_METADATA_SERVICE_ENDPOINT", NULL, TEXT, FIELD(s3_metadata), "http://169.254.169.254", "URL", "who lends an instance its role's keys, where no access key is given"},
+	{"s3-container-path", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", NULL, TEXT, FIELD(s3_container_path), "", "PATH", "where a container's agent lends them instead, as the agent itself says it"},
+	{"s3-container-url", "AWS_CONTAINER_CREDENTIALS_FULL_URI", NULL, TEXT, FIELD(s3_container_url), "", "URL", "the same with the agent's address"},
+	{"s3-container-token", "AWS_CONTAINER_AUTHORIZATION_TOKEN", NULL, SECRET, FIELD(s3_container_token), "", "TEXT", "what the agent wants to see"},
+	{"s3-container-token-file", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", NULL, TEXT, FIELD(s3_container_token_file), "", "FILE", "the same, read each time"},
 	{"s3-ca", "S3_CA_FILE", NULL, TEXT, FIELD(s3_ca_file), "", "FILE", "certificates (PEM) that vouch for the S3 server; default: the system's"},
 	{"bind", "NERVESHUB_BIND", NULL, TEXT, FIELD(bind_address), "0.0.0.0", "ADDRESS", "address to listen on (web and device)"},
 	{"device-port", "DEVICE_PORT", NULL, PORT, FIELD(device_port), "4001", "PORT", "TLS port for devices"},
@@ -59,6 +64,20 @@ static const struct row rows[] = {
 	{"shared-secrets", "DEVICE_SHARED_SECRETS_ENABLED", NULL, BOOL, FIELD(shared_secrets), "true", "BOOL", "may devices identify themselves by shared secret?"},
 	{"tls13", "DEVICE_ENABLE_TLS_13", NULL, BOOL, FIELD(tls13), "true", "BOOL", "offer TLS 1.3 beside 1.2 on the device port?"},
 	{"open-registrations", "OPEN_FOR_REGISTRATIONS", NULL, BOOL, FIELD(registrations), "false", "BOOL", "may anybody create an account?"},
+	{"from-email", "FROM_EMAIL", NULL, TEXT, FIELD(from_email), "no-reply@nerves-hub.org", "ADDRESS", "who mails come from"},
+	{"email-sender", "EMAIL_SENDER", NULL, TEXT, FIELD(email_sender), "NervesHub", "NAME", "the sender's name in mails"},
+	{"platform-name", "SUPPORT_EMAIL_PLATFORM_NAME", NULL, TEXT, FIELD(platform_name), "NervesHub", "NAME", "what this server is called, in subjects of mails and in the API's document"},
+	{"support-address", "SUPPORT_EMAIL_ADDRESS", NULL, TEXT, FIELD(support_address), "", "ADDRESS", "who helps, in mails; default: the administrator"},
+	{"support-signoff", "SUPPORT_EMAIL_SIGNOFF", NULL, TEXT, FIELD(support_signoff), "", "TEXT", "the last line of mails"},
+	{"smtp-server", "SMTP_SERVER", NULL, TEXT, FIELD(smtp_server), "", "HOST", "who takes mails; without one, and without a folder for them, no mail is sent"},
+	{"smtp-port", "SMTP_PORT", NULL, PORT, FIELD(smtp_port), "587", "PORT", "its port"},
+	{"smtp-username", "SMTP_USERNAME", NULL, TEXT, FIELD(smtp_username), "", "NAME", "account at the mail server; default: none is needed"},
+	{"smtp-password", "SMTP_PASSWORD", NULL, SECRET, FIELD(smtp_password), "", "TEXT", "its password"},
+	{"smtp-ssl", "SMTP_SSL", NULL, BOOL, FIELD(smtp_ssl), "false", "BOOL", "TLS from the first byte? Else STARTTLS, which is always demanded"},
+	{"smtp-tls-versions", "SMTP_TLS_VERSIONS", NULL, TEXT, FIELD(smtp_tls_versions), "", "LIST", "tlsv1.2, tlsv1.3 or both; default: both"},
+	{"smtp-ca", "SMTP_CA_FILE", NULL, TEXT, FIELD(smtp_ca_file), "", "FILE", "certificates (PEM) that vouch for the mail server; default: the system's"},
+	{"mail-folder", "NERVESHUB_MAIL_FOLDER", NULL, TEXT, FIELD(mail_folder), "", "DIR", "write each mail into a file there and send none: for development"},
+	{"mail-retry", "NERVESHUB_MAIL_RETRY", NULL, DURATION, FIELD(mail_retry_ms), "30s", "TIME", "pause after a mail could not be sent, doubled each time up to an hour, for a day"},
 	{"oidc-issuer", "OIDC_ISSUER", NULL, TEXT, FIELD(oidc_issuer), "", "URL", "OpenID Connect issuer whose people may sign in, as it writes itself"},
 	{"oidc-client-id", "OIDC_CLIENT_ID", NULL, TEXT, FIELD(oidc_client_id), "", "ID", "what the issuer calls this server"},
 	{"oidc-client-secret", "OIDC_CLIENT_SECRET", NULL, SECRET, FIELD(oidc_client_secret), "", "TEXT", "its secret; none: a public client"},
@@ -292,12 +311,18 @@ static nh_rc check_pairs(const struct settings *s, struct nh_err *err)
 		return NH_FAIL(err, NH_EINVAL, "SECRET_KEY_BASE needs at least 32 characters, not %zu", strlen(s->secret_key));
 	if (strcmp(s->storage, "local") != 0 && strcmp(s->storage, "S3") != 0)
 		return NH_FAIL(err, NH_EINVAL, "FIRMWARE_UPLOAD_BACKEND is '%s'; expected local or S3", s->storage);
-	if (strcmp(s->storage, "S3") == 0 && (!*s->s3_bucket || !*s->s3_key_id || !*s->s3_secret))
-		return NH_FAIL(err, NH_EINVAL, "FIRMWARE_UPLOAD_BACKEND=S3 needs S3_BUCKET_NAME, S3_ACCESS_KEY_ID and S3_SECRET_ACCESS_KEY");
+	if (strcmp(s->storage, "S3") == 0 && !*s->s3_bucket)
+		return NH_FAIL(err, NH_EINVAL, "FIRMWARE_UPLOAD_BACKEND=S3 needs S3_BUCKET_NAME");
+	if (!*s->s3_key_id != !*s->s3_secret)
+		return NH_FAIL(err, NH_EINVAL, "S3_ACCESS_KEY_ID and S3_SECRET_ACCESS_KEY belong together; only one is set");
 	if (!*s->oidc_issuer != !*s->oidc_client_id)
 		return NH_FAIL(err, NH_EINVAL, "OIDC_ISSUER and OIDC_CLIENT_ID belong together; only one is set");
 	if (strcmp(s->oidc_registration, "true") != 0 && strcmp(s->oidc_registration, "false") != 0)
 		return NH_FAIL(err, NH_EINVAL, "OIDC_REGISTRATION is '%s'; expected true or false", s->oidc_registration);
+	if (*s->smtp_server && *s->mail_folder)
+		return NH_FAIL(err, NH_EINVAL, "SMTP_SERVER and NERVESHUB_MAIL_FOLDER are both set; mails go to one of them");
+	if (!*s->smtp_username != !*s->smtp_password)
+		return NH_FAIL(err, NH_EINVAL, "SMTP_USERNAME and SMTP_PASSWORD belong together; only one is set");
 	if (strcmp(s->web_scheme, "http") != 0 && strcmp(s->web_scheme, "https") != 0)
 		return NH_FAIL(err, NH_EINVAL, "WEB_SCHEME is '%s'; expected http or https", s->web_scheme);
 	return NH_OK;

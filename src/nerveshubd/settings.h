@@ -18,6 +18,7 @@ struct settings {
 	const char *firmware_path;
 	const char *storage, *spool;
 	const char *s3_host, *s3_region, *s3_bucket, *s3_key_id, *s3_secret, *s3_session_token, *s3_ca_file;
+	const char *s3_metadata, *s3_container_path, *s3_container_url, *s3_container_token, *s3_container_token_file; /* where keys are lent; empty: nowhere */
 	bool s3_bucket_as_host;
 	const char *bind_address;
 	uint64_t device_port, web_port, metrics_port; /* what to listen on; 0 = the kernel chooses */
@@ -30,6 +31,12 @@ struct settings {
 	bool shared_secrets;
 	bool tls13;
 	bool registrations;
+	const char *from_email, *email_sender, *platform_name, *support_address, *support_signoff;
+	const char *smtp_server, *smtp_username, *smtp_password, *smtp_tls_versions, *smtp_ca_file;
+	uint64_t smtp_port;
+	bool smtp_ssl;
+	const char *mail_folder;    /* mails are written there and not sent; empty: none */
+	uint64_t mail_retry_ms;
 	const char *oidc_issuer, *oidc_client_id, *oidc_client_secret, *oidc_name, *oidc_scopes, *oidc_ca_file; /* empty issuer: none */
 	const char *google_client_id, *google_client_secret; /* empty id: none */
 	const char *oidc_registration;   /* "true" or "false" */

@@ -25,12 +25,21 @@ struct nh_object_upload;
  */
 nh_rc nh_objects_open_dir(const char *path, struct nh_objects **out, struct nh_err *err);
 
+/* Where keys are lent by the machine's cloud. source: Amazon EC2 User Guide, Amazon ECS Developer Guide */
+struct nh_s3_role {
+	const char *metadata_url;         /* of an instance: "http://169.254.169.254" */
+	const char *container_url;        /* of a container's agent, asked instead of the instance's; NULL: there is none */
+	const char *container_token;      /* shown to it; NULL: nothing */
+	const char *container_token_file; /* the same, read each time; NULL: the text above */
+};
+
 /* Everything is copied, except the clock. */
 struct nh_s3_config {
 	const char *endpoint;       /* "https://s3.eu-central-1.amazonaws.com", "http://127.0.0.1:9000": scheme, host, port; no path */
 	const char *region;         /* "eu-central-1" */
 	const char *bucket;         /* exists already */
-	const char *key_id, *secret;
+	const char *key_id, *secret; /* both empty or NULL: the role's, and asked for anew before they expire */
+	struct nh_s3_role role;
 	const char *session_token;  /* NULL: the credentials are not temporary */
 	bool bucket_as_host;        /* https://BUCKET.HOST/KEY; else https://HOST/BUCKET/KEY */
 	const char *ca_file;        /* PEM; NULL = the system's */
@@ -54,6 +63,12 @@ nh_rc nh_objects_open_s3(const struct nh_s3_config *config, struct nh_objects **
  * is not looked at. Does not block. NH_EUNSUPPORTED: objects of this store have no URL of their own (a folder). NH_EINVAL (key, ttl).
  */
 nh_rc nh_objects_url(const struct nh_objects *objects, const char *key, uint64_t ttl_s, struct nh_buf *out, struct nh_err *err);
+
+/*
+ * nh_objects_tend - renews what expires (credentials that are lent). A program calls it about every minute; where nothing is due it costs nothing. Blocks; a worker's. Failures are logged,
+ * once an episode; what is there serves until it has expired, then requests fail with NH_EAUTH or NH_EIO and objects have no URL.
+ */
+void nh_objects_tend(struct nh_objects *objects);
 
 void nh_objects_close(struct nh_objects *objects); /* no upload may be open; NULL legal */
 
