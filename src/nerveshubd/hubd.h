@@ -8,6 +8,8 @@
 #include "bus/relay.h"
 #include "device_api/device_api.h"
 #include "geo.h"
+#include "hub/limiter.h"
+#include "outbound/mail.h"
 #include "settings.h"
 #include "store/db.h"
 #include "user_api/user_api.h"
@@ -35,6 +37,8 @@ struct hubd {
 	struct nh_oidc *issuers[2];
 	size_t issuer_count;
 	struct nh_web *web;
+	struct nh_limiter *limiter; /* of those who sign in */
+	struct nh_mailer *mailer;   /* NULL: no mail is sent */
 	struct nh_tls *device_tls, *web_tls;
 	struct nh_mount device_mounts[2], web_mounts[6], metrics_mounts[2];
 	struct nh_listener listeners[3]; /* device, web, metrics */
