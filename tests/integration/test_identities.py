@@ -191,6 +191,14 @@ class NervesKeyIdentity(AgentCase):
         with self.subTest("auxiliary certificates, of a signer nobody knows"):
             log = self.fails(self.disk("nk-1-aux"), "disconnected", "--identity", uri, "--certificate-pair", "aux")
             self.assertIn("may not accept this device's certificate", log.read_text())
+        with self.subTest("auxiliary certificates, of a signer that has become known: the same device, since the key is"):
+            self.register("factory-2")
+            process, _ = self.joins(self.disk("nk-1-aux-known"), "--identity", uri, "--certificate-pair", "aux")
+            self.assertTrue(self.connected("nk-1"))
+            issuers = {(c["not_before"], c["serial"]) for c in self.server.api("GET", "/orgs/acme/products/virtual/devices/nk-1/certificates", expect=200).data}
+            self.assertEqual(len(issuers), 2)
+            process.terminate()
+            process.wait(DEADLINE)
         with self.subTest("no chip"):
             self.fails(self.disk("nk-none"), "no answer to wake", "--identity", f"{uri}?address=0x35")
         with self.subTest("no simulator"):

@@ -100,6 +100,10 @@ static void same_end(void **state)
 		struct nh_chip_state got = world_state(&w);
 		for (unsigned b = 0; b < NH_P256_SIGNATURE_LEN; b++)
 			got.slots[9][b] = want.slots[9][b]; /* a signature is a random thing: the test before this one verified it */
+		/* The reference gave both certificates the same dates, and so the same serial number: d5d43f. Ours begins an hour earlier. */
+		assert_memory_equal(want.slots[9] + 64, want.slots[10] + 64, 3);
+		assert_memory_equal(got.slots[9] + 64, "\xd5\xd4\x1f", 3);
+		got.slots[9][66] = want.slots[9][66];
 		for (unsigned slot = 1; slot < NH_ATECC_SLOTS; slot++)
 			assert_memory_equal(got.slots[slot], want.slots[slot], nh_atecc_slot_len(slot));
 		assert_memory_equal(got.config, want.config, sizeof want.config);
@@ -380,6 +384,32 @@ static void torn_settings(void **state)
 	assert_true(kept > 0 && none > 0);
 }
 
+/* One after the other within an hour: each has a serial number that the chip's certificates before it have not. */
+static void aux_serial_numbers(void **state)
+{
+	struct world w;
+	struct nh_err err = NH_ERR_INIT;
+	uint8_t serials[5][16];
+	provisioned_world(&w, NH_CHIP_508A, 41);
+	struct nh_nerveskey_order order = world_order(&w);
+	for (size_t i = 0; i < NH_ARRAY_LEN(serials); i++) {
+		NH_AUTO_BUF struct nh_buf der = NH_BUF_INIT;
+		struct nh_nerveskey_certificate cert;
+		if (i > 0 && nh_nerveskey_provision_aux(w.key, &order, &err) != NH_OK)
+			fail_msg("%s", err.msg);
+		assert_int_equal(nh_nerveskey_device_certificate(w.key, i ? NH_NERVESKEY_AUX : NH_NERVESKEY_PRIMARY, &der, NULL), NH_OK);
+		assert_int_equal(nh_nerveskey_certificate_parse(nh_buf_slice(&der), &cert, NULL), NH_OK);
+		assert_int_equal(cert.serial.len, sizeof serials[i]);
+		assert_true(cert.not_before_s <= WORLD_NOW_S && cert.not_before_s > WORLD_NOW_S - 3 * 3600);
+		memcpy(serials[i], cert.serial.ptr, cert.serial.len);
+		if (i > 0) {
+			assert_memory_not_equal(serials[i], serials[0], sizeof serials[0]);
+			assert_memory_not_equal(serials[i], serials[i - 1], sizeof serials[0]);
+		}
+	}
+	world_end(&w);
+}
+
 /* Replacing an auxiliary pair, power lost in every write: there is no pair, or a broken one that says what to do, or a whole one; never a mixture. Doing it again mends it. */
 static void torn_aux(void **state)
 {
@@ -433,6 +463,6 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(reference_chips),        cmocka_unit_test(same_end),   cmocka_unit_test(inconsistent),    cmocka_unit_test(trust_and_go_vector),
 					   cmocka_unit_test(trust_and_go_simulated), cmocka_unit_test(blank_chip), cmocka_unit_test(uses_of_the_key), cmocka_unit_test(torn_settings),
-					   cmocka_unit_test(torn_aux)};
+					   cmocka_unit_test(torn_aux),               cmocka_unit_test(aux_serial_numbers)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

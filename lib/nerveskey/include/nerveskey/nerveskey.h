@@ -124,8 +124,8 @@ nh_rc nh_nerveskey_provision(struct nh_nerveskey *key, const struct nh_nerveskey
 /* nh_nerveskey_repair - all that needs no order: the missing slot locks of a chip whose data is locked, after checking that its certificates verify. NH_ECONFLICT: nothing to repair. */
 nh_rc nh_nerveskey_repair(struct nh_nerveskey *key, struct nh_err *err);
 /*
- * A second device certificate by another signer, for the same key; can be repeated. The order's serial, board name and user data are not used. NH_EINVAL: the order; NH_EPERM: not provisioned;
- * NH_EUNSUPPORTED: Trust&Go.
+ * A second device certificate by another signer, for the same key; can be repeated. The order's serial, board name and user data are not used. It begins an hour or two earlier where a certificate on the
+ * chip has the same dates, since their serial numbers would be the same too. NH_EINVAL: the order; NH_EPERM: not provisioned; NH_EUNSUPPORTED: Trust&Go.
  */
 nh_rc nh_nerveskey_provision_aux(struct nh_nerveskey *key, const struct nh_nerveskey_order *order, struct nh_err *err);
 /* The same slots filled with zeros. NH_EPERM, NH_EUNSUPPORTED. */
