@@ -98,7 +98,7 @@ static nh_rc device_import(struct call *call, struct nh_err *err)
 	return NH_FAIL(err, NH_EUNSUPPORTED, "This server does not import manifests; create the devices one by one.");
 }
 const struct endpoint ep_device_import = {
-	.run = device_import, .scope = SCOPE_PRODUCT, .may = NH_MAY_DEVICE_IMPORT, .write = true, .success = 201, .tag = "Devices"};
+	.run = device_import, .scope = SCOPE_PRODUCT, .may = NH_MAY_DEVICE_IMPORT, .write = true, .success = 201, .media = "", .tag = "Devices"};
 
 /* ---- actions: each on the long and on the short path -------------------------------------------------------------------- */
 

@@ -187,16 +187,6 @@ static json_t *parameters(json_t *schemas, const struct nh_route *route)
 	return list;
 }
 
-/* A form has texts only. */
-static bool fits_form(const struct endpoint *e)
-{
-	for (const struct field *f = e->body->fields; f->name; f++) {
-		if ((f->kind != FIELD_TEXT && f->kind != FIELD_TAGS) || f->flags & FIELD_LIST)
-			return false;
-	}
-	return !e->body_list && !e->nested;
-}
-
 static bool body_needed(const struct endpoint *e)
 {
 	for (const struct field *f = e->body->fields; f->name; f++) {
@@ -226,7 +216,7 @@ static json_t *request_body(json_t *schemas, const struct nh_route *route)
 	if (e->body_list)
 		schema = json_pack("{s:s, s:o}", "type", "array", "items", schema);
 	json_t *content = json_pack("{s:{s:o}}", "application/json", "schema", schema);
-	if (fits_form(e))
+	if (!e->body_list)
 		json_object_set_new(content, "application/x-www-form-urlencoded", json_pack("{s:O}", "schema", schema));
 	return json_pack("{s:b, s:o}", "required", body_needed(e), "content", content);
 }
@@ -315,7 +305,9 @@ static json_t *document(const struct nh_request *req)
 	}
 	json_t *info = json_pack("{s:s, s:s, s:s}", "title", nh_arena_printf(req->arena, "%s API", api->config.platform_name), "version", "2.0.0", "description",
 	                         "Manage organizations, products, firmware, devices and deployments. Members of a request that are not named here are ignored, except where a "
-	                         "route says otherwise; answers have none.");
+	                         "route says otherwise; answers have none. A body may be a form, too: a[b]=c is a member of a member, a[]=c one of a list. What stands in the "
+	                         "body may as well stand in the query; the body's comes first. A POST whose body has a member _method with PUT, PATCH or DELETE is a request "
+	                         "of that method.");
 	json_t *security = json_pack("{s:{s:s, s:s, s:s}}", "bearer", "type", "http", "scheme", "bearer", "description", "An API token: nhu_…");
 	return json_pack("{s:s, s:o, s:[{s:s}], s:[{s:[]}], s:o, s:{s:o, s:o}}", "openapi", "3.1.0", "info", info, "servers", "url", public_url(req), "security", "bearer",
 	                 "paths", paths, "components", "schemas", schemas, "securitySchemes", security);

@@ -473,7 +473,7 @@ static void http_rules(struct place *p)
 	IS(big, "errors.detail", "Request Entity Too Large");
 
 	AUTO_ANSWER document = expect(s, 200, "GET", "/openapi", NULL, NULL);
-	IS(document, "openapi", "3.0.0");
+	IS(document, "openapi", "3.1.0");
 	const json_t *paths = json_object_get(document.json, "paths");
 	const json_t *device = json_object_get(paths, "/api/orgs/{org_name}/products/{product_name}/devices/{identifier}");
 	assert_true(json_object_get(device, "get") && json_object_get(device, "put") && json_object_get(device, "post") && json_object_get(device, "delete"));
