@@ -105,9 +105,8 @@ static nh_rc key_at(const char *path, struct nh_key **out, struct nh_err *err)
 	return rc;
 }
 
-/* Reads the PEM certificate at path, issuing it first where there is none. issuer NULL: self-signed. */
-static nh_rc cert_at(const char *path, const struct nh_cert_profile *profile, const struct nh_key *key, const struct nh_cert *issuer,
-		     const struct nh_key *issuer_key, struct nh_cert **out, struct nh_err *err)
+nh_rc certificate_at(const char *path, const struct nh_cert_profile *profile, const struct nh_key *key, const struct nh_cert *issuer, const struct nh_key *issuer_key,
+		     struct nh_cert **out, struct nh_err *err)
 {
 	NH_AUTO_BUF struct nh_buf pem = NH_BUF_INIT, der = NH_BUF_INIT, spki = NH_BUF_INIT;
 	if (access(path, F_OK) == 0) {
@@ -148,7 +147,7 @@ static nh_rc development_certificate(const struct settings *s, struct nh_arena *
 	NH_TRY(key_at(path_in(s, arena, "pki/ca.key"), &ca_key, err));
 	struct nh_cert_profile ca_profile = nh_cert_profile_ca(now_us, 20 * YEAR_US);
 	ca_profile.common_name = NH_LIT("NervesHub development CA");
-	NH_TRY(cert_at(path_in(s, arena, "pki/ca.crt"), &ca_profile, ca_key, NULL, ca_key, &ca, err));
+	NH_TRY(certificate_at(path_in(s, arena, "pki/ca.crt"), &ca_profile, ca_key, NULL, ca_key, &ca, err));
 
 	NH_TRY(key_at(path_in(s, arena, "pki/device.key"), &key, err));
 	struct nh_san sans[3];
@@ -157,7 +156,7 @@ static nh_rc development_certificate(const struct settings *s, struct nh_arena *
 	profile.common_name = nh_slice_str(s->device_host);
 	profile.sans = sans;
 	profile.san_count = server_names(s, sans, address);
-	NH_TRY(cert_at(path_in(s, arena, "pki/device.crt"), &profile, key, ca, ca_key, &cert, err));
+	NH_TRY(certificate_at(path_in(s, arena, "pki/device.crt"), &profile, key, ca, ca_key, &cert, err));
 	if (!nh_key_fits_cert(key, cert))
 		return NH_FAIL(err, NH_EFORMAT, "%s/pki/device.key does not belong to device.crt beside it; delete both to have new ones made", s->data_dir);
 
@@ -187,6 +186,7 @@ nh_rc bootstrap(const struct settings *s, struct identity *out, struct nh_err *e
 	NH_TRY_CTX(nh_dir_make(s->data_dir, 0700, err), err, "data directory (choose another with --data-dir)");
 	remove_leftovers(s->data_dir);
 	remove_leftovers(path_in(s, &arena, "pki"));
+	remove_leftovers(path_in(s, &arena, "authority"));
 	NH_TRY(load_secret(s, &arena, &out->secret, err));
 	NH_TRY(load_node(s, &arena, &out->node, err));
 	return *s->device_cert_file ? own_certificate(s, out, err) : development_certificate(s, &arena, out, err);

@@ -7,6 +7,7 @@
 #pragma once
 
 #include "base/buf.h"
+#include "crypto/pki.h"
 #include "settings.h"
 
 struct identity {
@@ -20,3 +21,7 @@ struct identity {
 /* bootstrap - NH_EPERM, NH_EIO, NH_ENOSPC with the path and what to do; NH_EFORMAT: a file that is there does not hold what it should. */
 nh_rc bootstrap(const struct settings *s, struct identity *out, struct nh_err *err);
 void identity_fini(struct identity *id);
+
+/* certificate_at - the PEM certificate at path, issued first where there is none. issuer NULL: self-signed. NH_EFORMAT with the path, NH_EIO. *out: nh_cert_free. */
+nh_rc certificate_at(const char *path, const struct nh_cert_profile *profile, const struct nh_key *key, const struct nh_cert *issuer, const struct nh_key *issuer_key,
+		     struct nh_cert **out, struct nh_err *err);

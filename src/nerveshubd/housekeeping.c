@@ -9,6 +9,8 @@
 #include "hub/firmware.h"
 #include "hubd.h"
 
+#define DAY_US (INT64_C(86400) * NH_US_PER_S)
+#define EXPIRY_EVERY_MS UINT64_C(3600000)
 #define FIRST_AFTER_MS 1000 /* a server that is started anew every day gets to it, too */
 
 static void sweep(struct hubd *h)
@@ -69,6 +71,43 @@ static void trim(struct hubd *h, const char *what, nh_rc (*some)(struct nh_ctx *
 		NH_LOG(NH_LOG_WARN, "retention.failed", NH_STR("what", what), NH_STR("why", err.msg));
 }
 
+struct expiry {
+	struct hubd *h;
+	struct nh_expiring_counts counts;
+};
+
+static nh_rc expiry_tx(struct nh_tx *tx, void *arg, struct nh_err *err)
+{
+	struct expiry *e = arg;
+	NH_AUTO_ARENA struct nh_arena arena = NH_ARENA_INIT;
+	struct nh_ctx ctx = {.tx = tx, .arena = &arena, .clock = &nh_clock_system, .rng = &nh_rng_system, .config = &e->h->hub};
+	return nh_expiring_count(&ctx, (unsigned)e->h->settings->certificate_warn_days, &e->counts, err);
+}
+
+/* Counts what ends soon once an hour, and tells of it once a day: nobody notices a certificate before it is over. */
+static void count_expiring(struct hubd *h)
+{
+	struct housekeeping *k = &h->housekeeping;
+	struct expiry e = {.h = h};
+	uint64_t now_ms = nh_mono_ms();
+	int64_t now_us = nh_now_us(), warn_us = (int64_t)h->settings->certificate_warn_days * DAY_US;
+	if (k->expiry_mono_ms && now_ms - k->expiry_mono_ms < EXPIRY_EVERY_MS)
+		return;
+	if (nh_db_read(h->db, expiry_tx, &e, NULL) != NH_OK)
+		return; /* an outage is told where it is noticed; the next round comes in a minute */
+	k->expiry_mono_ms = now_ms;
+	__atomic_store_n(&k->expiring.issued, e.counts.issued, __ATOMIC_RELAXED);
+	__atomic_store_n(&k->expiring.cas, e.counts.cas, __ATOMIC_RELAXED);
+	__atomic_store_n(&k->expiring.devices, e.counts.devices, __ATOMIC_RELAXED);
+	int64_t authority_us = h->authority ? nh_authority_cert(h->authority)->not_after_us : INT64_MAX;
+	bool any = e.counts.issued + e.counts.cas + e.counts.devices > 0 || authority_us - now_us < warn_us;
+	if (!any || (k->expiry_warned_us && now_us - k->expiry_warned_us < DAY_US))
+		return;
+	k->expiry_warned_us = now_us;
+	NH_LOG(NH_LOG_WARN, "certificates.expiring", NH_I("within_days", h->settings->certificate_warn_days), NH_I("issued", e.counts.issued), NH_I("cas", e.counts.cas),
+	       NH_I("devices", e.counts.devices), NH_I("authority", authority_us - now_us < warn_us));
+}
+
 static void run(void *worker, struct nh_work *work)
 {
 	struct hubd *h = (struct hubd *)(void *)((char *)work - offsetof(struct hubd, housekeeping.work));
@@ -76,6 +115,7 @@ static void run(void *worker, struct nh_work *work)
 	trim(h, "telemetry", telemetry);
 	trim(h, "files", files);
 	sweep(h);
+	count_expiring(h);
 	__atomic_store_n(&h->housekeeping.running, false, __ATOMIC_RELEASE);
 }
 

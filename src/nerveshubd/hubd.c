@@ -35,6 +35,14 @@ static void set_urls(struct hubd *h)
 	h->hub.web_url = nh_buf_cstr(&h->web_url);
 }
 
+/* Asked for, and not required: whoever has no certificate yet comes here to have one issued, as clients of old do. */
+static nh_rc open_api_tls(struct hubd *h, nh_slice cert, nh_slice key, struct nh_err *err)
+{
+	if (!h->authority)
+		return NH_OK;
+	return nh_tls_server_new(&(struct nh_tls_server_config){.cert_pem = cert, .key_pem = key, .client_auth = NH_TLS_CLIENT_OPTIONAL, .verify = nh_server_verify}, &h->api_tls, err);
+}
+
 static nh_rc open_tls(struct hubd *h, struct nh_err *err)
 {
 	const struct settings *s = h->settings;
@@ -42,13 +50,15 @@ static nh_rc open_tls(struct hubd *h, struct nh_err *err)
 					      .client_auth = NH_TLS_CLIENT_OPTIONAL, .verify = nh_server_verify, .tls12_only = !s->tls13};
 	NH_TRY(nh_tls_server_new(&device, &h->device_tls, err));
 	if (!*s->web_cert_file)
-		return NH_OK;
+		return open_api_tls(h, nh_buf_slice(&h->identity.device_cert), nh_buf_slice(&h->identity.device_key), err);
 	struct nh_buf cert = NH_BUF_INIT, key = NH_BUF_INIT;
 	nh_rc rc = nh_file_read(s->web_cert_file, 1u << 20, &cert, err);
 	if (rc == NH_OK)
 		rc = nh_file_read(s->web_key_file, 1u << 20, &key, err);
 	if (rc == NH_OK)
 		rc = nh_tls_server_new(&(struct nh_tls_server_config){.cert_pem = nh_buf_slice(&cert), .key_pem = nh_buf_slice(&key), .tickets = true}, &h->web_tls, err);
+	if (rc == NH_OK)
+		rc = open_api_tls(h, nh_buf_slice(&cert), nh_buf_slice(&key), err);
 	nh_buf_fini(&cert);
 	nh_buf_wipe(&key);
 	return rc;
@@ -116,6 +126,7 @@ static nh_rc open_parts(struct hubd *h, struct nh_err *err)
 					.max_archive_bytes = s->archive_max_bytes, .shared_secrets_enabled = s->shared_secrets, .registration_open = s->registrations, .mails = sends_mails(s), .download_base_url = ""};
 	struct nh_db_config db = {.url = s->database_url, .connections = (unsigned)s->workers + 2, /* and the mailer's */ .timeout_ms = s->database_timeout_ms, .statements = nh_store_statements};
 	NH_TRY(nh_db_open(&db, &h->db, err));
+	NH_TRY(authority_open(h, err));
 	NH_TRY(open_objects(h, err));
 	NH_TRY(admin_bootstrap(h, err));
 	NH_TRY(nh_pool_new(&(struct nh_pool_config){.threads = (unsigned)s->workers, .queue_max = 4096}, &h->pool, err));
@@ -145,6 +156,11 @@ static void set_listeners(struct hubd *h)
 	h->web_mounts[3] = (struct nh_mount){.routes = nh_web_form_routes, .app = h->web};
 	h->web_mounts[4] = (struct nh_mount){.routes = nh_user_api_last_routes, .app = h->user_api, .fault = nh_user_api_fault};
 	h->metrics_mounts[0] = (struct nh_mount){.routes = metrics_routes, .app = h};
+	h->api_mounts[0] = (struct nh_mount){.routes = nh_user_api_routes, .app = h->user_api, .fault = nh_user_api_fault};
+	h->api_mounts[1] = (struct nh_mount){.routes = nh_user_api_service_routes, .app = h->user_api, .fault = nh_user_api_fault};
+	h->api_mounts[2] = (struct nh_mount){.routes = nh_user_api_root_routes(), .app = h->user_api, .fault = nh_user_api_fault};
+	h->listeners[LISTENER_API] = (struct nh_listener){.name = "api", .address = s->bind_address, .port = (uint16_t)s->api_port, .tls = h->api_tls, .mounts = h->api_mounts,
+		.verify = nh_user_api_verify, .verify_slow = nh_user_api_verify_slow, .verify_app = h->user_api};
 	h->listeners[LISTENER_DEVICE] = (struct nh_listener){.name = "device", .address = s->bind_address, .port = (uint16_t)s->device_port, .tls = h->device_tls,
 		.mounts = h->device_mounts, .verify = nh_device_api_verify, .verify_slow = nh_device_api_verify_slow, .verify_app = h->device_api,
 		.connect_rate = (s->connect_rate + s->loops - 1) / s->loops};
@@ -169,7 +185,7 @@ static nh_rc open_server(struct hubd *h, struct nh_err *err)
 {
 	set_listeners(h);
 	const struct settings *s = h->settings;
-	struct nh_server_config config = {.loops = (unsigned)s->loops, .pool = h->pool, .listeners = h->listeners, .listener_count = LISTENER_COUNT,
+	struct nh_server_config config = {.loops = (unsigned)s->loops, .pool = h->pool, .listeners = h->listeners, .listener_count = h->authority ? LISTENER_COUNT : LISTENER_API,
 		.max_handshakes = (unsigned)s->max_handshakes, .max_stalled = (unsigned)s->max_stalled, .max_queued = s->max_queued, .body_rate = s->body_rate};
 	NH_TRY(nh_server_open(&config, &h->server, err));
 	set_urls(h);
@@ -195,6 +211,8 @@ static void take_down(struct hubd *h)
 	geo_close(h->geo);
 	nh_tls_unref(h->device_tls);
 	nh_tls_unref(h->web_tls);
+	nh_tls_unref(h->api_tls);
+	nh_authority_free(h->authority);
 	nh_objects_close(h->objects);
 	nh_db_close(h->db);
 	nh_buf_fini(&h->download_url);

@@ -8,6 +8,8 @@
 #include "bus/relay.h"
 #include "device_api/device_api.h"
 #include "geo.h"
+#include "hub/authority.h"
+#include "hub/certificate_expiry.h"
 #include "hub/limiter.h"
 #include "outbound/mail.h"
 #include "settings.h"
@@ -17,6 +19,9 @@
 
 struct housekeeping {
 	struct nh_timer *timer;
+	uint64_t expiry_mono_ms;   /* when certificates were last counted; 0: not yet */
+	int64_t expiry_warned_us;  /* when their number was last told */
+	struct nh_expiring_counts expiring; /* atomic, each */
 	struct nh_work work;
 	bool running, stopping; /* atomic */
 };
@@ -39,9 +44,10 @@ struct hubd {
 	struct nh_web *web;
 	struct nh_limiter *limiter; /* of those who sign in */
 	struct nh_mailer *mailer;   /* NULL: no mail is sent */
-	struct nh_tls *device_tls, *web_tls;
-	struct nh_mount device_mounts[2], web_mounts[6], metrics_mounts[2];
-	struct nh_listener listeners[3]; /* device, web, metrics */
+	struct nh_authority *authority; /* NULL: none */
+	struct nh_tls *device_tls, *web_tls, *api_tls;
+	struct nh_mount api_mounts[4], device_mounts[2], web_mounts[6], metrics_mounts[2];
+	struct nh_listener listeners[4]; /* device, web, metrics, and with an authority api */
 	struct nh_server *server;
 	struct housekeeping housekeeping;
 	bool first_start; /* the administrator was created now */
@@ -51,7 +57,7 @@ struct hubd {
 nh_rc housekeeping_start(struct hubd *h, struct nh_err *err); /* after the server was opened: its first loop carries the timer */
 void housekeeping_stop(struct hubd *h);                       /* waits until the timer is closed; what is under way ends with the pool */
 
-enum { LISTENER_DEVICE, LISTENER_WEB, LISTENER_METRICS, LISTENER_COUNT };
+enum { LISTENER_DEVICE, LISTENER_WEB, LISTENER_METRICS, LISTENER_API, LISTENER_COUNT };
 
 /* Errors: of every part, each with one clear line. On failure what was built is taken down. */
 nh_rc hubd_open(const struct settings *s, struct hubd *out, struct nh_err *err);
@@ -63,5 +69,7 @@ extern const struct nh_route metrics_routes[];
 /* issuers.c: those of the settings, into hubd. NH_EINVAL. */
 nh_rc issuers_open(struct hubd *h, struct nh_err *err);
 void issuers_close(struct hubd *h);
+/* authority.c: the certificate authority of the settings, into hubd and its hub; none is none. After the database was opened. NH_EINVAL, NH_EFORMAT, NH_ENOTFOUND, NH_EIO: which file or token, and why. */
+nh_rc authority_open(struct hubd *h, struct nh_err *err);
 /* admin.c: the administrator on an empty database; password into admin-password in the data directory. */
 nh_rc admin_bootstrap(struct hubd *h, struct nh_err *err);

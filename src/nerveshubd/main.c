@@ -43,6 +43,8 @@ static nh_rc announce(const struct hubd *h, struct nh_err *err)
 		return NH_OK;
 	NH_AUTO_BUF struct nh_buf text = NH_BUF_INIT;
 	nh_buf_printf(&text, "device=%u\nweb=%u\nmetrics=%u\n", l[LISTENER_DEVICE].port, l[LISTENER_WEB].port, l[LISTENER_METRICS].port);
+	if (h->authority)
+		nh_buf_printf(&text, "api=%u\n", l[LISTENER_API].port);
 	return nh_file_write_atomic(h->settings->ready_file, nh_buf_slice(&text), 0644, err);
 }
 

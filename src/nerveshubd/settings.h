@@ -28,6 +28,9 @@ struct settings {
 	const char *download_url; /* without trailing slash; empty = derived from the listeners */
 	const char *device_cert_file, *device_key_file; /* PEM; empty = the development certificate in the data directory */
 	const char *web_cert_file, *web_key_file;       /* PEM; empty = plain HTTP */
+	const char *ca_key, *ca_cert_file; /* "none": no authority; "auto": a key in the data directory */
+	uint64_t api_port;                 /* listens only with an authority */
+	uint64_t certificate_warn_days;
 	bool shared_secrets;
 	bool tls13;
 	bool registrations;

@@ -83,7 +83,7 @@ class Server:
         environment = {**os.environ, **self.env}
         self.process = subprocess.Popen(
             [*self.wrap, self.binary or program("nerveshubd"), "--data-dir", str(self.data_dir), "--bind", "127.0.0.1", "--device-port", "0", "--web-port", "0",
-             "--metrics-port", "0", "--ready-file", str(ready), "--web-host", "localhost", *self.extra],
+             "--metrics-port", "0", "--api-port", "0", "--ready-file", str(ready), "--web-host", "localhost", *self.extra],
             stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log, env=environment)
         deadline = time.monotonic() + DEADLINE
         while not ready.exists():
@@ -92,6 +92,7 @@ class Server:
             select_tick()
         ports = dict(line.split("=", 1) for line in ready.read_text().splitlines())
         self.web_port, self.device_port, self.metrics_port = (int(ports[k]) for k in ("web", "device", "metrics"))
+        self.api_port = int(ports.get("api", 0))  # with a certificate authority only
         self.ca_file = self.data_dir / "pki" / "ca.crt"
         return self
 
