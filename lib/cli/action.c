@@ -211,11 +211,8 @@ nh_rc cli_list_with(struct nh_cli *c, const struct cli_action *action, const cha
 	return cli_view_list(c, view, paged);
 }
 
-nh_rc cli_run_list(struct nh_cli *c, struct nh_err *err) { return cli_list_with(c, c->command->action, "", err); }
-
-nh_rc cli_run_show(struct nh_cli *c, struct nh_err *err)
+nh_rc cli_show_with(struct nh_cli *c, const struct cli_action *a, struct nh_err *err)
 {
-	const struct cli_action *a = c->command->action;
 	NH_AUTO_BUF struct nh_buf query = NH_BUF_INIT;
 	NH_AUTO_JSON json_t *answer = NULL;
 	NH_TRY(cli_put_query_flags(c, &query, err));
@@ -231,6 +228,8 @@ static nh_rc make_body(struct nh_cli *c, const struct cli_action *a, json_t **ou
 	*out = NULL;
 	for (const struct cli_flag *f = c->command->flags; f && f->name; f++)
 		has_flags |= f->sends != NULL;
+	if (nh_slice_eq_str(NH_LIT("DELETE"), a->method))
+		return NH_OK; /* its flags are its query */
 	for (size_t i = 0; i < NH_ARRAY_LEN(a->takes); i++)
 		if (a->takes[i])
 			json_object_set_new(body, a->takes[i], nh_json_new_text(nh_slice_str(c->args[i])));
@@ -243,15 +242,17 @@ static nh_rc make_body(struct nh_cli *c, const struct cli_action *a, json_t **ou
 	return NH_OK;
 }
 
-nh_rc cli_run_send(struct nh_cli *c, struct nh_err *err)
+nh_rc cli_send_with(struct nh_cli *c, const struct cli_action *a, struct nh_err *err)
 {
-	const struct cli_action *a = c->command->action;
 	NH_AUTO_JSON json_t *answer = NULL;
+	NH_AUTO_BUF struct nh_buf query = NH_BUF_INIT;
 	json_t *body = NULL;
 	if (a->asks)
 		NH_TRY(cli_confirm(c, a->refuses ? a->refuses : "delete", cli_on(c, "yes"), err, cli_fill(c, a->asks, false)));
+	if (nh_slice_eq_str(NH_LIT("DELETE"), a->method))
+		NH_TRY(cli_put_query_flags(c, &query, err));
 	NH_TRY(make_body(c, a, &body, err));
-	NH_TRY(cli_api(c, &(struct cli_request){a->method, cli_fill(c, a->route, true), .take_body = body}, a->view ? &answer : NULL, err));
+	NH_TRY(cli_api(c, &(struct cli_request){a->method, cli_fill(c, a->route, true), nh_buf_cstr(&query), body}, a->view ? &answer : NULL, err));
 	NH_AUTO_JSON json_t *object = a->view ? cli_shape_object(a->view->shape, json_object_get(answer, "data")) : NULL;
 	if (a->view && c->format != CLI_TABLE)
 		return cli_view_one(c, a->view, object);
@@ -259,3 +260,7 @@ nh_rc cli_run_send(struct nh_cli *c, struct nh_err *err)
 		cli_out(c, "%s\n", cli_fill(c, a->says, false));
 	return a->view && a->details ? cli_view_one(c, a->view, object) : NH_OK;
 }
+
+nh_rc cli_run_list(struct nh_cli *c, struct nh_err *err) { return cli_list_with(c, c->command->action, "", err); }
+nh_rc cli_run_show(struct nh_cli *c, struct nh_err *err) { return cli_show_with(c, c->command->action, err); }
+nh_rc cli_run_send(struct nh_cli *c, struct nh_err *err) { return cli_send_with(c, c->command->action, err); }

@@ -25,7 +25,7 @@ struct cli_flag {
 	cli_kind kind;
 	const char *value; /* what it is, in help and for completion (a noun of completion.c); "on|off": the only values there are */
 	const char *help;
-	const char *sends; /* as which the generic commands send it: parameter of a GET, else member of the body ("conditions.version"); NULL: not sent */
+	const char *sends; /* as which the generic commands send it: parameter of a GET or DELETE, else member of the body ("conditions.version"); NULL: not sent */
 };
 
 struct cli_value {
@@ -59,7 +59,7 @@ struct cli_command {
 /* One table per subject: cmd_SUBJECT.c. A new one is declared here and listed in command.c. */
 extern const struct cli_command cli_config_commands[], cli_user_commands[], cli_org_commands[], cli_product_commands[], cli_key_commands[],
 	cli_firmware_commands[], cli_archive_commands[], cli_device_commands[], cli_agent_commands[], cli_telemetry_commands[], cli_certificate_commands[],
-	cli_deployment_commands[], cli_script_commands[], cli_iroh_commands[], cli_ca_commands[], cli_migrate_commands[], cli_completion_commands[], cli_help_commands[];
+	cli_deployment_commands[], cli_script_commands[], cli_iroh_commands[], cli_ca_commands[], cli_authority_commands[], cli_migrate_commands[], cli_completion_commands[], cli_help_commands[];
 extern const struct cli_flag cli_global_flags[];
 extern const struct cli_flag cli_yes_flags[]; /* of every command that asks before it removes something */
 /* Another name of a word below other words: {"device", "certs", "certificates"}; alias NULL ends. */
@@ -236,8 +236,10 @@ char *cli_fill(struct nh_cli *c, const char *pattern, bool route);
 nh_rc cli_put_query_flags(struct nh_cli *c, struct nh_buf *query, struct nh_err *err);
 nh_rc cli_put_body_flags(struct nh_cli *c, json_t *body, struct nh_err *err);
 void cli_put_query(struct nh_buf *query, const char *name, const char *value); /* "&name=value", escaped */
-/* A list with a query beyond its flags. */
+/* The same for another action than the row's; query: beyond the flags, or "". */
 nh_rc cli_list_with(struct nh_cli *c, const struct cli_action *action, const char *query, struct nh_err *err);
+nh_rc cli_show_with(struct nh_cli *c, const struct cli_action *action, struct nh_err *err);
+nh_rc cli_send_with(struct nh_cli *c, const struct cli_action *action, struct nh_err *err);
 #define CLI_ORG "orgs/:org"
 #define CLI_PRODUCT CLI_ORG "/products/:product"
 #define CLI_DEVICE CLI_PRODUCT "/devices/:1"

@@ -7,7 +7,9 @@
 
 #include "pki_files.h"
 
-static const struct cli_shape ca_shape[] = {{"serial", SHAPE_TEXT}, {"description", SHAPE_TEXT}, {"not_before", SHAPE_TIME}, {"not_after", SHAPE_TIME}, {NULL}};
+static const struct cli_shape jitp_shape[] = {{"product_name", SHAPE_TEXT}, {"description", SHAPE_TEXT}, {"tags", SHAPE_TEXTS}, {NULL}};
+static const struct cli_shape ca_shape[] = {{"serial", SHAPE_TEXT}, {"description", SHAPE_TEXT}, {"not_before", SHAPE_TIME}, {"not_after", SHAPE_TIME},
+					    {"jitp", SHAPE_OBJECT, true, jitp_shape}, {NULL}};
 
 static const struct cli_cell ca_list[] = {{"SERIAL", "serial", cli_as_serial}, {"DESCRIPTION", "description"}, {"NOT BEFORE", "not_before", cli_as_date},
 					  {"NOT AFTER", "not_after", cli_as_date}, {NULL}};
@@ -62,8 +64,7 @@ static nh_rc register_ca(struct nh_cli *c, const struct cli_authority *own, json
 	NH_TRY(prove(c, own, &proof, err));
 	json_object_set_new(body, "cert", cli_pem_base64(own->cert));
 	json_object_set_new(body, "verification_cert", cli_pem_base64(proof));
-	if (cli_text(c, "description"))
-		json_object_set_new(body, "description", nh_json_new_text(nh_slice_str(cli_text(c, "description"))));
+	NH_TRY(cli_put_body_flags(c, body, err));
 	return cli_call(c, "POST", cli_org_route(c, "ca_certificates", NULL), json_incref(body), ca_shape, false, out, err);
 }
 
@@ -131,8 +132,23 @@ static nh_rc generate(struct nh_cli *c, struct nh_err *err)
 	return NH_OK;
 }
 
+/* The settings of a registered CA; --no-jitp: devices it signed are no longer created. */
+static nh_rc update(struct nh_cli *c, struct nh_err *err)
+{
+	NH_AUTO_JSON json_t *body = json_object();
+	NH_TRY(put_jitp(c, body, err));
+	NH_TRY(cli_put_body_flags(c, body, err));
+	if (cli_on(c, "no-jitp") && json_object_get(body, "jitp"))
+		return NH_FAIL(err, NH_EINVAL, "--no-jitp and --jitp-product exclude each other");
+	if (cli_on(c, "no-jitp"))
+		json_object_set_new(body, "jitp", json_null());
+	if (json_object_size(body) == 0)
+		return NH_FAIL(err, NH_EINVAL, "nothing to update: provide --description, --check-expiration, --jitp-product, or --no-jitp");
+	return cli_call_and_view(c, "PUT", cli_fill(c, ca.route, true), json_incref(body), &ca_view, err);
+}
+
 #define REGISTER_FLAGS                                                                                    \
-	{"description", 0, CLI_TEXT, "TEXT", "shown in lists"},                                           \
+	{"description", 0, CLI_TEXT, "TEXT", "shown in lists", "description"},                                           \
 	{"jitp-product", 0, CLI_TEXT, "PRODUCT", "create unknown devices of this CA in this product"},       \
 	{"jitp-tag", 0, CLI_LIST, "TAG", "and give them this tag; repeatable"},                           \
 	{"jitp-description", 0, CLI_TEXT, "TEXT", "and this description"}
@@ -146,11 +162,18 @@ static const struct cli_flag generate_flags[] = {{"name", 0, CLI_TEXT, "CN", "co
 static const struct cli_flag upload_flags[] = {
 	{"cert", 0, CLI_TEXT, "FILE", "CA certificate"}, {"key", 0, CLI_TEXT, "FILE", "its private key: a file, or a token's pkcs11: URI"}, REGISTER_FLAGS, {NULL}};
 
+static const struct cli_flag update_flags[] = {
+	REGISTER_FLAGS,
+	{"no-jitp", 0, CLI_FLAG, NULL, "create no devices any more"},
+	{"check-expiration", 0, CLI_BOOL, "BOOL", "refuse devices that it signed once it is over", "check_expiration"},
+	{NULL}};
+
 const struct cli_command cli_ca_commands[] = {
 	{"ca generate", "", 0, 0, CLI_NEEDS_ORG, generate_flags, generate, "make a CA for device certificates"},
 	{"ca upload", "[ca]", 0, 1, CLI_IN_ORG, upload_flags, upload, "register a CA, proving that you hold its key"},
 	{"ca list", "", 0, 0, CLI_IN_ORG, NULL, cli_run_list, "list registered CAs", &cas},
 	{"ca show", "<ca-serial>", 1, 1, CLI_IN_ORG, NULL, cli_run_show, "show a registered CA", &ca},
+	{"ca update", "<ca-serial>", 1, 1, CLI_IN_ORG, update_flags, update, "change a registered CA's settings"},
 	{"ca delete", "<ca-serial>", 1, 1, CLI_IN_ORG, cli_yes_flags, cli_run_send, "remove a registered CA", &removal},
 	{NULL},
 };

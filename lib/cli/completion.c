@@ -42,6 +42,8 @@ static const struct noun {
 	{"email", CLI_IN_ORG, CLI_ORG "/users", "email", "name"},
 	{"endpoint", CLI_IN_ORG, CLI_ORG "/iroh_endpoints", "identifier", NULL},
 	{"ca-serial", CLI_IN_ORG, CLI_ORG "/ca_certificates", "serial", "description"},
+	{"issued-serial", CLI_IN_ORG, CLI_ORG "/authority/certificates", "serial", "subject"},
+	{"own-serial", CLI_NEEDS_TOKEN, "users/me/certificates", "serial", "subject"},
 	{"device", CLI_IN_PRODUCT, CLI_PRODUCT "/devices", "identifier", "description"},
 	{"firmware", CLI_IN_PRODUCT, CLI_PRODUCT "/firmwares", "uuid", "version"},
 	{"archive", CLI_IN_PRODUCT, CLI_PRODUCT "/archives", "uuid", "version"},
