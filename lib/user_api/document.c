@@ -308,9 +308,10 @@ static json_t *document(const struct nh_request *req)
 	                         "route says otherwise; answers have none. A body may be a form, too: a[b]=c is a member of a member, a[]=c one of a list. What stands in the "
 	                         "body may as well stand in the query; the body's comes first. A POST whose body has a member _method with PUT, PATCH or DELETE is a request "
 	                         "of that method.");
-	json_t *security = json_pack("{s:{s:s, s:s, s:s}}", "bearer", "type", "http", "scheme", "bearer", "description", "An API token: nhu_…");
-	return json_pack("{s:s, s:o, s:[{s:s}], s:[{s:[]}], s:o, s:{s:o, s:o}}", "openapi", "3.1.0", "info", info, "servers", "url", public_url(req), "security", "bearer",
-	                 "paths", paths, "components", "schemas", schemas, "securitySchemes", security);
+	json_t *security = json_pack("{s:{s:s, s:s, s:s}, s:{s:s, s:s}}", "bearer", "type", "http", "scheme", "bearer", "description", "An API token: nhu_…", "certificate", "type",
+	                             "mutualTLS", "description", "A client certificate of the server's authority, at its port for those");
+	return json_pack("{s:s, s:o, s:[{s:s}], s:[{s:[]}, {s:[]}], s:o, s:{s:o, s:o}}", "openapi", "3.1.0", "info", info, "servers", "url", public_url(req), "security", "bearer",
+	                 "certificate", "paths", paths, "components", "schemas", schemas, "securitySchemes", security);
 }
 
 void handle_openapi(struct nh_request *req, struct nh_response *res)
