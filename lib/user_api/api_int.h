@@ -127,6 +127,9 @@ void set_pagination(struct call *call, size_t page_size, json_t *take_next);    
 nh_rc read_list_query(struct call *call, struct nh_device_query *out, struct nh_err *err); /* pagination[…], filters[…], query, sort; refusals are in the call */
 void set_page_numbers(struct call *call, int64_t page, int64_t page_size, int64_t total);  /* the answer's "pagination" */
 
+/* ---- csv.c ---------------------------------------------------------------------------------------------------------------- */
+void csv_put_cell(struct nh_buf *out, nh_slice text, bool last); /* quoted where it has to be; behind it a comma, or the line's end */
+
 /* ---- client_quirks.c ---------------------------------------------------------------------------------------------------- */
 typedef enum quirk {
 	QUIRK_SCRIPT_TEXTS,    /* ids and tags of scripts are strings */
@@ -184,7 +187,7 @@ void limiter_clear(struct limiter *limiter, nh_slice key);
 
 /* ---- handlers ------------------------------------------------------------------------------------------------------------ */
 extern const struct endpoint
-	ep_me, ep_orgs, ep_org_create,
+	ep_me, ep_orgs, ep_org_create, ep_org, ep_org_update, ep_org_delete,
 	ep_members, ep_member_add, ep_member, ep_member_role, ep_member_remove,
 	ep_keys, ep_key, ep_key_create, ep_key_delete,
 	ep_cas, ep_ca, ep_ca_token, ep_ca_add, ep_ca_update, ep_ca_delete, ep_expiring,
@@ -197,6 +200,9 @@ extern const struct endpoint
 	ep_device_reboot, ep_device_reconnect, ep_device_identify, ep_device_upgrade, ep_device_penalty, ep_device_move, ep_device_scripts,
 	ep_short_device, ep_short_reboot, ep_short_reconnect, ep_short_upgrade, ep_short_penalty, ep_short_move, ep_short_scripts,
 	ep_certs, ep_cert, ep_cert_add, ep_cert_delete,
+	ep_device_restore, ep_device_destroy, ep_device_secrets, ep_device_secret_create, ep_device_secret_delete, ep_identity_create, ep_identity_delete, ep_device_code, ep_short_code, ep_bulk,
+	ep_insights, ep_notifications, ep_notifications_dismiss, ep_pins, ep_pin, ep_unpin, ep_search, ep_org_search, ep_product_search,
+	ep_org_audit, ep_org_audit_export, ep_product_audit, ep_product_audit_export, ep_device_audit, ep_device_audit_export, ep_group_audit, ep_group_audit_export,
 	ep_health, ep_health_history, ep_metrics, ep_logs, ep_network_identities, ep_connections, ep_flapping,
 	ep_irohs, ep_iroh, ep_iroh_create, ep_iroh_delete,
 	ep_archives, ep_archive, ep_archive_delete, ep_archive_download, ep_archive_upload,
@@ -218,5 +224,8 @@ void handle_swagger(struct nh_request *req, struct nh_response *res);
 void handle_devices_csv(struct nh_request *req, struct nh_response *res);
 void handle_upload(struct nh_request *req, struct nh_response *res);
 void handle_download(struct nh_request *req, struct nh_response *res);
+void handle_code(struct nh_request *req, struct nh_response *res);
+void handle_bulk(struct nh_request *req, struct nh_response *res);
+void handle_audit_export(struct nh_request *req, struct nh_response *res);
 void handle_script_run(struct nh_request *req, struct nh_response *res);
 extern const struct nh_body_sink upload_sink;

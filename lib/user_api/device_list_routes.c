@@ -174,25 +174,6 @@ struct export {
 	nh_slice next;          /* and the next one */
 };
 
-static void put_cell(struct nh_buf *out, nh_slice text, bool last)
-{
-	bool quoted = false;
-	for (size_t i = 0; i < text.len; i++)
-		quoted = quoted || text.ptr[i] == ',' || text.ptr[i] == '"' || text.ptr[i] == '\n' || text.ptr[i] == '\r';
-	if (!quoted) {
-		nh_buf_put_slice(out, text);
-	} else {
-		nh_buf_put_u8(out, '"');
-		for (size_t i = 0; i < text.len; i++) {
-			nh_buf_put_u8(out, text.ptr[i]);
-			if (text.ptr[i] == '"')
-				nh_buf_put_u8(out, '"');
-		}
-		nh_buf_put_u8(out, '"');
-	}
-	nh_buf_put_str(out, last ? "\r\n" : ",");
-}
-
 static nh_rc put_certificates(struct nh_ctx *ctx, const struct nh_actor *actor, const struct nh_device *device, struct nh_buf *out, struct nh_err *err)
 {
 	NH_AUTO_BUF struct nh_buf pem = NH_BUF_INIT;
@@ -204,7 +185,7 @@ static nh_rc put_certificates(struct nh_ctx *ctx, const struct nh_actor *actor, 
 		if (nh_cert_parse_der(list[i].der, &cert, NULL) == NH_OK)
 			nh_cert_put_pem(&pem, cert);
 	}
-	put_cell(out, nh_buf_slice(&pem), true);
+	csv_put_cell(out, nh_buf_slice(&pem), true);
 	return NH_OK;
 }
 
@@ -216,11 +197,11 @@ static nh_rc put_line(struct nh_ctx *ctx, const struct nh_actor *actor, const st
 		NH_TRY(nh_json_parse(device->tags, (size_t)1 << 20, &list, err));
 	for (size_t i = 0; i < json_array_size(list); i++)
 		nh_buf_printf(&tags, "%s%s", i ? "," : "", json_string_value(json_array_get(list, i)));
-	put_cell(out, device->identifier, false);
-	put_cell(out, device->description, false);
-	put_cell(out, nh_buf_slice(&tags), false);
-	put_cell(out, device->product_name, false);
-	put_cell(out, device->org_name, false);
+	csv_put_cell(out, device->identifier, false);
+	csv_put_cell(out, device->description, false);
+	csv_put_cell(out, nh_buf_slice(&tags), false);
+	csv_put_cell(out, device->product_name, false);
+	csv_put_cell(out, device->org_name, false);
 	return put_certificates(ctx, actor, device, out, err);
 }
 
