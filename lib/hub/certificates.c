@@ -84,13 +84,18 @@ static nh_rc check_free(struct nh_ctx *ctx, int64_t device_id, const struct nh_c
 	return rc == NH_ENOTFOUND ? NH_OK : rc;
 }
 
-nh_rc nh_device_certificate_store(struct nh_ctx *ctx, int64_t org_id, int64_t device_id, const struct nh_cert *cert,
-                                  struct nh_device_certificate *out, json_t **errors, struct nh_err *err)
+nh_rc nh_device_certificate_check(struct nh_ctx *ctx, int64_t org_id, int64_t device_id, const struct nh_cert *cert, json_t **errors, struct nh_err *err)
 {
 	if (cert->aki.len == 0)
 		return nh_refuse(errors, err, NH_EINVAL, "aki", "can't be blank");
 	NH_TRY(check_free(ctx, device_id, cert, errors, err));
-	NH_TRY(check_signer(ctx, org_id, cert, errors, err));
+	return check_signer(ctx, org_id, cert, errors, err);
+}
+
+nh_rc nh_device_certificate_store(struct nh_ctx *ctx, int64_t org_id, int64_t device_id, const struct nh_cert *cert,
+                                  struct nh_device_certificate *out, json_t **errors, struct nh_err *err)
+{
+	NH_TRY(nh_device_certificate_check(ctx, org_id, device_id, cert, errors, err));
 	int64_t now = nh_ctx_now(ctx), id = 0;
 	nh_slice sha256 = fingerprint(cert);
 	nh_rc rc = nh_query_id(ctx->tx, &nh_q_cert_insert,

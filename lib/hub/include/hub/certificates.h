@@ -28,6 +28,8 @@ struct nh_device_certificate {
  */
 nh_rc nh_device_certificate_store(struct nh_ctx *ctx, int64_t org_id, int64_t device_id, const struct nh_cert *cert,
                                   struct nh_device_certificate *out, json_t **errors, struct nh_err *err);
+/* nh_device_certificate_check - would nh_device_certificate_store take it? device_id 0: a device that is still to be made. Errors as there. */
+nh_rc nh_device_certificate_check(struct nh_ctx *ctx, int64_t org_id, int64_t device_id, const struct nh_cert *cert, json_t **errors, struct nh_err *err);
 /* nh_device_certificate_add - base64 of PEM text, as the API has it. NH_EFORMAT: not base64; NH_EINVAL: "Error decoding certificate", and as store. */
 nh_rc nh_device_certificate_add(struct nh_ctx *ctx, const struct nh_actor *actor, const struct nh_device *device, nh_slice base64_pem,
                                 struct nh_device_certificate *out, json_t **errors, struct nh_err *err);
