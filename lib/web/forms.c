@@ -125,6 +125,12 @@ void form_fail(struct form *f, nh_rc rc, const struct nh_err *err)
 	page_message(f, passing ? 503 : 500, "Not now", "The server could not do that at the moment. Please try again in a few seconds.");
 }
 
+struct nh_gate form_gate(const struct form *f)
+{
+	const struct nh_web_config *c = &f->web->config;
+	return (struct nh_gate){c->db, c->hub, c->clock, c->rng, c->cost, c->limiter, f->arena, f->req->remote};
+}
+
 /* ---- who sits there ---------------------------------------------------------------------------------------------------- */
 
 static nh_rc find_session(struct form *f, void *touch, struct nh_err *err)

@@ -12,6 +12,7 @@
 #pragma once
 
 #include "base/buf.h"
+#include "hub/gate.h"
 #include "hub/sessions.h"
 #include "web_int.h"
 
@@ -66,6 +67,7 @@ nh_slice form_cookie_value(const struct form *f, const char *name); /* empty whe
 /* An error that is nobody's input: says so, and logs it. */
 void form_fail(struct form *f, nh_rc rc, const struct nh_err *err);
 bool form_https(const struct form *f);
+struct nh_gate form_gate(const struct form *f); /* for who comes with this request */
 
 /* ---- forms_page.c: the text of a page ---------------------------------------------------------------------------------- */
 
@@ -75,6 +77,12 @@ void page_text(struct form *f, nh_slice text);          /* escaped */
 [[gnu::format(printf, 2, 3)]] void page_printf(struct form *f, const char *fmt, ...); /* escaped as a whole */
 void page_paragraph(struct form *f, const char *text);  /* escaped */
 void page_notice(struct form *f, bool bad, const char *text); /* empty or NULL: nothing */
+/* What a page that led here has to say: the text of the query's "notice", of a table that ends with NULL. */
+struct form_notice {
+	const char *word, *text;
+};
+void page_notice_of(struct form *f, const struct form_notice *notices);
+void page_qr(struct form *f, nh_slice text);            /* forms_qr.c; nothing where the text is too long */
 void page_send(struct form *f, unsigned status);        /* the end, with its headers */
 void page_message(struct form *f, unsigned status, const char *title, const char *text); /* a whole page */
 
@@ -92,4 +100,7 @@ void form_end(struct form *f, const char *button);
 /* ---- the pages (routes: forms_routes.c) ---------------------------------------------------------------------------------- */
 
 void form_stylesheet(struct nh_request *req, struct nh_response *res);
-extern const struct form_page page_logout;
+extern const struct form_page page_login, page_second_factor, page_logout, page_cli;
+extern const struct form_page page_register, page_confirm, page_reset_ask, page_reset, page_invite, page_welcome;
+extern const struct form_page page_root, page_account, page_password, page_tokens, page_token_delete, page_sessions, page_session_delete, page_factor, page_factor_confirm, page_factor_off,
+	page_recovery, page_delete;

@@ -70,6 +70,15 @@ void page_notice(struct form *f, bool bad, const char *text)
 	page_html(f, "</p>\n");
 }
 
+void page_notice_of(struct form *f, const struct form_notice *notices)
+{
+	nh_slice word = form_query(f, "notice");
+	for (; notices->word; notices++) {
+		if (nh_slice_eq_str(word, notices->word))
+			page_notice(f, false, notices->text);
+	}
+}
+
 void page_begin(struct form *f, const char *title)
 {
 	page_html(f, "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "base/log.h"
+#include "hub/limiter.h"
 #include "net/http_message.h"
 #include "web_int.h"
 
@@ -15,11 +16,21 @@ struct nh_web *nh_web_new(const struct nh_web_config *config)
 {
 	struct nh_web *web = nh_xcalloc(1, sizeof *web);
 	web->config = *config;
+	if (!web->config.cost)
+		web->config.cost = &nh_password_cost_default;
+	if (!web->config.limiter)
+		web->config.limiter = web->own_limiter = nh_limiter_new();
 	web->handler = web_socket_handler(config->idle_ms ? config->idle_ms : IDLE_MS);
 	return web;
 }
 
-void nh_web_free(struct nh_web *web) { free(web); }
+void nh_web_free(struct nh_web *web)
+{
+	if (!web)
+		return;
+	nh_limiter_free(web->own_limiter);
+	free(web);
+}
 
 void nh_web_stats(const struct nh_web *web, struct nh_web_stats *out)
 {

@@ -11,6 +11,7 @@
 struct nh_web {
 	struct nh_web_config config;
 	struct nh_ws_handler handler;
+	struct nh_limiter *own_limiter; /* where the config brings none */
 	struct nh_web_stats stats; /* relaxed atomics */
 };
 

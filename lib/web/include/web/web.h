@@ -34,7 +34,7 @@ struct nh_web_config {
 	uint64_t recheck_ms; /* how old a permission may be; 0: it is asked for at each message */
 	/* of the pages */
 	const struct nh_password_cost *cost; /* NULL = default */
-	struct nh_limiter *limiter;          /* of those who sign in, shared with the User API */
+	struct nh_limiter *limiter;          /* of those who sign in, shared with the User API; NULL = its own */
 	void (*effects)(void *ctx, const struct nh_effects *effects); /* carries them out; on a worker, after the commit. NULL: nothing is done */
 	void *effects_ctx;
 	/* who else may say who somebody is (outbound/oidc.h) */
