@@ -105,19 +105,30 @@ static bool names_something(const struct nh_route *r, const struct endpoint *e)
 
 static const struct {
 	struct answer answer;
+	const char *name; /* in the document */
 	bool (*happens)(const struct nh_route *route, const struct endpoint *endpoint);
 } usual[] = {
-	{{400, .about = "The request cannot be understood"}, reads},
-	{{401, .about = "Nobody is signed in, or that role may not do it"}, asks_who},
-	{{404, .about = "What the path names does not exist for who asks"}, names_something},
-	{{406, .about = "The Accept header allows neither JSON nor text"}, reads},
-	{{409, .about = "Something else stands in the way"}, writes},
-	{{413, .about = "Too large"}, takes_body},
-	{{422, .about = "A member or a parameter is not acceptable"}, judges},
-	{{500, .about = "A defect of the server"}, reads},
-	{{503, .about = "Busy or out of order for the moment"}, reads},
-	{{507, .about = "The server's disk is full"}, writes},
+	{{400, .about = "The request cannot be understood"}, "BadRequest", reads},
+	{{401, .about = "Nobody is signed in, or that role may not do it"}, "Unauthorized", asks_who},
+	{{404, .about = "What the path names does not exist for who asks"}, "NotFound", names_something},
+	{{406, .about = "The Accept header allows neither JSON nor text"}, "NotAcceptable", reads},
+	{{409, .about = "Something else stands in the way"}, "Conflict", writes},
+	{{413, .about = "Too large"}, "TooLarge", takes_body},
+	{{422, .about = "A member or a parameter is not acceptable"}, "Unprocessable", judges},
+	{{500, .about = "A defect of the server"}, "Defect", reads},
+	{{503, .about = "Busy or out of order for the moment"}, "Unavailable", reads},
+	{{507, .about = "The server's disk is full"}, "NoSpace", writes},
 };
+
+/* As which the document has the answer once for all; NULL: it is the endpoint's own. */
+static const char *usual_name(const struct answer *a)
+{
+	for (size_t i = 0; i < NH_ARRAY_LEN(usual); i++) {
+		if (usual[i].answer.status == a->status && usual[i].answer.about == a->about)
+			return usual[i].name;
+	}
+	return NULL;
+}
 
 static size_t insert(struct answer *list, size_t count, const struct answer *answer)
 {
@@ -253,7 +264,12 @@ static json_t *responses(json_t *schemas, const struct nh_route *route)
 	json_t *out = json_object();
 	for (size_t i = 0; i < count; i++) {
 		char status[16];
+		const char *shared = usual_name(&answers[i]);
 		snprintf(status, sizeof(status), "%u", answers[i].status);
+		if (shared) {
+			json_object_set_new(out, status, json_pack("{s:o}", "$ref", json_sprintf("#/components/responses/%s", shared)));
+			continue;
+		}
 		json_t *body = content(schemas, document_endpoint(route), &answers[i]), *response = json_object_get(out, status);
 		if (!response) {
 			response = json_pack("{s:s}", "description", answers[i].about ? answers[i].about : "");
@@ -268,6 +284,16 @@ static json_t *responses(json_t *schemas, const struct nh_route *route)
 	return out;
 }
 
+/* The answers that many routes share. */
+static json_t *usual_responses(json_t *schemas)
+{
+	json_t *out = json_object();
+	for (size_t i = 0; i < NH_ARRAY_LEN(usual); i++)
+		json_object_set_new(out, usual[i].name, json_pack("{s:s, s:{s:{s:o}}}", "description", usual[i].answer.about, "content", "application/json", "schema",
+		                                                 document_errors(schemas)));
+	return out;
+}
+
 static json_t *operation(json_t *schemas, const struct nh_route *route)
 {
 	const struct endpoint *e = document_endpoint(route);
@@ -277,6 +303,8 @@ static json_t *operation(json_t *schemas, const struct nh_route *route)
 	                       parameters(schemas, route), "responses", responses(schemas, route));
 	if (e->anonymous)
 		json_object_set_new(op, "security", json_array());
+	if (e->may != NH_MAY_NOTHING)
+		json_object_update_new(op, json_pack("{s:s, s:s}", "x-action", nh_action_name(e->may), "x-least-role", nh_role_name(nh_action_role(e->may))));
 	json_t *body = request_body(schemas, route);
 	if (body)
 		json_object_set_new(op, "requestBody", body);
@@ -310,8 +338,8 @@ static json_t *document(const struct nh_request *req)
 	                         "of that method.");
 	json_t *security = json_pack("{s:{s:s, s:s, s:s}, s:{s:s, s:s}}", "bearer", "type", "http", "scheme", "bearer", "description", "An API token: nhu_…", "certificate", "type",
 	                             "mutualTLS", "description", "A client certificate of the server's authority, at its port for those");
-	return json_pack("{s:s, s:o, s:[{s:s}], s:[{s:[]}, {s:[]}], s:o, s:{s:o, s:o}}", "openapi", "3.1.0", "info", info, "servers", "url", public_url(req), "security", "bearer",
-	                 "certificate", "paths", paths, "components", "schemas", schemas, "securitySchemes", security);
+	return json_pack("{s:s, s:o, s:[{s:s}], s:[{s:[]}, {s:[]}], s:o, s:{s:o, s:o, s:o}}", "openapi", "3.1.0", "info", info, "servers", "url", public_url(req), "security", "bearer",
+	                 "certificate", "paths", paths, "components", "responses", usual_responses(schemas), "schemas", schemas, "securitySchemes", security);
 }
 
 void handle_openapi(struct nh_request *req, struct nh_response *res)

@@ -131,6 +131,8 @@ class Operation:
         described = self.value["responses"].get(str(response.status))
         if described is None:
             raise Mismatch(f"it has no answer {response.status}: {response.body[:300]!r}")
+        if "$ref" in described:
+            described = self.document.resolver.resolve(described["$ref"])[1]
         content = described.get("content")
         if bodiless:
             return

@@ -30,8 +30,10 @@ CONTENT = table(r"^[a-z]+/[a-z0-9.+-]+$", record({}, {"schema": SCHEMA}))
 PARAMETER = record({"name": TEXT, "in": {"enum": ["path", "query", "header"]}, "required": FLAG, "schema": SCHEMA},
                    {"description": TEXT, "style": {"const": "deepObject"}, "explode": FLAG, "x-rest": FLAG})
 SECURITY = {"type": "array", "items": table(".", {"type": "array", "maxItems": 0})}
+RESPONSE = record({"description": TEXT}, {"content": CONTENT})
+SHARED = record({"$ref": {"type": "string", "pattern": "^#/components/responses/"}})
 OPERATION = record({"operationId": {"type": "string", "pattern": "^[a-z0-9_]+$"}, "summary": TEXT, "tags": {"type": "array", "items": TEXT, "minItems": 1},
-                    "parameters": {"type": "array", "items": PARAMETER}, "responses": table("^[1-5][0-9][0-9]$", record({"description": TEXT}, {"content": CONTENT}))},
+                    "parameters": {"type": "array", "items": PARAMETER}, "responses": table("^[1-5][0-9][0-9]$", {"anyOf": [RESPONSE, SHARED]})},
                    {"requestBody": record({"required": FLAG, "content": CONTENT}), "security": SECURITY})
 DOCUMENT = record({
     "openapi": {"const": "3.1.0"},
@@ -39,7 +41,7 @@ DOCUMENT = record({
     "servers": {"type": "array", "items": record({"url": {"type": "string", "pattern": "^https?://"}}), "minItems": 1},
     "security": SECURITY,
     "paths": table("^/", table("^(get|put|post|patch|delete)$", OPERATION)),
-    "components": record({"schemas": table("^[A-Za-z]+$", SCHEMA), "securitySchemes": table(".", {"type": "object", "required": ["type"]})}),
+    "components": record({"responses": table("^[A-Za-z]+$", RESPONSE), "schemas": table("^[A-Za-z]+$", SCHEMA), "securitySchemes": table(".", {"type": "object", "required": ["type"]})}),
 })
 
 
@@ -90,7 +92,8 @@ class TestOpenapi(nhtest.ServerCase):
         for name, schema in self.document["components"]["schemas"].items():
             with self.subTest(name):
                 jsonschema.Draft202012Validator.check_schema(schema)
-        self.assertLessEqual(set(references(self.document)), {f"#/components/schemas/{name}" for name in self.document["components"]["schemas"]})
+        named = {f"#/components/{kind}/{name}" for kind in ("schemas", "responses") for name in self.document["components"][kind]}
+        self.assertEqual(set(references(self.document)), named)
 
     def test_operations_are_whole(self):
         ids = [operation["operationId"] for _, _, operation in self.operations()]
