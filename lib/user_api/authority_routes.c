@@ -267,6 +267,7 @@ struct sign_call {
 struct signing {
 	const struct endpoint *endpoint;
 	bool password; /* who asks signs in with the request itself */
+	bool service;  /* of the stand-alone CA: every fault of the caller's is 400 */
 	nh_rc (*prepare)(struct sign_call *s, struct nh_err *err); /* may it be had, and what does it say; inside both transactions */
 	void (*answer)(struct sign_call *s, const struct nh_issued *issued);
 };
@@ -350,13 +351,13 @@ const struct endpoint ep_device_sign = {.scope = SCOPE_DEVICE, .may = NH_MAY_CER
 static const struct endpoint service_user = {.write = true, .success = 200, .tag = TAG}, service_device = {.write = true, .success = 200, .tag = TAG};
 
 static const struct signing signings[] = {
-	{&ep_own_sign, false, prepare_user, answer_issued},
-	{&ep_own_renew, false, prepare_successor, answer_successor},
-	{&ep_user_sign, true, prepare_user, answer_cert},
-	{&ep_org_sign, false, prepare_org, answer_issued},
-	{&ep_device_sign, false, prepare_device, answer_cert},
-	{&service_user, false, prepare_service_user, answer_service},
-	{&service_device, false, prepare_service_device, answer_service},
+	{&ep_own_sign, false, false, prepare_user, answer_issued},
+	{&ep_own_renew, false, false, prepare_successor, answer_successor},
+	{&ep_user_sign, true, false, prepare_user, answer_cert},
+	{&ep_org_sign, false, false, prepare_org, answer_issued},
+	{&ep_device_sign, false, false, prepare_device, answer_cert},
+	{&service_user, false, true, prepare_service_user, answer_service},
+	{&service_device, false, true, prepare_service_device, answer_service},
 };
 
 static nh_rc read_step(struct call *call, struct nh_err *err)
@@ -407,7 +408,15 @@ void handle_sign(struct nh_request *req, struct nh_response *res)
 			s.how = &signings[i];
 	}
 	nh_rc rc = sign(&s, &err);
-	call_close(call_of(&s), rc, &err);
+	bool refused = s.how->service && (rc == NH_EINVAL || rc == NH_EFORMAT || rc == NH_ETOOBIG);
+	if (refused)
+		call_of(&s)->status = 400;
+	if (refused && !json_object_get(call_of(&s)->params, "csr")) {
+		nh_response_send(res, 400, "text/plain; charset=utf-8", NH_LIT("Missing parameter: csr"));
+		call_leave(call_of(&s));
+	} else {
+		call_close(call_of(&s), rc, &err);
+	}
 	nh_csr_free(s.csr);
 	nh_cert_free(s.cert);
 }
