@@ -310,7 +310,7 @@ class NssTest(Pkcs11Test):
         self.call("certutil", "-N", "-d", nss, "--empty-password")
         self.call("modutil", "-force", "-dbdir", nss, "-add", "nerveskey", "-libfile", MODULE)
         certificates = self.call("certutil", "-L", "-d", nss, "-h", "all").text
-        for name, trust in (("1:1", "u,u,u"), ("1:1 aux", "u,u,u"), ("1:1 signer", ",,"), ("1:1 aux signer", ",,")):
+        for name, trust in (("1:1", "u,u,u"), ("1:1 aux", ",,"), ("1:1 signer", ",,"), ("1:1 aux signer", ",,")):  # the key's id is the first pair's
             self.assertRegex(certificates, rf"(?m)^{name} +{trust} *$")
         request = self.home / "nss.csr"
         self.call("certutil", "-R", "-d", nss, "-h", "1", "-k", "31", "-s", "CN=x", "-a", "-o", request, "-z", noise)
