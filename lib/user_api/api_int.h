@@ -49,6 +49,7 @@ struct endpoint {
 	const struct shape *headers; /* of the request, beside what every request may have; NULL: none */
 	const struct shape *body;    /* the JSON body; NULL: none is read */
 	bool body_list;              /* an array of it */
+	const char *const *body_media; /* a body of one of these types, NULL at the end, not described further; NULL: as `body` says */
 	const char *nested;          /* the body's members may as well come inside one of this name; NULL: they may not */
 	const struct shape *data;    /* what the answer holds under "data"; NULL: nothing */
 	bool list;                   /* an array of it */
@@ -106,6 +107,7 @@ const char *public_url(const struct nh_request *req);
 
 /* ---- params.c ------------------------------------------------------------------------------------------------------------ */
 nh_rc read_params(struct call *call, struct nh_err *err); /* into call->params. NH_EFORMAT, NH_ETOOBIG */
+const json_t *body_members(const struct call *call);      /* borrowed; those within the endpoint's nested where the body has that, else all */
 bool change_method(struct call *call); /* a POST that means another method: the request has its route and method from now on, and the call is to be left */
 void handle_other_post(struct nh_request *req, struct nh_response *res);
 
@@ -221,6 +223,8 @@ void handle_openapi(struct nh_request *req, struct nh_response *res);
 void handle_docs(struct nh_request *req, struct nh_response *res);
 void handle_docs_style(struct nh_request *req, struct nh_response *res);
 void handle_swagger(struct nh_request *req, struct nh_response *res);
+void handle_import(struct nh_request *req, struct nh_response *res);
+extern const struct nh_body_sink import_sink;
 void handle_devices_csv(struct nh_request *req, struct nh_response *res);
 void handle_upload(struct nh_request *req, struct nh_response *res);
 void handle_download(struct nh_request *req, struct nh_response *res);

@@ -29,9 +29,7 @@ const struct endpoint ep_group = {.run = group, .scope = SCOPE_PRODUCT, .may = N
 static nh_rc group_create(struct call *call, struct nh_err *err)
 {
 	struct nh_group g;
-	const json_t *nested = json_object_get(call->params, "deployment");
-	const json_t *fields = json_is_object(nested) ? nested : call->params;
-	NH_TRY(nh_group_create(&call->ctx, &call->actor, call->org.id, call->product.id, fields, &g, &call->errors, err));
+	NH_TRY(nh_group_create(&call->ctx, &call->actor, call->org.id, call->product.id, body_members(call), &g, &call->errors, err));
 	set_location(call, g.name);
 	call->data = nh_group_json(&g);
 	return NH_OK;

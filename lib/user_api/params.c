@@ -130,6 +130,12 @@ nh_rc read_params(struct call *call, struct nh_err *err)
 	return NH_OK;
 }
 
+const json_t *body_members(const struct call *call)
+{
+	const json_t *inner = call->endpoint->nested ? json_object_get(call->params, call->endpoint->nested) : NULL;
+	return json_is_object(inner) ? inner : call->params;
+}
+
 /* ---- another method ------------------------------------------------------------------------------------------------------ */
 
 bool change_method(struct call *call)
