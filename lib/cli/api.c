@@ -334,20 +334,20 @@ static void show_progress(struct call *k, struct cli_progress *p)
 }
 
 /* The server keeps nothing of an upload that broke off, so there is nothing to go on with: why, how far it came, and what to do. */
-static nh_rc run_upload(struct nh_cli *c, struct call *k, const char *shown_name, long *status, struct nh_err *err)
+static nh_rc run_upload(struct nh_cli *c, struct call *k, const struct cli_progress *p, long *status, struct nh_err *err)
 {
-	curl_off_t sent = 0;
+	long begun = 0;
 	/* No overall limit, but a peer that is silent for so long is gone. */
 	curl_easy_setopt(k->curl, CURLOPT_LOW_SPEED_LIMIT, 1L);
 	curl_easy_setopt(k->curl, CURLOPT_LOW_SPEED_TIME, UPLOAD_SILENCE_S);
 	nh_rc rc = call_run(c, k, status, err);
-	curl_easy_getinfo(k->curl, CURLINFO_SIZE_UPLOAD_T, &sent);
-	if (rc == NH_OK || sent == 0)
+	curl_easy_getinfo(k->curl, CURLINFO_REQUEST_SIZE, &begun);
+	if (rc == NH_OK || begun == 0)
 		return rc;
-	return nh_err_prefix(err, rc, "the upload of %s broke off after %lld bytes, and an upload begins anew: run the same command again", shown_name, (long long)sent);
+	return nh_err_prefix(err, rc, "the upload of %s broke off after %llu bytes; nothing of it is kept, run the same command again", p->name, (unsigned long long)p->done);
 }
 
-nh_rc cli_upload(struct nh_cli *c, const char *route, const char *file, const char *shown_name, json_t **answer, struct nh_err *err)
+nh_rc cli_upload(struct nh_cli *c, const char *route, const char *part_name, const char *file, const char *shown_name, json_t **answer, struct nh_err *err)
 {
 	struct call k = {0};
 	struct cli_progress p = {.c = c, .verb = "Uploading", .name = shown_name};
@@ -358,7 +358,7 @@ nh_rc cli_upload(struct nh_cli *c, const char *route, const char *file, const ch
 	if (rc == NH_OK) {
 		mime = curl_mime_init(k.curl);
 		curl_mimepart *part = curl_mime_addpart(mime);
-		curl_mime_name(part, "firmware");
+		curl_mime_name(part, part_name);
 		if (curl_mime_filedata(part, file) != CURLE_OK)
 			rc = NH_FAIL(err, NH_EIO, "cannot read %s", file);
 		curl_mime_filename(part, shown_name);
@@ -370,7 +370,7 @@ nh_rc cli_upload(struct nh_cli *c, const char *route, const char *file, const ch
 		show_progress(&k, &p);
 	}
 	if (rc == NH_OK)
-		rc = run_upload(c, &k, shown_name, &status, err);
+		rc = run_upload(c, &k, &p, &status, err);
 	cli_progress_end(&p);
 	if (rc == NH_OK)
 		rc = take_answer(&got, status, answer, err);

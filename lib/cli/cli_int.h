@@ -271,7 +271,8 @@ nh_rc cli_call(struct nh_cli *c, const char *method, const char *route, json_t *
 nh_rc cli_act(struct nh_cli *c, const char *method, const char *route, json_t *take_body, struct nh_err *err);
 /* An answer that is text, whatever it holds; at most 64 MiB. */
 nh_rc cli_api_text(struct nh_cli *c, const char *method, const char *route, const char *query, struct nh_buf *out, struct nh_err *err);
-nh_rc cli_upload(struct nh_cli *c, const char *route, const char *file, const char *shown_name, json_t **answer, struct nh_err *err);
+/* A file as one part of a form, with the name that people gave it. */
+nh_rc cli_upload(struct nh_cli *c, const char *route, const char *part_name, const char *file, const char *shown_name, json_t **answer, struct nh_err *err);
 nh_rc cli_download(struct nh_cli *c, const char *route, FILE *to, const char *shown_name, struct nh_err *err);
 /* Text of an error answer, as people see it. */
 void cli_api_error_put(struct nh_buf *out, long status, nh_slice body);
@@ -280,7 +281,7 @@ void cli_api_error_put(struct nh_buf *out, long status, nh_slice body);
 struct cli_progress {
 	const struct nh_cli *c;
 	const char *verb, *name;
-	uint64_t shown_at_ms;
+	uint64_t shown_at_ms, done;
 	bool shown, finished;
 };
 void cli_progress_update(struct cli_progress *p, uint64_t done, uint64_t total);

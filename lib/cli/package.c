@@ -153,7 +153,7 @@ nh_rc cli_package_upload(struct nh_cli *c, const struct cli_package *kind, const
 	const char *shown_name = basename(nh_arena_str(&c->arena, nh_slice_str(path)));
 	nh_rc rc = skip ? NH_OK : sign_temporary(c, kind, path, signed_path, sizeof signed_path, err);
 	if (rc == NH_OK)
-		rc = cli_upload(c, cli_fill(c, nh_arena_printf(&c->arena, CLI_PRODUCT "/%s", kind->collection), true), skip ? path : signed_path, shown_name, answer, err);
+		rc = cli_upload(c, cli_fill(c, nh_arena_printf(&c->arena, CLI_PRODUCT "/%s", kind->collection), true), kind->noun, skip ? path : signed_path, shown_name, answer, err);
 	if (signed_path[0])
 		unlink(signed_path);
 	return rc;

@@ -6,7 +6,7 @@
 #include "cli_int.h"
 
 struct cli_package {
-	const char *noun;       /* "firmware" */
+	const char *noun;       /* "firmware", which is the name of the form's part, too */
 	const char *collection; /* where they are below a product: "firmwares" */
 	const char *suffix;     /* of files: "fw" */
 };

@@ -20,6 +20,7 @@ void cli_progress_update(struct cli_progress *p, uint64_t done, uint64_t total)
 {
 	uint64_t now = nh_mono_ms();
 	bool finished = total && done == total;
+	p->done = done;
 	if (!p->c->io->err_terminal || p->finished || (p->shown && now - p->shown_at_ms < REDRAW_MS && !finished))
 		return;
 	char bar[WIDTH + 1], a[32], b[32];

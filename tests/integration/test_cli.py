@@ -1,53 +1,20 @@
 """`nh` against a real nerveshubd: the main journey as a person types it, with devices that connect with what `nh` made."""
 
 import asyncio
+import csv
+import io
 import json
-import os
-import shutil
+import re
+import socket
 import subprocess
-import tempfile
+import threading
 import unittest
-from pathlib import Path
 
-from nhtest import DEADLINE, ROOT, Device, Server, firmware_key, make_firmware, nh1_headers, program
+from clitest import CliCase
+from nhtest import ROOT, Device, nh1_headers, program
 
 
-class Journey(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.home = Path(tempfile.mkdtemp(prefix="nhtest-cli-"))
-        cls.server = Server().start()
-        cls.nh("config", "set", "uri", f"http://localhost:{cls.server.web_port}")
-        cls.nh("user", "auth", "--email", "admin@localhost", "--non-interactive", input=(cls.server.data_dir / "admin-password").read_text())
-        cls.nh("org", "create", "acme")
-        cls.nh("config", "set", "org", "acme")
-        cls.nh("product", "create", "widget")
-        cls.nh("config", "set", "product", "widget")
-        cls.nh("key", "create", "dev", "--password", "secret")
-        cls.stranger, _ = firmware_key(cls.home, "stranger")
-
-    @classmethod
-    def tearDownClass(cls):
-        shutil.rmtree(cls.home, ignore_errors=True)
-        cls.server.end()
-
-    @classmethod
-    def nh(cls, *args, input="", status=0):
-        environment = {k: v for k, v in os.environ.items() if not k.startswith(("NERVES_", "MIX_"))}
-        environment["HOME"] = str(cls.home)
-        done = subprocess.run([program("nh"), *map(str, args)], input=input, capture_output=True, text=True, timeout=DEADLINE, cwd=cls.home,
-                              env=environment)
-        if done.returncode != status:
-            raise AssertionError(f"nh {args}: {done.returncode} instead of {status}\n{done.stdout}\n{done.stderr}\n{cls.server.log_text()[-3000:]}")
-        return done
-
-    def json(self, *args, **kwargs):
-        return json.loads(self.nh(*args, "-o", "json", **kwargs).stdout)
-
-    def built(self, version, product="widget"):
-        """A firmware as a build leaves it: signed by nobody the server knows."""
-        return make_firmware(self.home, version, self.stranger, product=product)
-
+class Commands(CliCase):
     def upload(self, version, *more):
         return self.json("firmware", "upload", self.built(version), "--key", "dev", "--password", "secret", *more)
 
@@ -154,6 +121,80 @@ class Journey(unittest.TestCase):
         self.assertEqual(self.nh("device", "delete", "f-1", input="no\n").stdout, "Aborted.\n")
         self.nh("device", "delete", "f-1", "-y")
         self.assertEqual(self.json("device", "list", "--filter", "identifier:f-1")["data"], [])
+
+
+    def test_csv(self):
+        self.nh("device", "create", "csv-1", "--description", 'with "quotes", and commas', "--tag", "a", "--tag", "b")
+        row, = csv.DictReader(io.StringIO(self.nh("device", "list", "--filter", "identifier:csv-1", "-o", "csv").stdout, newline=""))
+        self.assertEqual((row["identifier"], row["description"], row["tags"]), ("csv-1", 'with "quotes", and commas', "a,b"))
+        self.assertIn("deployment_group.name", row)
+
+    def test_archives(self):
+        self.nh("archive", "upload", self.built("3.0.0"), "--skip-signing", status=1)
+        made = self.json("archive", "upload", self.built("3.0.0"), "--key", "dev", "--password", "secret")
+        self.assertRegex(self.nh("archive", "list").stdout, rf"3\.0\.0 +fixture_board +aarch64 +\d+ +{made['uuid']}\n")
+        self.assertEqual(self.json("archive", "show", made["uuid"])["version"], "3.0.0")
+        self.nh("archive", "download", made["uuid"], "-f", "archive.fw")
+        self.assertEqual((self.home / "archive.fw").stat().st_size, made["size"])
+        self.nh("archive", "delete", made["uuid"], "-y")
+        self.assertEqual(self.json("archive", "list"), [])
+
+    def test_scripts(self):
+        made = self.json("script", "create", "--name", "disk usage", "--text-file", "-", "--tags", "a,b", input="df -h\n")
+        self.assertEqual((made["name"], made["tags"], made["text"]), ("disk usage", "a,b", "df -h\n"))
+        self.nh("script", "update", made["id"], "--text", "df")
+        self.assertIn("\nText:\ndf\n", self.nh("script", "show", made["id"]).stdout)
+        self.assertIn("disk usage", self.nh("script", "list").stdout)
+        secret = self.json("product", "secret", "create")
+        firmware = {"uuid": "8a8b902c-d1a9-58aa-6111-04ab57c2f2a8", "product": "widget", "version": "0.1.0", "platform": "p", "architecture": "a"}
+
+        async def story():
+            async with Device(self.server, headers=nh1_headers(secret["key"], secret["secret"], "scripted"), path="/device-socket/websocket?vsn=2.0.0") as device:
+                await device.join(firmware)
+                run = asyncio.create_task(asyncio.to_thread(self.nh, "device", "run-script", "scripted", "disk usage", "--timeout", "50"))
+                asked = await device.event("scripts/run")
+                self.assertEqual((asked["text"], asked["timeout"]), ("df", 50000))
+                await device.send("scripts/run", {"ref": asked["ref"], "result": "completed", "output": "half full", "return": ""})
+                self.assertEqual((await run).stdout, "half full")
+
+        asyncio.run(story())
+        self.assertIn("disk usage", self.nh("device", "scripts", "scripted").stdout)
+        self.assertRegex(self.nh("device", "run-script", "scripted", "disk usage", status=1).stderr, "Error: api: 403: device not available")
+        self.assertEqual(len(self.json("device", "connections", "scripted")), 1)
+        self.assertEqual(self.json("device", "health", "scripted")["status"], "unknown")
+        for what in ("metrics", "logs", "health-history", "network-identities"):
+            self.assertEqual(self.json("device", what, "scripted"), [])
+        self.nh("script", "delete", made["id"], "--yes")
+
+    def test_iroh_endpoints(self):
+        identifier = "ab" * 32
+        self.nh("iroh", "register", identifier, "--user-email", "admin@localhost", "--detail", "relay=eu")
+        self.assertRegex(self.nh("iroh", "list", "--owner", "user").stdout, rf"{identifier} +default +operator +user \(admin@localhost\)")
+        self.assertEqual(self.json("iroh", "show", identifier)["details"], {"relay": "eu"})
+        self.nh("iroh", "delete", identifier, "-y")
+        self.assertEqual(self.json("iroh", "list"), [])
+
+    def test_all_pages(self):
+        for n in range(12):
+            self.nh("device", "create", f"page-{n:02}")
+        listed = self.json("device", "list", "--all", "--page-size", "5", "--filter", "identifier:page-")
+        self.assertEqual(sorted(d["identifier"] for d in listed["data"]), [f"page-{n:02}" for n in range(12)])
+        self.assertNotIn("pagination", listed)
+
+    def test_an_upload_that_breaks_off_says_why(self):
+        """A server that goes in the middle of a file."""
+        path = self.built("8.0.0")
+        with socket.create_server(("127.0.0.1", 0)) as door:
+            def hang_up():
+                peer, _ = door.accept()
+                peer.recv(30000)
+                peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+                peer.close()
+            thread = threading.Thread(target=hang_up)
+            thread.start()
+            said = self.nh("firmware", "upload", path, "--key", "dev", "--password", "secret", "--uri", f"http://127.0.0.1:{door.getsockname()[1]}", status=1).stderr
+            thread.join()
+        self.assertRegex(said, r"Error: the upload of 8\.0\.0\.fw broke off after \d+ bytes; nothing of it is kept, run the same command again: request to .* failed: ")
 
 
 if __name__ == "__main__":
