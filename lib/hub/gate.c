@@ -8,7 +8,7 @@
 #include "input_int.h"
 
 #define PAIR_PER_MINUTE 20
-#define ADDRESS_PER_MINUTE 60
+#define ADDRESS_PER_MINUTE 300
 #define ACCOUNT_PER_MINUTE 100
 
 struct question {
@@ -62,11 +62,11 @@ static bool may_try(const struct nh_gate *g, nh_slice email)
 	       nh_gate_knock(g, "account", email, ACCOUNT_PER_MINUTE);
 }
 
-/* What fitted is no guess, and counts for nobody. */
+/* What fitted is no guess at this account. The address's count stays: a guesser could clear it with an account of his own. */
 static void forget_tries(const struct nh_gate *g, nh_slice email)
 {
 	nh_limiter_clear(g->limiter, key_of(g, "pair", g->remote, email));
-	nh_limiter_clear(g->limiter, key_of(g, "address", NH_SLICE_EMPTY, g->remote));
+	nh_limiter_clear(g->limiter, key_of(g, "account", NH_SLICE_EMPTY, email));
 }
 
 nh_rc nh_gate_password(const struct nh_gate *g, nh_slice email, nh_slice password, struct nh_user *user, struct nh_account_state *state, nh_gate_answer *out, struct nh_err *err)

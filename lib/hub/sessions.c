@@ -103,12 +103,12 @@ nh_rc nh_session_create(struct nh_ctx *ctx, int64_t user_id, const struct nh_ses
 	return nh_ticket_issue(ctx, &kind, user_id, plain(ctx->arena, origin->agent, NH_NAME_MAX_BYTES), plain(ctx->arena, origin->address, 64), out, err);
 }
 
-static struct nh_session session_of(const struct nh_ticket *t)
+static struct nh_user_session session_of(const struct nh_ticket *t)
 {
-	return (struct nh_session){t->id, t->note, t->address, t->inserted_at_us, t->last_used_at_us, t->expires_at_us};
+	return (struct nh_user_session){t->id, t->note, t->address, t->inserted_at_us, t->last_used_at_us, t->expires_at_us};
 }
 
-nh_rc nh_session_find(struct nh_ctx *ctx, nh_slice token, struct nh_user *out, struct nh_session *session, int64_t *touch, struct nh_err *err)
+nh_rc nh_session_find(struct nh_ctx *ctx, nh_slice token, struct nh_user *out, struct nh_user_session *session, int64_t *touch, struct nh_err *err)
 {
 	struct nh_ticket ticket;
 	NH_TRY(nh_ticket_find(ctx, NH_TOKEN_SESSION, token, out, &ticket, err));
@@ -136,12 +136,12 @@ static void read_session(const struct nh_rows *rows, struct nh_arena *arena, voi
 {
 	struct nh_ticket ticket;
 	nh_ticket_read(rows, 0, arena, &ticket);
-	*(struct nh_session *)item = session_of(&ticket);
+	*(struct nh_user_session *)item = session_of(&ticket);
 }
 
-nh_rc nh_session_list(struct nh_ctx *ctx, int64_t user_id, struct nh_session **out, size_t *count, struct nh_err *err)
+nh_rc nh_session_list(struct nh_ctx *ctx, int64_t user_id, struct nh_user_session **out, size_t *count, struct nh_err *err)
 {
-	struct nh_list list = NH_LIST_OF(ctx->arena, struct nh_session);
+	struct nh_list list = NH_LIST_OF(ctx->arena, struct nh_user_session);
 	NH_TRY(nh_list_rows(ctx->tx, &list, &nh_q_ticket_list, NH_PARAMS(nh_p_int(user_id), nh_p_str(NH_TOKEN_SESSION), nh_p_int(nh_ctx_now(ctx))), read_session,
 	                    err));
 	*out = list.items;

@@ -4,8 +4,8 @@
  * source: reference/user-api-and-cli "2.4", "2.5", "7"
  */
 #include "api_int.h"
-#include "base/log.h"
 #include "crypto/secret.h"
+#include "hub/invites.h"
 
 #define LOGIN_REFUSED "Authentication failed, please check your username and password and try again."
 
@@ -16,12 +16,6 @@ static nh_slice text_of(const struct call *call, const char *key)
 
 /* ---- sign-in ----------------------------------------------------------------------------------------------------------- */
 
-static nh_rc find_login(struct call *call, struct nh_err *err)
-{
-	struct login_call *l = (struct login_call *)call;
-	return nh_login_find(&call->ctx, text_of(call, "email"), &l->login, err);
-}
-
 static nh_rc make_token(struct call *call, struct nh_err *err)
 {
 	struct login_call *l = (struct login_call *)call;
@@ -31,38 +25,59 @@ static nh_rc make_token(struct call *call, struct nh_err *err)
 	return NH_OK;
 }
 
-/* Letter case is no other account. */
-static nh_slice attempt_key(struct call *call, nh_slice email)
+/* What a refusal at the gate says; code_needed: which member was missing. */
+static const struct {
+	nh_gate_answer answer;
+	unsigned status; /* 0: that of NH_EAUTH */
+	const char *detail, *otp;
+} refusals[] = {
+	{NH_GATE_WRONG, 0, LOGIN_REFUSED, NULL},
+	{NH_GATE_TOO_MANY, 429, "Too many attempts to sign in, please wait a minute.", NULL},
+	{NH_GATE_CODE_NEEDED, 0, "The account has a second factor: send its code, or a recovery code, as \"otp\".", "can't be blank"},
+};
+
+static nh_rc refuse_login(struct call *call, nh_gate_answer answer, struct nh_err *err)
 {
-	char *key = nh_arena_printf(call->arena, "%.*s %.*s", NH_ARG(call->req->remote), NH_ARG(nh_slice_sub(email, 0, 256)));
-	for (char *c = key; *c; c++) {
-		if (*c >= 'A' && *c <= 'Z')
-			*c = (char)(*c + 32);
-	}
-	return nh_slice_str(key);
+	size_t i = 0;
+	while (refusals[i].answer != answer)
+		i++;
+	call->status = refusals[i].status;
+	call->errors = json_pack("{s:s}", "detail", refusals[i].detail);
+	if (refusals[i].otp)
+		json_object_set_new(call->errors, "otp", json_pack("[s]", refusals[i].otp));
+	return NH_FAIL(err, NH_EAUTH, "signing in was refused");
+}
+
+struct nh_gate call_gate(const struct call *call)
+{
+	const struct nh_user_api_config *c = &call->api->config;
+	return (struct nh_gate){c->db, c->hub, c->clock, c->rng, c->cost, c->limiter, call->arena, call->req->remote};
 }
 
 nh_rc login_check(struct login_call *l, struct nh_err *err)
 {
 	struct call *call = &l->call;
-	struct nh_user_api *api = call->api;
-	/* Per account and address, so that a guesser shuts out neither the account's owner nor everybody behind one proxy. */
-	nh_slice email = text_of(call, "email");
-	nh_slice key = attempt_key(call, email);
-	if (!limiter_allow(api->logins, key, nh_clock_now(api->config.clock))) {
-		call->status = 429;
-		call->errors = json_pack("{s:s}", "detail", "Too many attempts to sign in, please wait a minute.");
-		return NH_FAIL(err, NH_EAUTH, "too many attempts");
-	}
-	NH_TRY(call_transact(call, find_login, false, err));
-	nh_rc rc = nh_login_verify(&l->login, text_of(call, "password"), api->config.cost);
-	if (rc != NH_OK) {
-		call->errors = json_pack("{s:s}", "detail", LOGIN_REFUSED);
-		NH_LOG(NH_LOG_WARN, "login.refused", NH_S("email", email), NH_S("remote", call->req->remote));
-		return NH_FAIL(err, NH_EAUTH, "wrong e-mail address or password");
-	}
-	limiter_clear(api->logins, key);
-	return NH_OK;
+	const struct nh_gate gate = call_gate(call);
+	struct nh_account_state state;
+	nh_gate_answer answer;
+	nh_slice code = text_of(call, "otp");
+	NH_TRY(nh_gate_password(&gate, text_of(call, "email"), text_of(call, "password"), &l->login.user, &state, &answer, err));
+	if (answer == NH_GATE_CODE_NEEDED && code.len > 0)
+		NH_TRY(nh_gate_code(&gate, l->login.user.id, code, &answer, err));
+	return answer == NH_GATE_OPEN ? NH_OK : refuse_login(call, answer, err);
+}
+
+nh_rc password_again(struct call *call, struct nh_err *err)
+{
+	const struct nh_gate gate = call_gate(call);
+	nh_gate_answer answer;
+	NH_TRY(nh_gate_again(&gate, &call->user, text_of(call, "current_password"), &answer, err));
+	if (answer == NH_GATE_TOO_MANY)
+		return refuse_login(call, answer, err);
+	if (answer == NH_GATE_OPEN)
+		return NH_OK;
+	call->errors = json_pack("{s:[s]}", "current_password", "is invalid");
+	return NH_FAIL(err, NH_EINVAL, "the current password is wrong");
 }
 
 static nh_rc log_in(struct login_call *l, struct nh_err *err)
@@ -71,9 +86,10 @@ static nh_rc log_in(struct login_call *l, struct nh_err *err)
 	return call_transact(&l->call, make_token, true, err);
 }
 
-static SHAPE(login_body, "Login", {"email", FIELD_TEXT}, {"password", FIELD_TEXT}, {"note", FIELD_TEXT, FIELD_OPTIONAL | FIELD_NULLABLE, .about = "What the token is called"});
+static SHAPE(login_body, "Login", {"email", FIELD_TEXT}, {"password", FIELD_TEXT}, {"note", FIELD_TEXT, FIELD_OPTIONAL | FIELD_NULLABLE, .about = "What the token is called"},
+             {"otp", FIELD_TEXT, FIELD_OPTIONAL | FIELD_NULLABLE, .about = "A code, or a recovery code, where the account has a second factor"});
 static SHAPE(signed_in, "SignedIn", {"name", FIELD_TEXT}, {"email", FIELD_TEXT}, {"token", FIELD_TEXT, .about = "An API token; it is shown this once"});
-const struct answer login_refusals[] = {{401, .about = "Wrong e-mail address or password"}, {429, .about = "Too many attempts"}, {0}};
+const struct answer login_refusals[] = {{401, .about = "Wrong e-mail address or password; `errors.otp`: a code of the second factor is needed"}, {429, .about = "Too many attempts"}, {0}};
 const struct endpoint ep_login = {.anonymous = true, .success = 200, .body = &login_body, .data = &signed_in, .also = login_refusals, .tag = "Auth"};
 
 void handle_login(struct nh_request *req, struct nh_response *res)
@@ -96,7 +112,7 @@ static nh_rc create_user(struct call *call, struct nh_err *err)
 {
 	struct register_call *r = (struct register_call *)call;
 	struct nh_user user;
-	NH_TRY(nh_user_create(&call->ctx, &r->input, &user, &call->errors, err));
+	NH_TRY(nh_account_register(&call->ctx, &r->input, &user, &call->errors, err));
 	call->data = render_user(&user);
 	return NH_OK;
 }
@@ -110,8 +126,8 @@ static nh_rc register_user(struct register_call *r, struct nh_err *err)
 		call->errors = json_pack("{s:s}", "detail", "This server is not open for registration; ask its administrator for an account.");
 		return NH_FAIL(err, NH_EPERM, "registration is closed");
 	}
-	if (!limiter_allow(call->api->logins, nh_slice_str(nh_arena_printf(call->arena, "register %.*s", NH_ARG(call->req->remote))),
-	                   nh_clock_now(config->clock))) {
+	const struct nh_gate gate = call_gate(call);
+	if (!nh_gate_knock(&gate, "register", call->req->remote, 20)) {
 		call->status = 429;
 		call->errors = json_pack("{s:s}", "detail", "Too many registrations, please wait a minute.");
 		return NH_FAIL(err, NH_EAUTH, "too many registrations");
@@ -132,6 +148,8 @@ void handle_register(struct nh_request *req, struct nh_response *res)
 	if (!call_open(&r.call, req, res, &ep_register))
 		return;
 	nh_rc rc = register_user(&r, &err);
+	if (rc == NH_OK)
+		call_effects(&r.call);
 	call_close(&r.call, rc, &err);
 	nh_wipe(r.input.password_hash, sizeof(r.input.password_hash));
 }
@@ -173,10 +191,12 @@ static SHAPE(cli_status, "CliSessionStatus", {"status", FIELD_TEXT, .words = wor
 static const struct answer poll_refusals[] = {{403, "text/plain", .about = "Too many questions"}, {0}};
 const struct endpoint ep_cli_poll = {.run = cli_poll, .anonymous = true, .write = true, .success = 200, .data = &cli_status, .also = poll_refusals, .tag = "Auth"};
 
+static nh_slice poll_key(const struct nh_request *req) { return nh_slice_str(nh_arena_printf(req->arena, "poll %.*s", NH_ARG(req->remote))); }
+
 void handle_cli_poll(struct nh_request *req, struct nh_response *res)
 {
 	struct nh_user_api *api = req->app;
-	if (!nh_slice_eq_str(req->remote, "127.0.0.1") && !limiter_allow(api->polls, req->remote, nh_clock_now(api->config.clock))) {
+	if (!nh_slice_eq_str(req->remote, "127.0.0.1") && !nh_limiter_allow(api->config.limiter, poll_key(req), 30, nh_clock_now(api->config.clock))) {
 		nh_response_send(res, 403, "text/plain; charset=utf-8", NH_LIT("Forbidden\n"));
 		return;
 	}
@@ -256,7 +276,12 @@ static nh_rc member_add(struct call *call, struct nh_err *err)
 	nh_slice email = text_of(call, "email"), role = text_of(call, "role");
 	if (!email.ptr || !role.ptr)
 		return bad_request(call, err, "An unknown error occurred, please check the request.");
-	NH_TRY(nh_member_add(&call->ctx, &call->actor, call->org.id, email, role, &m, &call->errors, err));
+	bool invited = false;
+	NH_TRY(nh_member_invite(&call->ctx, &call->actor, &call->org, email, role, &invited, &m, &call->errors, err));
+	if (invited) {
+		call->status = 204;
+		return NH_OK;
+	}
 	nh_slice at = nh_slice_str(nh_arena_printf(call->arena, "/api/orgs/%.*s/users/", NH_ARG(call->org.name)));
 	NH_AUTO_BUF struct nh_buf text = NH_BUF_INIT;
 	nh_buf_put_slice(&text, at);
@@ -266,8 +291,9 @@ static nh_rc member_add(struct call *call, struct nh_err *err)
 	return NH_OK;
 }
 static SHAPE(member_body, "MemberWanted", {"email", FIELD_TEXT}, {"role", FIELD_TEXT, .words = words_roles});
+static const struct answer member_add_answers[] = {{204, "", .about = "Nobody has an account with this address: an invitation was mailed to it"}, {0}};
 const struct endpoint ep_member_add = {
-	.run = member_add, .scope = SCOPE_ORG, .may = NH_MAY_MEMBER_ADD, .write = true, .success = 201, .body = &member_body, .data = &shape_member, .tag = "Organization Members"};
+	.run = member_add, .scope = SCOPE_ORG, .may = NH_MAY_MEMBER_ADD, .write = true, .success = 201, .body = &member_body, .data = &shape_member, .also = member_add_answers, .tag = "Organization Members"};
 
 static nh_rc member(struct call *call, struct nh_err *err)
 {
@@ -294,7 +320,7 @@ const struct endpoint ep_member_role = {
 
 static nh_rc member_remove(struct call *call, struct nh_err *err)
 {
-	return nh_member_remove(&call->ctx, &call->actor, call->org.id, param(call, "user_email"), &call->errors, err);
+	return nh_member_expel(&call->ctx, &call->actor, &call->org, param(call, "user_email"), &call->errors, err);
 }
 const struct endpoint ep_member_remove = {
 	.run = member_remove, .scope = SCOPE_ORG, .may = NH_MAY_MEMBER_REMOVE, .write = true, .success = 204, .tag = "Organization Members"};

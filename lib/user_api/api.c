@@ -29,8 +29,8 @@ struct nh_user_api *nh_user_api_new(const struct nh_user_api_config *config)
 		api->config.cost = &nh_password_cost_default;
 	if (!api->config.platform_name)
 		api->config.platform_name = "NervesHub";
-	api->logins = limiter_new(20);
-	api->polls = limiter_new(30);
+	if (!api->config.limiter)
+		api->config.limiter = api->own_limiter = nh_limiter_new();
 	return api;
 }
 
@@ -43,8 +43,7 @@ void nh_user_api_free(struct nh_user_api *api)
 {
 	if (!api)
 		return;
-	limiter_free(api->logins);
-	limiter_free(api->polls);
+	nh_limiter_free(api->own_limiter);
 	free(api);
 }
 

@@ -16,6 +16,7 @@
 #include "hub/devices.h"
 #include "hub/extensions.h"
 #include "hub/firmware.h"
+#include "hub/gate.h"
 #include "hub/keys.h"
 #include "hub/permissions.h"
 #include "hub/products.h"
@@ -24,12 +25,10 @@
 #include "shapes.h"
 #include "user_api/user_api.h"
 
-struct limiter;
-
 struct nh_user_api {
 	struct nh_user_api_config config;
 	struct nh_loop *loop; /* where devices' answers arrive; NULL: none can be asked */
-	struct limiter *logins, *polls;
+	struct nh_limiter *own_limiter; /* where the config brings none */
 };
 
 typedef enum scope { SCOPE_NONE, SCOPE_ORG, SCOPE_PRODUCT, SCOPE_DEVICE, SCOPE_DEVICE_ANYWHERE } scope;
@@ -119,6 +118,9 @@ struct login_call {
 };
 /* Everything that the account asks for, throttled: login.user is who asks. NH_EAUTH: the refusal is in the call. */
 nh_rc login_check(struct login_call *l, struct nh_err *err);
+struct nh_gate call_gate(const struct call *call);
+/* The body's current_password, of who asks (call->user is known). Outside of transactions. NH_EINVAL, NH_EAUTH: the refusal is in the call. */
+nh_rc password_again(struct call *call, struct nh_err *err);
 extern const struct answer login_refusals[];
 
 /* ---- telemetry_routes.c: lists that go on with what the answer names -------------------------------------------------------- */
@@ -181,15 +183,11 @@ json_t *render_network_identity(const struct nh_network_identity *identity);
 json_t *render_iroh_endpoint(const struct nh_iroh_endpoint *endpoint);
 json_t *render_past_connection(const struct nh_past_connection *connection);
 
-/* ---- limiter.c: events per key and minute, bounded memory --------------------------------------------------------------- */
-struct limiter *limiter_new(unsigned per_minute);
-void limiter_free(struct limiter *limiter);
-bool limiter_allow(struct limiter *limiter, nh_slice key, int64_t now_us); /* counts one */
-void limiter_clear(struct limiter *limiter, nh_slice key);
-
 /* ---- handlers ------------------------------------------------------------------------------------------------------------ */
 extern const struct endpoint
-	ep_me, ep_orgs, ep_org_create, ep_org, ep_org_update, ep_org_delete,
+	ep_me, ep_me_update, ep_me_delete, ep_me_password, ep_tokens, ep_token_create, ep_token_delete, ep_sessions, ep_session_delete, ep_sessions_delete,
+	ep_factor, ep_factor_begin, ep_factor_confirm, ep_factor_off, ep_recovery, ep_invites, ep_invite_rescind, ep_leave,
+	ep_orgs, ep_org_create, ep_org, ep_org_update, ep_org_delete,
 	ep_members, ep_member_add, ep_member, ep_member_role, ep_member_remove,
 	ep_keys, ep_key, ep_key_create, ep_key_delete,
 	ep_cas, ep_ca, ep_ca_token, ep_ca_add, ep_ca_update, ep_ca_delete, ep_expiring,
@@ -213,6 +211,9 @@ extern const struct endpoint
 	ep_cli_create, ep_cli_poll, ep_login, ep_register,
 	ep_alive, ep_openapi, ep_docs, ep_docs_style, ep_swagger;
 
+void handle_with_password(struct nh_request *req, struct nh_response *res);
+void handle_me_update(struct nh_request *req, struct nh_response *res);
+void handle_me_password(struct nh_request *req, struct nh_response *res);
 void handle_login(struct nh_request *req, struct nh_response *res);
 void handle_register(struct nh_request *req, struct nh_response *res);
 void handle_cli_poll(struct nh_request *req, struct nh_response *res);

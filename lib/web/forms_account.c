@@ -63,7 +63,7 @@ static const char *detail_of(const struct form *f) { return json_string_value(js
 
 struct account {
 	struct nh_token *tokens;
-	struct nh_session *sessions;
+	struct nh_user_session *sessions;
 	size_t token_count, session_count;
 	struct nh_second_factor factor;
 };
@@ -104,7 +104,7 @@ static void put_sessions(struct form *f, const struct account *a)
 {
 	page_html(f, "<h2>Sessions</h2>\n<ul>\n");
 	for (size_t i = 0; i < a->session_count; i++) {
-		const struct nh_session *s = &a->sessions[i];
+		const struct nh_user_session *s = &a->sessions[i];
 		page_html(f, "<li>");
 		if (s->id == f->session.id)
 			page_html(f, "<strong>This browser.</strong> ");

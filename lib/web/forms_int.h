@@ -33,7 +33,7 @@ struct form {
 	bool signed_in;
 	struct nh_user user;
 	struct nh_actor actor;
-	struct nh_session session;
+	struct nh_user_session session;
 	nh_slice session_token;
 	nh_slice visitor;            /* random, of this browser; never empty */
 	/* inside form_transact */

@@ -2,7 +2,7 @@
  * The gate: how it is found out who somebody is, the same way for the User API and for the pages. Between its transactions passwords are hashed, which takes tens of milliseconds on purpose, so
  * these functions open transactions of their own; they are the hub's only ones that do.
  *
- * Throttled in one place: 20 tries a minute of one account from one address, 60 of one address, 100 of one account from everywhere. An owner whose account somebody guesses at from
+ * Throttled in one place: 20 tries a minute of one account from one address, 300 of one address, 100 of one account from everywhere. An owner whose account somebody guesses at from
  * everywhere still comes in with an API token or a session.
  *
  * thread: a worker's, outside of any transaction; all take tens of milliseconds. Errors: NH_EIO and the store's others; what is wrong with the person is an answer.

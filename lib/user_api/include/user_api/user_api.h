@@ -13,6 +13,7 @@
 #include "bus/relay.h"
 #include "crypto/password.h"
 #include "hub/hub.h"
+#include "hub/limiter.h"
 #include "net/server.h"
 #include "objects/objects.h"
 #include "store/db.h"
@@ -29,6 +30,7 @@ struct nh_user_api_config {
 	const struct nh_password_cost *cost;      /* NULL = default */
 	const char *public_url;                   /* "https://hub.example.com", without trailing slash: where browsers find the server; NULL = as asked */
 	const char *platform_name;                /* NULL = "NervesHub" */
+	struct nh_limiter *limiter;               /* of those who sign in, shared with the pages; NULL = its own */
 	/* Carries effects out; called on a worker after the commit. OBJECT_DELETE is done by this room and not passed on. */
 	void (*effects)(void *ctx, const struct nh_effects *effects);
 	void *effects_ctx;
