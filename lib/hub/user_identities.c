@@ -3,8 +3,12 @@
  */
 #include "hub/user_identities.h"
 
+#include "hub/mails.h"
+#include "hub/own_account.h"
+#include "hub/second_factor.h"
 #include "input_int.h"
 #include "rows_int.h"
+#include "store/accounts.h"
 #include "store/user_identities.h"
 
 /* ---- who may come ------------------------------------------------------------------------------------------------------ */
@@ -67,6 +71,22 @@ static nh_rc insert(struct nh_ctx *ctx, const struct nh_identity_claim *who, int
 	                   NULL, err);
 }
 
+/*
+ * Who made an account and never showed that the address is theirs must not share it with the address's owner: the password they chose, their tokens and their second factor end here.
+ * (On a server that sends no mails, addresses count as shown; the setting's description says so.)
+ */
+static nh_rc link_account(struct nh_ctx *ctx, const struct nh_identity_claim *who, const struct nh_user *user, struct nh_err *err)
+{
+	struct nh_account_state state;
+	NH_TRY(nh_account_state(ctx, user->id, &state, err));
+	if (!state.confirmed) {
+		NH_TRY(nh_user_set_password(ctx, user->id, "", err));
+		NH_TRY(nh_second_factor_disable(ctx, user, err));
+		NH_TRY(nh_sql_exec(ctx->tx, &nh_q_account_confirmed, NH_PARAMS(nh_p_int(nh_ctx_now(ctx)), nh_p_int(user->id)), NULL, err));
+	}
+	return insert(ctx, who, user->id, true, err);
+}
+
 /* ---- a new account ------------------------------------------------------------------------------------------------------- */
 
 /* What the issuer calls the person, or the address before its '@', as far as either is a name here. */
@@ -95,6 +115,7 @@ static nh_rc make(struct nh_ctx *ctx, const struct nh_identity_claim *who, struc
 {
 	struct nh_new_user input = {.name = name_of(ctx->arena, who), .email = who->email}; /* no hash: no password opens it */
 	NH_TRY(nh_user_create(ctx, &input, out, NULL, err));
+	NH_TRY(nh_mail_queue(ctx, &(struct nh_mail){.kind = NH_MAIL_WELCOME, .to = out->email, .name = out->name}, err));
 	return insert(ctx, who, out->id, true, err);
 }
 
@@ -115,7 +136,7 @@ nh_rc nh_user_identity_sign_in(struct nh_ctx *ctx, const struct nh_identity_poli
 		return refuse(why, NH_IDENTITY_NO_EMAIL, err, "the issuer has not verified an e-mail address");
 	rc = nh_user_by_email(ctx, who->email, out, err);
 	if (rc == NH_OK)
-		return policy->link_by_email ? insert(ctx, who, out->id, true, err) : refuse(why, NH_IDENTITY_NOT_LINKED, err, "the account with the same address is not connected");
+		return policy->link_by_email ? link_account(ctx, who, out, err) : refuse(why, NH_IDENTITY_NOT_LINKED, err, "the account with the same address is not connected");
 	if (rc != NH_ENOTFOUND)
 		return rc;
 	if (!policy->registration)

@@ -11,28 +11,6 @@
 
 /* ---- the issuer as configured ------------------------------------------------------------------------------------------------ */
 
-/* The host with its port. */
-static nh_slice host_of(nh_slice url)
-{
-	nh_slice host, rest;
-	ptrdiff_t at = nh_slice_find(url, NH_LIT("://"));
-	nh_slice_cut(nh_slice_skip(url, at < 0 ? 0 : (size_t)at + 3), '/', &host, &rest);
-	return host;
-}
-
-/* On this machine nobody is in between, so development needs no certificates. */
-static bool is_loopback(nh_slice url)
-{
-	static const char *const hosts[] = {"localhost", "127.0.0.1", "[::1]"};
-	nh_slice host = host_of(url);
-	for (size_t i = 0; i < NH_ARRAY_LEN(hosts); i++) {
-		nh_slice rest = nh_slice_skip(host, strlen(hosts[i]));
-		if (nh_slice_starts(host, nh_slice_str(hosts[i])) && (rest.len == 0 || rest.ptr[0] == ':'))
-			return true;
-	}
-	return false;
-}
-
 static char *copy(const char *text) { return nh_xstrdup(nh_slice_str(text ? text : "")); }
 
 static char *scopes_of(const char *text)
@@ -53,7 +31,7 @@ nh_rc nh_oidc_new(const struct nh_oidc_config *config, struct nh_oidc **out, str
 	nh_slice issuer = nh_slice_str(config->issuer);
 	struct nh_oidc *oidc = nh_xcalloc(1, sizeof *oidc);
 	*out = NULL;
-	oidc->plain = nh_slice_starts(issuer, NH_LIT("http://")) && is_loopback(issuer);
+	oidc->plain = nh_slice_starts(issuer, NH_LIT("http://"));
 	bool url = oidc_url_ok(oidc, issuer) && nh_slice_chr(issuer, '?') < 0;
 	if (!url || !config->client_id || !*config->client_id) {
 		free(oidc);
@@ -66,7 +44,7 @@ nh_rc nh_oidc_new(const struct nh_oidc_config *config, struct nh_oidc **out, str
 	oidc->config.issuer = copy(config->issuer);
 	oidc->config.client_id = copy(config->client_id);
 	oidc->config.client_secret = copy(config->client_secret);
-	oidc->config.name = config->name && *config->name ? copy(config->name) : nh_xstrdup(host_of(issuer));
+	oidc->config.name = config->name && *config->name ? copy(config->name) : nh_xstrdup(oidc_url_host(issuer));
 	oidc->config.scopes = scopes_of(config->scopes);
 	oidc->config.ca_file = copy(config->ca_file);
 	*out = oidc;

@@ -27,7 +27,7 @@ struct metadata {
 
 struct nh_oidc {
 	struct nh_oidc_config config; /* its strings are ours */
-	bool plain;                   /* http: a loopback issuer */
+	bool plain;                   /* the issuer is reached by http, on this machine */
 	int calls;                    /* atomic: under way */
 	pthread_mutex_t lock;         /* of what follows; never held during a call */
 	struct metadata *metadata;
@@ -45,7 +45,8 @@ void oidc_metadata_unref(struct metadata *m); /* NULL legal */
 /* The issuer's keys, a reference. again: one was unknown; NH_ENOTFOUND where they were fetched for that reason less than UNKNOWN_KEY_US ago. */
 nh_rc oidc_keys(struct nh_oidc *oidc, const struct metadata *m, bool again, struct jwks **out, struct nh_err *err);
 
-bool oidc_url_ok(const struct nh_oidc *oidc, nh_slice url); /* https, or http where the issuer is so; a host, no user, no fragment */
+bool oidc_url_ok(const struct nh_oidc *oidc, nh_slice url); /* https, or http on this machine where the issuer is so; a host, no user, no fragment */
+nh_slice oidc_url_host(nh_slice url);                       /* with its port */
 
 static inline void oidc_metadata_unrefp(struct metadata **m) { oidc_metadata_unref(*m); }
 #define AUTO_METADATA __attribute__((cleanup(oidc_metadata_unrefp)))

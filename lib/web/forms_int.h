@@ -60,6 +60,8 @@ nh_slice form_forgery_token(const struct form *f);
 void form_redirect(struct form *f, nh_slice path);
 /* A new session of the user: cookie set, and on to return_to (checked here; empty: the account). The one way in, for every way of finding out who it is. */
 void form_sign_in(struct form *f, int64_t user_id, bool lasting, nh_slice return_to);
+/* On to the page that asks for the second factor, and from there in as form_sign_in. (forms_sign_in.c) */
+void form_ask_for_code(struct form *f, int64_t user_id, bool lasting, nh_slice return_to);
 void form_sign_out(struct form *f);
 /* Set-Cookie. max_age_s 0: until the browser ends; < 0: now gone. value: of [A-Za-z0-9_-]. */
 void form_cookie(struct form *f, const char *name, nh_slice value, int64_t max_age_s);

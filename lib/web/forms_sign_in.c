@@ -67,7 +67,7 @@ static nh_rc make_step(struct form *f, void *arg, struct nh_err *err)
 	return nh_account_step(&f->ctx, step->user_id, step->token, err);
 }
 
-static void ask_for_code(struct form *f, int64_t user_id)
+void form_ask_for_code(struct form *f, int64_t user_id, bool lasting, nh_slice return_to)
 {
 	struct nh_err err = NH_ERR_INIT;
 	struct step step = {.user_id = user_id};
@@ -79,8 +79,8 @@ static void ask_for_code(struct form *f, int64_t user_id)
 	}
 	form_cookie(f, STEP_COOKIE, nh_slice_str(step.token), NH_STEP_S);
 	nh_wipe(step.token, sizeof(step.token));
-	nh_buf_printf(&path, "/login/second-factor?remember=%s&return=", form_checked(f, "remember") ? "true" : "");
-	nh_uri_put(&path, form_local(form_value(f, "return"), ""));
+	nh_buf_printf(&path, "/login/second-factor?remember=%s&return=", lasting ? "true" : "");
+	nh_uri_put(&path, form_local(return_to, ""));
 	form_redirect(f, nh_buf_slice(&path));
 }
 
@@ -101,7 +101,7 @@ static void try_login(struct form *f)
 	else if (!state.confirmed)
 		ask_to_confirm(f, &gate, &user);
 	else if (answer == NH_GATE_CODE_NEEDED)
-		ask_for_code(f, user.id);
+		form_ask_for_code(f, user.id, form_checked(f, "remember"), form_value(f, "return"));
 	else
 		form_sign_in(f, user.id, form_checked(f, "remember"), form_value(f, "return"));
 }

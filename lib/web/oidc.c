@@ -8,6 +8,7 @@
 #include "base/encode.h"
 #include "base/log.h"
 #include "crypto/secret.h"
+#include "hub/gate.h"
 #include "hub/user_identities.h"
 #include "outbound/oidc.h"
 
@@ -175,13 +176,41 @@ static void begin(struct form *f)
 	nh_response_send(f->res, 303, NULL, NH_SLICE_EMPTY);
 }
 
+static nh_rc state_tx(struct form *f, void *arg, struct nh_err *err) { return nh_account_state(&f->ctx, f->user.id, arg, err); }
+
+/*
+ * Another way into the account is only for its owner: the password again, or for an account that has none a session that has just begun, since a browser that was left open must not be
+ * enough. false: the page has been answered.
+ */
+static bool is_owner(struct form *f)
+{
+	struct nh_err err = NH_ERR_INIT;
+	struct nh_account_state state;
+	nh_gate_answer answer = NH_GATE_WRONG;
+	const struct nh_gate gate = form_gate(f);
+	nh_rc rc = form_transact(f, state_tx, &state, false, &err);
+	if (rc == NH_OK)
+		rc = nh_gate_again(&gate, &f->user, form_value(f, "current_password"), &answer, &err);
+	if (rc != NH_OK)
+		form_fail(f, rc, &err);
+	else if (answer == NH_GATE_TOO_MANY)
+		page_message(f, 429, "Too many attempts", "Too many attempts. Please wait a minute.");
+	else if (answer != NH_GATE_OPEN)
+		page_message(f, 422, "Not connected", "The current password is wrong. Please go back and try again.");
+	else if (!state.has_password && nh_clock_now(f->web->config.clock) - f->session.inserted_at_us > ATTEMPT_S * NH_US_PER_S)
+		page_message(f, 403, "Not connected", "You signed in too long ago for this. Please sign out, sign in again, and repeat.");
+	else
+		return true;
+	return false;
+}
+
 /* A form's answer may not lead to another site, so it is a link; that the form was ours is what keeps others from connecting their account with this one. */
 static void connect_accounts(struct form *f)
 {
 	struct nh_oidc *oidc = issuer_of(f);
-	if (!oidc)
+	if (!oidc || !is_owner(f))
 		return;
-	struct attempt a = {.begun_us = nh_clock_now(f->web->config.clock), .user_id = f->user.id, .return_to = NH_LIT("/account")};
+	struct attempt a = {.begun_us = nh_clock_now(f->web->config.clock), .user_id = f->user.id, .return_to = NH_LIT("/account?notice=connected")};
 	nh_slice url = begin_attempt(f, oidc, &a);
 	if (url.len == 0)
 		return;
@@ -202,6 +231,7 @@ struct arrival {
 	const struct nh_oidc *oidc;
 	struct nh_identity_claim who;
 	struct nh_user user;
+	struct nh_account_state state;
 	bool created;
 	nh_identity_refusal why;
 };
@@ -209,7 +239,8 @@ struct arrival {
 static nh_rc sign_in_tx(struct form *f, void *arg, struct nh_err *err)
 {
 	struct arrival *a = arg;
-	return nh_user_identity_sign_in(&f->ctx, &f->web->config.identities, &a->who, &a->user, &a->created, &a->why, err);
+	NH_TRY(nh_user_identity_sign_in(&f->ctx, &f->web->config.identities, &a->who, &a->user, &a->created, &a->why, err));
+	return nh_account_state(&f->ctx, a->user.id, &a->state, err);
 }
 
 static nh_rc connect_tx(struct form *f, void *arg, struct nh_err *err)
@@ -231,7 +262,11 @@ static void arrive(struct form *f, struct arrival *a, const struct attempt *atte
 		form_redirect(f, attempt->return_to);
 	} else {
 		NH_LOG(NH_LOG_INFO, "web.oidc_signed_in", NH_STR("issuer", nh_oidc_key(a->oidc)), NH_I("user_id", a->user.id), NH_STR("account", a->created ? "new" : "known"));
-		form_sign_in(f, a->user.id, false, attempt->return_to);
+		nh_slice to = a->created && attempt->return_to.len == 0 ? NH_LIT("/welcome") : attempt->return_to;
+		if (a->state.second_factor && f->web->config.second_factor_always)
+			form_ask_for_code(f, a->user.id, false, to);
+		else
+			form_sign_in(f, a->user.id, false, to);
 	}
 }
 
@@ -321,6 +356,7 @@ nh_rc oidc_put_identities(struct form *f, struct nh_err *err)
 	page_html(f, "</ul>\n");
 	for (size_t i = 0; i < f->web->config.issuer_count; i++) {
 		form_begin(f, nh_arena_printf(f->arena, "/auth/%s/connect", nh_oidc_key(f->web->config.issuers[i])));
+		form_field(f, &(struct page_field){"Current password", "current_password", "password", "current-password", NH_SLICE_EMPTY, true});
 		page_html(f, "<button>");
 		page_printf(f, "Connect %s", nh_oidc_name(f->web->config.issuers[i]));
 		page_html(f, "</button>\n</form>\n");
@@ -338,7 +374,7 @@ static void remove_identity(struct form *f)
 	if (rc == NH_OK)
 		rc = form_transact(f, remove_tx, &id, true, &err);
 	if (rc == NH_OK)
-		form_redirect(f, NH_LIT("/account"));
+		form_redirect(f, NH_LIT("/account?notice=disconnected"));
 	else if (rc == NH_ENOTFOUND || rc == NH_EINVAL || rc == NH_EFORMAT)
 		page_message(f, 409, "Still connected", "This is the only way into your account: set a password first. Or it was disconnected already.");
 	else

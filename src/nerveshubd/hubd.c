@@ -142,7 +142,8 @@ static nh_rc open_parts(struct hubd *h, struct nh_err *err)
 	h->web = nh_web_new(&(struct nh_web_config){.db = h->db, .pool = h->pool, .relay = h->relay, .hub = &h->hub, .clock = &nh_clock_system, .rng = &nh_rng_system,
 						    .recheck_ms = s->permission_age_ms, .effects = carry_out, .effects_ctx = h, .limiter = h->limiter, .issuers = h->issuers, .issuer_count = h->issuer_count,
 						    .identities = {.link_by_email = s->oidc_link_by_email, .registration = strcmp(s->oidc_registration, "true") == 0,
-								   .domains = nh_slice_str(s->oidc_domains)}});
+								   .domains = nh_slice_str(s->oidc_domains)},
+						    .second_factor_always = s->oidc_second_factor});
 	return open_tls(h, err);
 }
 

@@ -41,6 +41,7 @@ struct nh_web_config {
 	struct nh_oidc *const *issuers;
 	size_t issuer_count;
 	struct nh_identity_policy identities;
+	bool second_factor_always; /* is an account's second factor asked for after an issuer signed in, too? */
 };
 
 struct nh_web *nh_web_new(const struct nh_web_config *config); /* config is copied. Never NULL */
