@@ -7,6 +7,7 @@
 #include <stdio.h>
 
 #include "base/encode.h"
+#include "hub/authority.h"
 #include "hub/own_account.h"
 #include "input_int.h"
 #include "rows_int.h"
@@ -218,7 +219,8 @@ nh_rc nh_user_set_password(struct nh_ctx *ctx, int64_t user_id, const char *pass
 	                   &changed, err));
 	if (!changed)
 		return NH_FAIL(err, NH_ENOTFOUND, "no such user");
-	return nh_sql_exec(ctx->tx, &nh_q_token_delete_all, NH_PARAMS(nh_p_int(user_id)), NULL, err);
+	NH_TRY(nh_sql_exec(ctx->tx, &nh_q_token_delete_all, NH_PARAMS(nh_p_int(user_id)), NULL, err));
+	return nh_issued_revoke_user(ctx, user_id, err);
 }
 
 /* ---- sign-in ----------------------------------------------------------------------------------------------------------- */

@@ -56,7 +56,7 @@ nh_rc nh_users_any(struct nh_ctx *ctx, bool *any, struct nh_err *err);
 nh_rc nh_user_get(struct nh_ctx *ctx, int64_t user_id, struct nh_user *out, struct nh_err *err);       /* NH_ENOTFOUND */
 nh_rc nh_user_by_email(struct nh_ctx *ctx, nh_slice email, struct nh_user *out, struct nh_err *err);   /* NH_ENOTFOUND; letter case does not matter */
 
-/* nh_user_set_password - also deletes all the user's tokens. NH_ENOTFOUND. */
+/* nh_user_set_password - also deletes all the user's tokens and revokes the user's certificates. NH_ENOTFOUND. */
 nh_rc nh_user_set_password(struct nh_ctx *ctx, int64_t user_id, const char *password_hash, struct nh_err *err);
 
 /* ---- sign-in by e-mail and password: find (read), verify (no transaction), then nh_token_create (write) ------------------- */
