@@ -9,12 +9,6 @@
 
 /* ---- one device -------------------------------------------------------------------------------------------------------- */
 
-static const json_t *fields_of(const struct call *call)
-{
-	const json_t *nested = json_object_get(call->params, "device");
-	return json_is_object(nested) ? nested : call->params;
-}
-
 static nh_rc device(struct call *call, struct nh_err *err)
 {
 	call->data = render_device(&call->device);
@@ -27,7 +21,7 @@ const struct endpoint ep_short_device = {
 static nh_rc create_as(struct call *call, nh_slice identifier, struct nh_err *err)
 {
 	struct nh_device d;
-	NH_TRY(nh_device_create(&call->ctx, &call->actor, &call->product, identifier, fields_of(call), &d, &call->errors, err));
+	NH_TRY(nh_device_create(&call->ctx, &call->actor, &call->product, identifier, body_members(call), &d, &call->errors, err));
 	set_location(call, identifier.ptr ? NH_SLICE_EMPTY : d.identifier);
 	call->data = render_device(&d);
 	return NH_OK;
@@ -59,7 +53,7 @@ const struct endpoint ep_device_create_named = {
 static nh_rc device_update(struct call *call, struct nh_err *err)
 {
 	struct nh_device d;
-	NH_TRY(nh_device_update(&call->ctx, &call->actor, &call->device, fields_of(call), &d, &call->errors, err));
+	NH_TRY(nh_device_update(&call->ctx, &call->actor, &call->device, body_members(call), &d, &call->errors, err));
 	call->data = render_device(&d);
 	return NH_OK;
 }
@@ -91,14 +85,6 @@ static nh_rc device_auth(struct call *call, struct nh_err *err)
 static SHAPE(auth_body, "CertificateQuestion", {"certificate", FIELD_TEXT, .about = "PEM, in base64"});
 static const struct answer auth_refusals[] = {{403, .whole = &shape_status, .about = "No device of the organization has it"}, {0}};
 const struct endpoint ep_device_auth = {.run = device_auth, .scope = SCOPE_PRODUCT, .may = NH_MAY_DEVICE_SEE, .success = 200, .body = &auth_body, .data = &shape_device, .also = auth_refusals, .tag = "Devices"};
-
-/* The word is the action's also here, never a device called so. */
-static nh_rc device_import(struct call *call, struct nh_err *err)
-{
-	return NH_FAIL(err, NH_EUNSUPPORTED, "This server does not import manifests; create the devices one by one.");
-}
-const struct endpoint ep_device_import = {
-	.run = device_import, .scope = SCOPE_PRODUCT, .may = NH_MAY_DEVICE_IMPORT, .write = true, .success = 201, .media = "", .tag = "Devices"};
 
 /* ---- actions: each on the long and on the short path -------------------------------------------------------------------- */
 

@@ -214,9 +214,19 @@ static json_t *upload_body(const struct endpoint *e)
 	                 "properties", noun);
 }
 
+static json_t *any_body(const struct endpoint *e)
+{
+	json_t *content = json_object();
+	for (size_t i = 0; e->body_media[i]; i++)
+		json_object_set_new(content, e->body_media[i], json_object());
+	return json_pack("{s:b, s:o}", "required", true, "content", content);
+}
+
 static json_t *request_body(json_t *schemas, const struct nh_route *route)
 {
 	const struct endpoint *e = document_endpoint(route);
+	if (e->body_media)
+		return any_body(e);
 	if (route->body == NH_BODY_STREAM)
 		return upload_body(e);
 	if (!e->body)

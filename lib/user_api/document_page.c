@@ -118,7 +118,9 @@ static void put_parameters(struct page *p, const struct nh_route *r, const struc
 
 static void put_body(struct page *p, const struct nh_route *r, const struct endpoint *e)
 {
-	if (r->body == NH_BODY_STREAM)
+	for (size_t i = 0; e->body_media && e->body_media[i]; i++)
+		nh_buf_printf(p->out, "%s<code>%s</code>", i ? " or " : "<h4>Body</h4><p>", e->body_media[i]);
+	if (r->body == NH_BODY_STREAM && !e->body_media)
 		nh_buf_printf(p->out, "<h4>Body</h4><p><code>multipart/form-data</code> with the file as part <code>%s</code>.", file_kind_of(e)->noun);
 	if (!e->body)
 		return;
@@ -207,7 +209,9 @@ static void put_example(struct page *p, const struct nh_route *r, const struct e
 		nh_buf_printf(p->out, " -X %s", nh_http_method_name(r->method));
 	if (!e->anonymous)
 		put(p, " -H \"Authorization: Bearer $NERVES_HUB_TOKEN\"");
-	if (r->body == NH_BODY_STREAM)
+	if (e->body_media)
+		nh_buf_printf(p->out, " -H \"Content-Type: %s\" --data-binary @file", e->body_media[0]);
+	else if (r->body == NH_BODY_STREAM)
 		nh_buf_printf(p->out, " -F %s=@file.fw", file_kind_of(e)->noun);
 	if (e->body) {
 		put(p, " \\\n     -H \"Content-Type: application/json\" -d '");
