@@ -141,7 +141,9 @@ static nh_rc authority(struct call *call, struct nh_err *err)
 }
 static SHAPE(authority_shape, "CertificateAuthority", {"cert", FIELD_TEXT, .about = "PEM"}, {"serial", FIELD_TEXT, .about = "In decimal"}, {"subject", FIELD_TEXT},
              {"not_before", FIELD_TEXT, .format = MOMENT}, {"not_after", FIELD_TEXT, .format = MOMENT});
-const struct endpoint ep_authority = {.run = authority, .anonymous = true, .success = 200, .data = &authority_shape, .tag = TAG};
+#define NO_AUTHORITY {404, .about = "This server issues no certificates"}
+static const struct answer authority_refusals[] = {NO_AUTHORITY, {0}};
+const struct endpoint ep_authority = {.run = authority, .anonymous = true, .success = 200, .data = &authority_shape, .also = authority_refusals, .tag = TAG};
 
 struct crl_call {
 	struct call call; /* first */
@@ -155,7 +157,7 @@ static nh_rc load_crl(struct call *call, struct nh_err *err)
 	return a ? nh_crl_load(&call->ctx, a, &c->source, err) : no_authority(call, err);
 }
 
-const struct endpoint ep_crl = {.anonymous = true, .success = 200, .media = "application/pkix-crl", .tag = TAG};
+const struct endpoint ep_crl = {.anonymous = true, .success = 200, .media = "application/pkix-crl", .also = authority_refusals, .tag = TAG};
 
 /* Whoever asks, and be it every minute: signed once an hour, and after each revocation. */
 void handle_crl(struct nh_request *req, struct nh_response *res)
@@ -343,9 +345,10 @@ static SHAPE(org_csr_body, "OrganizationCertificateRequest", CSR, {"kind", FIELD
              {"description", FIELD_TEXT, FIELD_OPTIONAL | FIELD_NULLABLE}, {"valid_days", FIELD_INTEGER, FIELD_OPTIONAL | FIELD_NULLABLE});
 static SHAPE(cert_shape, "SignedCertificate", {"cert", FIELD_TEXT, .about = "PEM"});
 
-const struct endpoint ep_own_sign = {.write = true, .success = 201, .body = &user_csr_body, .data = &issued_whole, .tag = TAG};
-const struct endpoint ep_own_renew = {.write = true, .success = 201, .body = &csr_body, .data = &issued_whole, .tag = TAG};
-const struct endpoint ep_user_sign = {.anonymous = true, .write = true, .success = 200, .body = &password_csr_body, .data = &cert_shape, .also = login_refusals, .tag = TAG};
+const struct endpoint ep_own_sign = {.write = true, .success = 201, .body = &user_csr_body, .data = &issued_whole, .also = authority_refusals, .tag = TAG};
+const struct endpoint ep_own_renew = {.write = true, .success = 201, .body = &csr_body, .data = &issued_whole, .also = authority_refusals, .tag = TAG};
+static const struct answer sign_refusals[] = {{401, .about = "Wrong e-mail address or password"}, NO_AUTHORITY, {429, .about = "Too many attempts"}, {0}};
+const struct endpoint ep_user_sign = {.anonymous = true, .write = true, .success = 200, .body = &password_csr_body, .data = &cert_shape, .also = sign_refusals, .tag = TAG};
 const struct endpoint ep_org_sign = {.scope = SCOPE_ORG, .may = NH_MAY_ISSUED_CREATE, .write = true, .success = 201, .body = &org_csr_body, .data = &issued_whole, .tag = TAG};
 const struct endpoint ep_device_sign = {.scope = SCOPE_DEVICE, .may = NH_MAY_CERTIFICATE_ADD, .write = true, .success = 200, .body = &csr_body, .data = &cert_shape, .tag = "Device Certificates"};
 static const struct endpoint service_user = {.write = true, .success = 200, .tag = TAG}, service_device = {.write = true, .success = 200, .tag = TAG};

@@ -34,7 +34,7 @@ RESPONSE = record({"description": TEXT}, {"content": CONTENT})
 SHARED = record({"$ref": {"type": "string", "pattern": "^#/components/responses/"}})
 OPERATION = record({"operationId": {"type": "string", "pattern": "^[a-z0-9_]+$"}, "summary": TEXT, "tags": {"type": "array", "items": TEXT, "minItems": 1},
                     "parameters": {"type": "array", "items": PARAMETER}, "responses": table("^[1-5][0-9][0-9]$", {"anyOf": [RESPONSE, SHARED]})},
-                   {"requestBody": record({"required": FLAG, "content": CONTENT}), "security": SECURITY})
+                   {"requestBody": record({"required": FLAG, "content": CONTENT}), "security": SECURITY, "x-action": TEXT, "x-least-role": TEXT})
 DOCUMENT = record({
     "openapi": {"const": "3.1.0"},
     "info": record({"title": TEXT, "version": TEXT, "description": TEXT}),
