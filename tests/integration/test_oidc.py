@@ -1,12 +1,17 @@
 """Sign-in with an account of another issuer, against a real one (npm's oidc-provider, tests/integration/oidc) and through its own pages, as a browser does it. What a real issuer cannot be
 made to do (wrong signatures, another audience) is in tests/unit/outbound."""
 
+import base64
+import hashlib
+import hmac
 import html
 import http.client
 import json
 import re
 import shutil
+import struct
 import subprocess
+import time
 import unittest
 import urllib.parse
 
@@ -100,6 +105,10 @@ class Browser:
 
     def get(self, url):
         return self.request("GET", url)
+
+    def forget(self, issuer):
+        """Whoever was signed in there."""
+        self.cookies = {key: value for key, value in self.cookies.items() if key[0] != urllib.parse.urlsplit(issuer.url).netloc}
 
     def at_issuer(self, url, login, issuer):
         """Signs in and consents on the issuer's own pages; the address that it sends the browser back to."""
@@ -351,6 +360,91 @@ class Policy(OidcCase):
         self.assert_refused(browser, page, text="organization")
         self.assertEqual(self.users("alice", "bob", "doubtful"), ["alice", "bob"])
         self.assertEqual(sorted(self.server.sql("SELECT subject FROM user_identities")), ["alice", "bob"])
+
+
+class Connect(OidcCase):
+    """Accounts that exist already, and what their owners do."""
+
+    settings = {"OIDC_REGISTRATION": "true", "OIDC_SECOND_FACTOR": "true"}
+
+    def owner(self):
+        """A browser in which the administrator is signed in by password."""
+        browser, password = Browser(), (self.server.data_dir / "admin-password").read_text().strip()
+        token = browser.get(self.url("/login")).field("_csrf_token")
+        page = browser.request("POST", self.url("/login"), {"_csrf_token": token, "email": "admin@localhost", "password": password})
+        self.assertEqual(page.status, 303, page.body)
+        return browser, password
+
+    def post(self, browser, path, **form):
+        return browser.request("POST", self.url(path), {"_csrf_token": browser.get(self.url("/account")).field("_csrf_token"), **form})
+
+    def connect(self, browser, login, password=""):
+        page = self.post(browser, "/auth/oidc/connect", current_password=password)
+        self.assertEqual(page.status, 200, page.body)
+        browser.forget(self.issuer)
+        link = html.unescape(re.search(r'<a href="(http[^"]+)"', page.body).group(1))
+        return browser.at_issuer(link, login, self.issuer)
+
+    def test_connect_and_disconnect(self):
+        self.assertIn('href="/auth/oidc?return=%2Faccount"', Browser().get(self.url("/login?return=/account")).body)
+        browser, password = self.owner()
+        # Not without the password, and not by a form of another page.
+        self.assertEqual(self.post(browser, "/auth/oidc/connect").status, 422)
+        self.assertEqual(self.post(browser, "/auth/oidc/connect", current_password="wrong").status, 422)
+        self.assertEqual(browser.request("POST", self.url("/auth/oidc/connect"), {"current_password": password}).status, 403)
+        self.assertEqual(Browser().request("POST", self.url("/auth/oidc/connect"), {"current_password": password}).status, 403)
+        page = browser.get(self.connect(browser, "alice", password))
+        self.assertEqual((page.status, page.headers["location"]), (303, "/account?notice=connected"), page.body)
+        page = browser.get(page.location)
+        self.assertIn("alice@example.com", page.body)
+        self.assertIn(f"{self.issuer.url}", page.body)
+        # It signs in to that account from now on, and no account of the address comes to be.
+        other, _ = self.sign_in("alice")
+        self.assertIn("admin@localhost", other.get(self.url("/account")).body)
+        self.assertEqual(self.users("alice"), [])
+        # What was begun in a session is answered in that session only: not after it ended, and not in another's.
+        address = self.connect(browser, "carol", password)
+        session = browser.cookies.pop((f"localhost:{self.server.web_port}", "nerveshub_session"))
+        self.assert_refused(browser, browser.get(address), text="not begun in this browser")
+        browser.cookies[f"localhost:{self.server.web_port}", "nerveshub_session"] = session
+        # An identity is one account's. Bob has no password, so what lets him connect is that he has just signed in.
+        bob, page = self.sign_in("bob")
+        self.assertEqual(page.headers["location"], "/welcome")
+        page = bob.get(self.connect(bob, "alice"))
+        self.assertEqual(page.status, 403)
+        self.assertIn("connected with another account", page.body)
+        ids = self.server.sql("SELECT id FROM user_identities WHERE subject = 'alice'") + self.server.sql("SELECT id FROM user_identities WHERE subject = 'bob'")
+        self.assertEqual(self.post(bob, "/account/identities/remove", id=ids[0]).status, 409)
+        self.assertEqual(self.post(bob, "/account/identities/remove", id=ids[1]).status, 409)
+        self.server.sql("UPDATE user_tokens SET inserted_at = inserted_at - 601000000 WHERE context = 'session'")
+        self.assertEqual(self.post(bob, "/auth/oidc/connect").status, 403)
+        page = self.post(browser, "/account/identities/remove", id=ids[0])
+        self.assertEqual(page.headers["location"], "/account?notice=disconnected")
+        self.assertEqual(self.sign_in("alice")[1].status, 303)
+        self.assertEqual(self.users("alice"), ["alice"])
+
+    def test_second_factor(self):
+        browser, _ = self.sign_in("dave")
+        page = self.post(browser, "/account/second-factor")
+        secret = base64.b32decode(re.search(r'class="secret">([A-Z2-7 ]+)', page.body).group(1).replace(" ", ""))
+        page = self.post(browser, "/account/second-factor/confirm", code=totp(secret, int(time.time()) // 30))
+        codes = re.findall(r"[A-Z2-7]{4}(?:-[A-Z2-7]{4}){3}", page.body)
+        self.assertEqual(len(codes), 10, page.body)
+        # The issuer's word is not all that this server wants.
+        browser, page = self.sign_in("dave", path="/auth/oidc?return=/account%3Fhere")
+        self.assertEqual((page.status, self.session(browser)), (303, None))
+        self.assertTrue(page.headers["location"].startswith("/login/second-factor?"))
+        page = browser.get(page.location)
+        form = {name: page.field(name) for name in ("_csrf_token", "return", "remember")}
+        page = browser.request("POST", self.url("/login/second-factor"), {**form, "code": codes[0]})
+        self.assertEqual((page.status, page.headers["location"]), (303, "/account?here"))
+        self.assertTrue(self.session(browser))
+
+
+def totp(secret, step):
+    mac = hmac.new(secret, struct.pack(">Q", step), hashlib.sha1).digest()
+    at = mac[-1] & 15
+    return f"{(struct.unpack('>I', mac[at:at + 4])[0] & 0x7FFFFFFF) % 1000000:06d}"
 
 
 if __name__ == "__main__":
