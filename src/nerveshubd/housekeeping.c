@@ -6,6 +6,8 @@
 
 #include "base/log.h"
 #include "hub/extensions.h"
+#include "hub/invites.h"
+#include "hub/sessions.h"
 #include "hub/firmware.h"
 #include "hubd.h"
 
@@ -37,6 +39,15 @@ static nh_rc files(struct nh_ctx *ctx, const struct settings *s, size_t *rows, s
 {
 	const struct nh_file_retention keep = {.days = (unsigned)s->firmware_days, .newest = (unsigned)s->firmware_newest};
 	return nh_files_trim(ctx, &keep, rows, err);
+}
+
+static nh_rc links(struct nh_ctx *ctx, const struct settings *s, size_t *rows, struct nh_err *err)
+{
+	int64_t deleted = 0;
+	NH_TRY(nh_invites_trim(ctx, err));
+	NH_TRY(nh_tickets_trim(ctx, &deleted, err));
+	*rows = (size_t)deleted;
+	return NH_OK;
 }
 
 struct trim {
@@ -114,6 +125,7 @@ static void run(void *worker, struct nh_work *work)
 	nh_objects_tend(h->objects);
 	trim(h, "telemetry", telemetry);
 	trim(h, "files", files);
+	trim(h, "sessions and links", links);
 	sweep(h);
 	count_expiring(h);
 	__atomic_store_n(&h->housekeeping.running, false, __ATOMIC_RELEASE);
