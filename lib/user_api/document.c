@@ -93,7 +93,7 @@ static bool judges(const struct nh_route *r, const struct endpoint *e) { return 
 
 static bool takes_body(const struct nh_route *r, const struct endpoint *e)
 {
-	return reads(r, e) && (r->method == NH_HTTP_POST || r->method == NH_HTTP_PUT || r->method == NH_HTTP_PATCH);
+	return reads(r, e) && (e->body || r->method == NH_HTTP_POST || r->method == NH_HTTP_PUT || r->method == NH_HTTP_PATCH);
 }
 
 static bool names_something(const struct nh_route *r, const struct endpoint *e)
