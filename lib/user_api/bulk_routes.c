@@ -220,7 +220,8 @@ void handle_bulk(struct nh_request *req, struct nh_response *res)
 	struct nh_err err = NH_ERR_INIT;
 	if (!call_open(&b.call, req, res, req->route->extra))
 		return;
-	NH_AUTO_JSON json_t *failed = b.failed = json_array();
+	NH_AUTO_JSON json_t *failed = json_array();
+	b.failed = failed;
 	nh_rc rc = call_transact(&b.call, prepare, false, &err);
 	for (size_t from = 0; rc == NH_OK && from < b.count; from += BATCH)
 		rc = run_range(&b, from, from + BATCH < b.count ? from + BATCH : b.count, &err);
