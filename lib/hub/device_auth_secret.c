@@ -4,8 +4,10 @@
  * source: reference/device-protocol "6.5"; reference/server-behaviour "2.2"
  */
 #include "base/encode.h"
+#include "base/json.h"
 #include "hub/device_auth.h"
 #include "hub/devices.h"
+#include "hub/overview.h"
 #include "input_int.h"
 #include "rows_int.h"
 #include "store/rollout.h"
@@ -140,18 +142,34 @@ static void read_place(const struct nh_rows *rows, struct nh_arena *arena, void 
 	place[1] = nh_col_int(rows, 2);
 }
 
-/* Is the identifier a live device of the secret's product? Without one, *open tells whether it may be created. */
-static nh_rc find_existing(struct nh_ctx *ctx, const struct nh_secret_finding *f, struct nh_auth_verdict *out, bool *open, struct nh_err *err)
+/* Only people can tell which of the two devices is wrong. source: reference/server-behaviour "9.7" */
+static nh_rc tell_taken(struct nh_ctx *ctx, const struct nh_secret_finding *f, int64_t device_id, struct nh_err *err)
+{
+	NH_AUTO_JSON json_t *metadata = json_pack("{s:o}", "identifier", nh_json_new_text(f->identifier));
+	return nh_notification_add(ctx, f->product_id, NH_NOTIFY_WARNING, nh_arena_printf(ctx->arena, "duplicate_device_identifier-%lld", (long long)device_id),
+	                           NH_LIT("Device identifier is taken"),
+	                           nh_slice_str(nh_arena_printf(ctx->arena,
+	                                                        "A device that calls itself %.*s came with a shared secret of this product, and was refused: another product of the "
+	                                                        "organization has a device of that name.",
+	                                                        NH_ARG(f->identifier))),
+	                           metadata, err);
+}
+
+/* Is the identifier a live device of the secret's product? Without one, *open tells whether it may be created; *taken_by is the device of another product that has it, or 0. */
+static nh_rc find_existing(struct nh_ctx *ctx, const struct nh_secret_finding *f, struct nh_auth_verdict *out, bool *open, int64_t *taken_by, struct nh_err *err)
 {
 	int64_t place[2] = {0}, deleted = 0; /* device, product */
 	*open = false;
+	*taken_by = 0;
 	nh_rc rc = nh_one_row(ctx->tx, ctx->arena, &nh_q_auth_device_find, NH_PARAMS(nh_p_int(f->org_id), nh_p_text(f->identifier)), read_place, place,
 	                      "device", err);
 	if (rc == NH_OK) {
-		if (place[1] == f->product_id)
+		if (place[1] == f->product_id) {
 			admit(out, f, place[0], NH_AUTH_ACCEPTED_KNOWN);
-		else
-			refuse(out, f, NH_AUTH_IDENTIFIER_TAKEN);
+			return NH_OK;
+		}
+		refuse(out, f, NH_AUTH_IDENTIFIER_TAKEN);
+		*taken_by = place[0];
 		return NH_OK;
 	}
 	if (rc != NH_ENOTFOUND)
@@ -177,10 +195,12 @@ static bool settled(const struct nh_secret_finding *f, struct nh_auth_verdict *o
 nh_rc nh_device_auth_secret_record(struct nh_ctx *ctx, const struct nh_secret_finding *f, struct nh_auth_verdict *out, struct nh_err *err)
 {
 	bool open;
-	int64_t device_id = 0;
+	int64_t device_id = 0, taken_by;
 	if (settled(f, out))
 		return NH_OK;
-	NH_TRY(find_existing(ctx, f, out, &open, err));
+	NH_TRY(find_existing(ctx, f, out, &open, &taken_by, err));
+	if (taken_by)
+		return tell_taken(ctx, f, taken_by, err);
 	if (!open)
 		return NH_OK;
 	struct nh_new_device input = {.identifier = f->identifier};
@@ -202,6 +222,7 @@ struct steps {
 	struct nh_secret_finding *finding;
 	struct nh_auth_verdict verdict;
 	bool open;
+	int64_t taken_by;
 };
 
 static struct nh_ctx context(const struct nh_auth_env *env, struct nh_tx *tx, struct nh_effects *effects)
@@ -220,7 +241,7 @@ static nh_rc look_step(struct nh_tx *tx, void *arg, struct nh_err *err)
 {
 	struct steps *s = arg;
 	struct nh_ctx ctx = context(s->env, tx, NULL);
-	return find_existing(&ctx, s->finding, &s->verdict, &s->open, err);
+	return find_existing(&ctx, s->finding, &s->verdict, &s->open, &s->taken_by, err);
 }
 
 static nh_rc record_step(struct nh_tx *tx, void *arg, struct nh_err *err)
@@ -240,7 +261,7 @@ nh_rc nh_device_auth_secret(const struct nh_auth_env *env, const struct nh_nh1_h
 		return NH_OK;
 	/* Most connects are of devices that exist: no write for them. */
 	NH_TRY(nh_db_read(env->db, look_step, &s, err));
-	if (s.open)
+	if (s.open || s.taken_by)
 		NH_TRY(nh_db_write(env->db, record_step, &s, err));
 	*out = s.verdict;
 	return NH_OK;

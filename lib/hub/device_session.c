@@ -6,6 +6,7 @@
  */
 #include "hub/archives.h"
 #include "hub/audit.h"
+#include "hub/overview.h"
 #include "rows_int.h"
 #include "session_int.h"
 #include "store/rollout.h"
@@ -218,6 +219,19 @@ static nh_rc firmware_changed(struct nh_ctx *ctx, const struct nh_device_facts *
 	                    NH_ARG(d->identifier), NH_ARG(d->firmware_version), NH_ARG(r->version), NH_ARG(r->uuid));
 }
 
+/* It can be matched with no deployment group: somebody has to look. source: reference/server-behaviour "9.7" */
+static nh_rc tell_silent(struct nh_ctx *ctx, const struct nh_device_facts *d, struct nh_err *err)
+{
+	struct nh_actor actor = nh_device_actor(d);
+	NH_AUTO_JSON json_t *metadata = json_pack("{s:o}", "identifier", nh_json_new_text(d->identifier));
+	NH_TRY(nh_notification_add(ctx, d->product_id, NH_NOTIFY_WARNING, nh_arena_printf(ctx->arena, "missing_firmware_metadata-%lld", (long long)d->id),
+	                           NH_LIT("Device without firmware metadata"),
+	                           nh_slice_str(nh_arena_printf(ctx->arena, "Device %.*s connected without saying which firmware it runs, and has never said it. It gets no updates until it does.",
+	                                                        NH_ARG(d->identifier))),
+	                           metadata, err));
+	return nh_audit_add(ctx, &actor, d->org_id, NH_AUDIT_DEVICE, d->id, err, "Device %.*s did not report which firmware it runs", NH_ARG(d->identifier));
+}
+
 nh_rc nh_reported_take(struct nh_ctx *ctx, const struct nh_device_facts *d, struct nh_reported *r, struct nh_join_result *out, bool *again, struct nh_err *err)
 {
 	NH_TRY(complete(ctx, d, r, &out->metadata_known, err));
@@ -231,8 +245,7 @@ nh_rc nh_reported_take(struct nh_ctx *ctx, const struct nh_device_facts *d, stru
 		NH_TRY(nh_update_abandoned(ctx, d, r->reverted, err));
 	if (out->metadata_known || d->firmware_uuid.len > 0)
 		return NH_OK;
-	struct nh_actor actor = nh_device_actor(d);
-	return nh_audit_add(ctx, &actor, d->org_id, NH_AUDIT_DEVICE, d->id, err, "Device %.*s did not report which firmware it runs", NH_ARG(d->identifier));
+	return tell_silent(ctx, d, err);
 }
 
 /* ---- what is pushed after the reply --------------------------------------------------------------------------------------- */
