@@ -136,6 +136,16 @@ nh_rc cli_put_body_flags(struct nh_cli *c, json_t *body, struct nh_err *err)
 	return NH_OK;
 }
 
+nh_rc cli_put_own_password(struct nh_cli *c, json_t *body, struct nh_err *err)
+{
+	struct nh_buf password = NH_BUF_INIT;
+	nh_rc rc = cli_password(c, "Password: ", &password, err);
+	if (password.len)
+		json_object_set_new(body, "current_password", nh_json_new_text(nh_buf_slice(&password)));
+	nh_buf_wipe(&password);
+	return rc;
+}
+
 /* An update without anything to update: which flags there are. */
 static nh_rc nothing(struct nh_cli *c, struct nh_err *err)
 {
@@ -228,15 +238,17 @@ static nh_rc make_body(struct nh_cli *c, const struct cli_action *a, json_t **ou
 	*out = NULL;
 	for (const struct cli_flag *f = c->command->flags; f && f->name; f++)
 		has_flags |= f->sends != NULL;
-	if (nh_slice_eq_str(NH_LIT("DELETE"), a->method))
-		return NH_OK; /* its flags are its query */
+	if (a->password)
+		NH_TRY(cli_put_own_password(c, body, err));
+	bool remove = nh_slice_eq_str(NH_LIT("DELETE"), a->method); /* its flags are its query */
 	for (size_t i = 0; i < NH_ARRAY_LEN(a->takes); i++)
 		if (a->takes[i])
 			json_object_set_new(body, a->takes[i], nh_json_new_text(nh_slice_str(c->args[i])));
-	NH_TRY(cli_put_body_flags(c, body, err));
+	if (!remove)
+		NH_TRY(cli_put_body_flags(c, body, err));
 	if (put && has_flags && json_object_size(body) == 0)
 		return nothing(c, err);
-	if (!has_flags && json_object_size(body) == 0)
+	if ((!has_flags || remove) && json_object_size(body) == 0)
 		return NH_OK; /* nothing to send */
 	*out = a->wrap ? json_pack("{s:O}", a->wrap, body) : json_incref(body);
 	return NH_OK;

@@ -5,8 +5,10 @@
  * source: reference/user-api-and-cli "4" "18.5"
  */
 #include <curl/curl.h>
+#include <errno.h>
 #include <stdarg.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
 #include "base/encode.h"
 #include "cli_int.h"
@@ -376,6 +378,49 @@ nh_rc cli_upload(struct nh_cli *c, const char *route, const char *part_name, con
 		rc = take_answer(&got, status, answer, err);
 	call_end(&k);
 	curl_mime_free(mime);
+	return rc;
+}
+
+static size_t read_file(char *bytes, size_t size, size_t count, void *ctx) { return fread(bytes, size, count, ctx); }
+
+static nh_rc begin_file(struct nh_cli *c, const struct cli_file_request *request, struct call *k, FILE *from, struct nh_err *err)
+{
+	struct stat st;
+	if (fstat(fileno(from), &st) != 0 || !S_ISREG(st.st_mode))
+		return NH_FAIL(err, NH_EINVAL, "%s is not a file", request->file);
+	NH_TRY(call_begin(c, k, request->route, request->query, false, err));
+	k->headers = curl_slist_append(k->headers, "Accept: application/json");
+	k->headers = curl_slist_append(k->headers, nh_arena_printf(&c->arena, "Content-Type: %s", request->media));
+	for (const char *const *h = request->headers; h && *h; h++)
+		k->headers = curl_slist_append(k->headers, *h);
+	curl_easy_setopt(k->curl, CURLOPT_POST, 1L);
+	curl_easy_setopt(k->curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)st.st_size);
+	curl_easy_setopt(k->curl, CURLOPT_READFUNCTION, read_file);
+	curl_easy_setopt(k->curl, CURLOPT_READDATA, from);
+	curl_easy_setopt(k->curl, CURLOPT_WRITEFUNCTION, collect);
+	return NH_OK;
+}
+
+nh_rc cli_send_file(struct nh_cli *c, const struct cli_file_request *request, json_t **answer, struct nh_err *err)
+{
+	struct call k = {0};
+	struct cli_progress p = {.c = c, .verb = "Sending", .name = request->file};
+	NH_AUTO_BUF struct nh_buf got = NH_BUF_MAX(ANSWER_MAX);
+	long status = 0;
+	FILE *from = fopen(request->file, "rbe");
+	if (!from)
+		return NH_FAIL(err, nh_rc_from_errno(errno), "cannot read %s: %s", request->file, strerrordesc_np(errno));
+	nh_rc rc = begin_file(c, request, &k, from, err);
+	if (rc == NH_OK) {
+		curl_easy_setopt(k.curl, CURLOPT_WRITEDATA, &got);
+		show_progress(&k, &p);
+		rc = run_upload(c, &k, &p, &status, err);
+	}
+	cli_progress_end(&p);
+	if (rc == NH_OK)
+		rc = take_answer(&got, status, answer, err);
+	call_end(&k);
+	fclose(from);
 	return rc;
 }
 

@@ -9,7 +9,7 @@
 #include "cli/cli.h"
 
 #define CLI_DEFAULT_URI "https://manage.nervescloud.com"
-#define CLI_FLAGS_MAX 40
+#define CLI_FLAGS_MAX 48
 
 typedef enum cli_kind {
 	CLI_FLAG,   /* --yes */
@@ -57,8 +57,8 @@ struct cli_command {
 };
 
 /* One table per subject: cmd_SUBJECT.c. A new one is declared here and listed in command.c. */
-extern const struct cli_command cli_config_commands[], cli_user_commands[], cli_org_commands[], cli_product_commands[], cli_key_commands[],
-	cli_firmware_commands[], cli_archive_commands[], cli_device_commands[], cli_agent_commands[], cli_telemetry_commands[], cli_certificate_commands[],
+extern const struct cli_command cli_config_commands[], cli_user_commands[], cli_account_commands[], cli_overview_commands[], cli_org_commands[], cli_product_commands[], cli_key_commands[],
+	cli_firmware_commands[], cli_archive_commands[], cli_device_commands[], cli_agent_commands[], cli_import_commands[], cli_telemetry_commands[], cli_certificate_commands[],
 	cli_deployment_commands[], cli_script_commands[], cli_iroh_commands[], cli_ca_commands[], cli_authority_commands[], cli_migrate_commands[], cli_completion_commands[], cli_help_commands[];
 extern const struct cli_flag cli_global_flags[];
 extern const struct cli_flag cli_yes_flags[]; /* of every command that asks before it removes something */
@@ -224,8 +224,9 @@ struct cli_action {
 	const char *asks;       /* asked first, unless --yes: "Delete key :1?" */
 	const char *refuses;    /* verb of the refusal without --yes; NULL: delete */
 	const char *wrap;       /* member that holds the whole body: "deployment" */
-	const char *takes[2];   /* members of the body that are arguments: {"name"} */
+	const char *takes[3];   /* members of the body that are arguments: {"name"} */
 	bool details;           /* shows the answer below what it says */
+	bool password;          /* the account's password is asked for and sent: "current_password" */
 };
 nh_rc cli_run_list(struct nh_cli *c, struct nh_err *err); /* GET, a list; --all follows its pages */
 nh_rc cli_run_show(struct nh_cli *c, struct nh_err *err); /* GET, one object */
@@ -235,6 +236,7 @@ char *cli_fill(struct nh_cli *c, const char *pattern, bool route);
 /* The flags that are sent, as query ("a=b&c=d") or as members of a body. NH_EINVAL names the flag. */
 nh_rc cli_put_query_flags(struct nh_cli *c, struct nh_buf *query, struct nh_err *err);
 nh_rc cli_put_body_flags(struct nh_cli *c, json_t *body, struct nh_err *err);
+nh_rc cli_put_own_password(struct nh_cli *c, json_t *body, struct nh_err *err); /* asks for it; empty: the account has none */
 void cli_put_query(struct nh_buf *query, const char *name, const char *value); /* "&name=value", escaped */
 /* The same for another action than the row's; query: beyond the flags, or "". */
 nh_rc cli_list_with(struct nh_cli *c, const struct cli_action *action, const char *query, struct nh_err *err);
@@ -273,6 +275,13 @@ nh_rc cli_act(struct nh_cli *c, const char *method, const char *route, json_t *t
 nh_rc cli_api_text(struct nh_cli *c, const char *method, const char *route, const char *query, struct nh_buf *out, struct nh_err *err);
 /* A file as one part of a form, with the name that people gave it. */
 nh_rc cli_upload(struct nh_cli *c, const char *route, const char *part_name, const char *file, const char *shown_name, json_t **answer, struct nh_err *err);
+struct cli_file_request {
+	const char *route, *query; /* query: NULL for none */
+	const char *file, *media;
+	const char *const *headers; /* further ones, NULL ends */
+};
+/* A file as the whole body of a POST, streamed; with progress, and a word about what broke off. *answer as cli_api's. */
+nh_rc cli_send_file(struct nh_cli *c, const struct cli_file_request *request, json_t **answer, struct nh_err *err);
 nh_rc cli_download(struct nh_cli *c, const char *route, FILE *to, const char *shown_name, struct nh_err *err);
 /* Text of an error answer, as people see it. */
 void cli_api_error_put(struct nh_buf *out, long status, nh_slice body);

@@ -42,6 +42,30 @@ static nh_rc ask_credentials(struct nh_cli *c, struct nh_buf *email, struct nh_b
 	return cli_password(c, "Password: ", password, err);
 }
 
+/* One attempt; otp NULL: without a code. */
+static nh_rc try_login(struct nh_cli *c, const struct nh_buf *email, const struct nh_buf *password, const char *otp, json_t **answer, struct nh_err *err)
+{
+	json_t *body = json_object();
+	json_object_set_new(body, "email", nh_json_new_text(nh_slice_trim(nh_buf_slice(email))));
+	json_object_set_new(body, "password", nh_json_new_text(nh_buf_slice(password)));
+	json_object_set_new(body, "note", json_string(token_note(c)));
+	if (otp)
+		json_object_set_new(body, "otp", nh_json_new_text(nh_slice_trim(nh_slice_str(otp))));
+	return cli_api(c, &(struct cli_request){"POST", "users/login", .take_body = body, .anonymous = true}, answer, err);
+}
+
+/* Accounts with a second factor are refused with a word about "otp": then its code is asked for. */
+static nh_rc sign_in(struct nh_cli *c, const struct nh_buf *email, const struct nh_buf *password, json_t **answer, struct nh_err *err)
+{
+	NH_AUTO_BUF struct nh_buf code = NH_BUF_INIT;
+	const char *given = cli_text(c, "otp");
+	nh_rc rc = try_login(c, email, password, given, answer, err);
+	if (rc != NH_EAUTH || given || nh_slice_find(nh_slice_str(err->msg), NH_LIT("\n  otp: ")) < 0 || c->non_interactive)
+		return rc;
+	NH_TRY(cli_line(c, "Code of the second factor: ", &code, err));
+	return try_login(c, email, password, nh_buf_cstr(&code), answer, err);
+}
+
 static nh_rc auth(struct nh_cli *c, struct nh_err *err)
 {
 	NH_AUTO_BUF struct nh_buf email = NH_BUF_INIT;
@@ -50,13 +74,8 @@ static nh_rc auth(struct nh_cli *c, struct nh_err *err)
 	cli_out(c, "Authenticating to %s\n\n", c->uri);
 	fflush(c->io->out);
 	nh_rc rc = ask_credentials(c, &email, &password, err);
-	if (rc == NH_OK) {
-		json_t *body = json_object();
-		json_object_set_new(body, "email", nh_json_new_text(nh_slice_trim(nh_slice_str(nh_buf_cstr(&email)))));
-		json_object_set_new(body, "password", nh_json_new_text(nh_slice_str(nh_buf_cstr(&password))));
-		json_object_set_new(body, "note", json_string(token_note(c)));
-		rc = cli_api(c, &(struct cli_request){"POST", "users/login", .take_body = body, .anonymous = true}, &answer, err);
-	}
+	if (rc == NH_OK)
+		rc = sign_in(c, &email, &password, &answer, err);
 	nh_buf_wipe(&password);
 	NH_TRY(rc);
 	const json_t *data = json_object_get(answer, "data");
@@ -132,7 +151,9 @@ static nh_rc logout(struct nh_cli *c, struct nh_err *err)
 	return NH_OK;
 }
 
-static const struct cli_flag auth_flags[] = {{"email", 0, CLI_TEXT, "EMAIL", "account; asked for otherwise"}, {NULL}};
+static const struct cli_flag auth_flags[] = {{"email", 0, CLI_TEXT, "ADDRESS", "account; asked for otherwise"},
+					     {"otp", 0, CLI_TEXT, "CODE", "of the second factor, or a recovery code; asked for otherwise"},
+					     {NULL}};
 
 const struct cli_command cli_user_commands[] = {
 	{"user login", "", 0, 0, 0, NULL, login, "sign in with the browser"},

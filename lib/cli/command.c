@@ -32,8 +32,8 @@ const struct cli_flag cli_yes_flags[] = {{"yes", 'y', CLI_FLAG, NULL, "do not as
 static const struct cli_command own_commands[] = {{"version", "", 0, 0, 0, NULL, run_version, "show the version"}, {NULL}};
 
 static const struct cli_command *const tables[] = {
-	cli_config_commands,	 cli_user_commands,	 cli_org_commands,	  cli_product_commands, cli_key_commands,
-	cli_firmware_commands,	 cli_archive_commands,	 cli_device_commands,	  cli_agent_commands,	  cli_telemetry_commands, cli_certificate_commands,
+	cli_config_commands,	 cli_user_commands,	 cli_account_commands,	  cli_overview_commands,	 cli_org_commands,	  cli_product_commands, cli_key_commands,
+	cli_firmware_commands,	 cli_archive_commands,	 cli_device_commands,	  cli_agent_commands,	cli_import_commands,	  cli_telemetry_commands, cli_certificate_commands,
 	cli_deployment_commands, cli_script_commands,	 cli_iroh_commands,	  cli_ca_commands,	cli_authority_commands, cli_migrate_commands,
 	cli_completion_commands,
 	cli_help_commands,	 own_commands,

@@ -44,6 +44,10 @@ static const struct noun {
 	{"ca-serial", CLI_IN_ORG, CLI_ORG "/ca_certificates", "serial", "description"},
 	{"issued-serial", CLI_IN_ORG, CLI_ORG "/authority/certificates", "serial", "subject"},
 	{"own-serial", CLI_NEEDS_TOKEN, "users/me/certificates", "serial", "subject"},
+	{"token-id", CLI_NEEDS_TOKEN, "users/me/tokens", "id", "note"},
+	{"session-id", CLI_NEEDS_TOKEN, "users/me/sessions", "id", "browser"},
+	{"invite-id", CLI_IN_ORG, CLI_ORG "/invites", "id", "email"},
+	{"device-secret", CLI_IN_PRODUCT, CLI_DEVICE "/shared_secrets", "key", NULL},
 	{"device", CLI_IN_PRODUCT, CLI_PRODUCT "/devices", "identifier", "description"},
 	{"firmware", CLI_IN_PRODUCT, CLI_PRODUCT "/firmwares", "uuid", "version"},
 	{"archive", CLI_IN_PRODUCT, CLI_PRODUCT "/archives", "uuid", "version"},
@@ -61,7 +65,8 @@ static const struct {
 
 static const struct {
 	const char *word, *values; /* with bars; NULL: files */
-} fixed_nouns[] = {{"role", "admin|manage|view"}, {"setting", "uri|org|product"}, {"shell", "bash|zsh|fish"}, {"bool", "true|false"},
+} fixed_nouns[] = {{"role", "admin|manage|view"}, {"setting", "uri|org|product"}, {"service", "iroh|netbird|tailscale|wireguard"},
+		   {"bulk-action", "set_tags|enable_updates|disable_updates|set_deployment|clear_deployment|move|clear_penalty|upgrade|reboot|reconnect|delete"}, {"shell", "bash|zsh|fish"}, {"bool", "true|false"},
 		   {"file", NULL}, {"dir", NULL}};
 
 static void offer_each(struct completion *k, const char *values)
@@ -71,6 +76,13 @@ static void offer_each(struct completion *k, const char *values)
 		more = nh_slice_cut(rest, '|', &word, &rest);
 		offer(k, word, "");
 	}
+}
+
+/* A text, or a number. */
+static nh_slice name_of(struct nh_cli *c, const json_t *row, const char *member)
+{
+	const json_t *value = json_object_get(row, member);
+	return json_is_integer(value) ? nh_slice_str(nh_arena_printf(&c->arena, "%lld", (long long)json_integer_value(value))) : nh_json_text(row, member);
 }
 
 static void offer_from_server(struct completion *k, const struct noun *noun)
@@ -92,7 +104,7 @@ static void offer_from_server(struct completion *k, const struct noun *noun)
 	if (cli_api(c, &(struct cli_request){"GET", cli_fill(c, noun->route, true), nh_buf_cstr(&query)}, &answer, NULL) != NH_OK)
 		return;
 	json_array_foreach(json_object_get(answer, "data"), i, row)
-		offer(k, nh_json_text(row, noun->member), noun->help && !strpbrk(cli_get(row, noun->help), "\n\t") ? cli_get(row, noun->help) : "");
+		offer(k, name_of(c, row, noun->member), noun->help && !strpbrk(cli_get(row, noun->help), "\n\t") ? cli_get(row, noun->help) : "");
 }
 
 static void offer_from_folder(struct completion *k, const char *folder, const char *suffix)
