@@ -13,6 +13,7 @@
 #include "net/server.h"
 #include "outbound/oidc.h"
 #include "token_key.h"
+#include "test_pki.h"
 
 #define SECRET NH_LIT("0123456789abcdef0123456789abcdef")
 #define COOKIE NH_LIT("a-cookie-of-a-browser")
@@ -567,6 +568,64 @@ static void test_hanging(void **state)
 	nh_oidc_free(oidc);
 }
 
+/* ---- over TLS -------------------------------------------------------------------------------------------------------------------- */
+
+static nh_rc trusting(const char *url, const char *ca_file)
+{
+	NH_AUTO_BUF struct nh_buf to = NH_BUF_INIT;
+	struct nh_oidc *oidc;
+	struct nh_oidc_config config = {.key = "oidc", .issuer = url, .client_id = "us", .ca_file = ca_file, .clock = &issuer.clock};
+	assert_int_equal(nh_oidc_new(&config, &oidc, NULL), NH_OK);
+	nh_rc rc = authorize(oidc, &to, NULL);
+	nh_oidc_free(oidc);
+	return rc;
+}
+
+static void test_trust(void **state)
+{
+	struct test_pki ours, theirs;
+	struct nh_buf cert = NH_BUF_INIT, key = NH_BUF_INIT;
+	struct nh_tls *tls;
+	struct nh_pool *pool;
+	struct nh_server *server;
+	char ca[] = "/tmp/nh-oidc-ca-XXXXXX";
+	test_pki_init(&ours);
+	test_pki_init(&theirs);
+	test_pki_issue(&ours, "localhost", "localhost", &cert, &key, NULL);
+	assert_int_equal(nh_tls_server_new(&(struct nh_tls_server_config){.cert_pem = nh_buf_slice(&cert), .key_pem = nh_buf_slice(&key)}, &tls, NULL), NH_OK);
+	struct nh_listener listener = {.name = "tls", .address = "127.0.0.1", .mounts = issuer.mounts, .tls = tls};
+	assert_int_equal(nh_pool_new(&(struct nh_pool_config){.threads = 1}, &pool, NULL), NH_OK);
+	assert_int_equal(nh_server_open(&(struct nh_server_config){.pool = pool, .listeners = &listener, .listener_count = 1}, &server, NULL), NH_OK);
+	assert_int_equal(nh_server_start(server, NULL), NH_OK);
+	char *url = nh_arena_printf(&issuer.arena, "https://localhost:%u", listener.port), *other = nh_arena_printf(&issuer.arena, "https://127.0.0.1:%u", listener.port);
+	say(DISCOVERY, 200, nh_arena_printf(&issuer.arena, "{\"issuer\":\"%s\",\"authorization_endpoint\":\"%s/a\",\"token_endpoint\":\"%s/t\",\"jwks_uri\":\"%s/k\"}", url, url, url, url));
+	int fd = mkstemp(ca);
+	assert_true(fd >= 0);
+	unsigned before = asked(DISCOVERY);
+	/* Nobody vouches for it, another does, it vouches for another name. */
+	assert_int_equal(trusting(url, ""), NH_EIO);
+	assert_int_equal(write(fd, theirs.pem.ptr, theirs.pem.len), theirs.pem.len);
+	assert_int_equal(trusting(url, ca), NH_EIO);
+	assert_int_equal(pwrite(fd, ours.pem.ptr, ours.pem.len, 0), ours.pem.len);
+	assert_int_equal(ftruncate(fd, (off_t)ours.pem.len), 0);
+	assert_int_equal(trusting(other, ca), NH_EIO);
+	assert_int_equal(asked(DISCOVERY), before);
+	assert_int_equal(trusting(url, ca), NH_OK);
+	/* An issuer that is reached by TLS gives no address that is not. */
+	say(DISCOVERY, 200, nh_arena_printf(&issuer.arena, "{\"issuer\":\"%s\"," ENDPOINTS "}", url));
+	assert_int_equal(trusting(url, ca), NH_EFORMAT);
+	close(fd);
+	unlink(ca);
+	nh_server_drain(server, 1000);
+	nh_pool_free(pool);
+	nh_server_free(server);
+	nh_tls_unref(tls);
+	nh_buf_fini(&cert);
+	nh_buf_fini(&key);
+	test_pki_fini(&ours);
+	test_pki_fini(&theirs);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -574,7 +633,7 @@ int main(void)
 		cmocka_unit_test_setup(test_documents, behave), cmocka_unit_test_setup(test_sizes_and_redirects, behave),
 		cmocka_unit_test_setup(test_ages, behave),      cmocka_unit_test_setup(test_unknown_keys, behave),
 		cmocka_unit_test_setup(test_answers, behave),   cmocka_unit_test_setup(test_people, behave),   cmocka_unit_test_setup(test_browsers, behave),
-		cmocka_unit_test_setup(test_credentials, behave), cmocka_unit_test_setup(test_hanging, behave),
+		cmocka_unit_test_setup(test_credentials, behave), cmocka_unit_test_setup(test_hanging, behave),   cmocka_unit_test_setup(test_trust, behave),
 	};
 	return cmocka_run_group_tests(tests, set_up, tear_down);
 }
