@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 
 #include "base/encode.h"
+#include "base/file.h"
 #include "cli_int.h"
 
 #define ANSWER_MAX ((size_t)64 << 20)
