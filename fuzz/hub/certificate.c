@@ -65,7 +65,7 @@ static nh_rc furnish(struct world *w, struct nh_err *err)
 	NH_TRY(add_device(w, "d-1", NULL, &device, err));
 	NH_TRY(add_device(w, "d-2", NULL, &id, err));
 	NH_TRY(make_device(w, "d-1", &cas[0], cas[2].key, &pinned, err));
-	OK(nh_device_open(&w->ctx, &w->as_ada, &w->widget, NH_LIT("d-1"), NH_ROLE_VIEW, &d, E(w)));
+	OK(nh_device_open(&w->ctx, &w->as_ada, &w->widget, NH_LIT("d-1"), NH_MAY_DEVICE_SEE, &d, E(w)));
 	OK(nh_device_certificate_store(&w->ctx, w->acme.id, d.id, pinned.cert, &stored, NULL, E(w)));
 	return NH_OK;
 }

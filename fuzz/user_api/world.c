@@ -44,7 +44,7 @@ static nh_rc add_certificates(struct world *w, struct fuzz_api *f, struct nh_err
 	NH_TRY(make_ca(w, "Factory", NULL, 1000 * DAY_US, &ca, err));
 	NH_TRY(register_ca(w, w->acme.id, ca.cert, true, &id, err));
 	NH_TRY(make_device(w, "d-1", &ca, NULL, &device, err));
-	OK(nh_device_open(&w->ctx, &w->as_ada, &w->widget, NH_LIT("d-1"), NH_ROLE_VIEW, &d, E(w)));
+	OK(nh_device_open(&w->ctx, &w->as_ada, &w->widget, NH_LIT("d-1"), NH_MAY_DEVICE_SEE, &d, E(w)));
 	OK(nh_device_certificate_store(&w->ctx, w->acme.id, d.id, device.cert, &stored, NULL, E(w)));
 	f->ca_serial = nh_xstrdup(ca.cert->serial_decimal);
 	f->cert_serial = nh_xstrdup(stored.serial);
@@ -275,7 +275,7 @@ void fuzz_ask_check_role(const struct fuzz_ask *a)
 	nh_slice org = nh_request_param(req, "org_name");
 	if (e->scope == SCOPE_NONE || (org.ptr && !nh_slice_eq_str(org, "acme")))
 		return;
-	FUZZ_CHECK(roles[a->person] >= e->role, "%s %s needs %s", nh_http_method_name(req->method), req->route->path, nh_role_name(e->role));
+	FUZZ_CHECK(nh_role_may(roles[a->person], e->may, NULL) == NH_OK, "%s %s is %s", nh_http_method_name(req->method), req->route->path, nh_action_name(e->may));
 }
 
 void fuzz_ask_close(struct fuzz_ask *a)
