@@ -100,11 +100,13 @@ class Operation:
                 raise Mismatch("it takes no body and got one")
             return
         media = media_type(headers)
-        if not media and not any("schema" in content for content in described["content"].values()):
-            return  # bytes of whatever type
+        if not media and not any(described["content"].values()):
+            return  # bytes, whatever they are called
         if media not in described["content"]:
             raise Mismatch(f"it takes no body of type {media}")
         schema = described["content"][media].get("schema")
+        if not schema:
+            return
         if media == FORM:
             body = json.dumps(self.document.typed(schema, pairs(body.decode()))).encode()
         if media in (JSON, FORM):
