@@ -110,5 +110,7 @@ nh_rc nh_gate_again(const struct nh_gate *g, const struct nh_user *user, nh_slic
 		*out = NH_GATE_OPEN;
 	else
 		*out = nh_login_verify(&q.login, password, g->cost) == NH_OK ? NH_GATE_OPEN : NH_GATE_WRONG;
+	if (*out == NH_GATE_OPEN)
+		forget_tries(g, user->email);
 	return NH_OK;
 }

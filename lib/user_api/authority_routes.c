@@ -268,7 +268,7 @@ struct sign_call {
 /* How one route signs. */
 struct signing {
 	const struct endpoint *endpoint;
-	bool password; /* who asks signs in with the request itself */
+	enum { TOKEN, TOKEN_AND_PASSWORD, PASSWORD } proof; /* of who asks. A token alone, perhaps found somewhere, makes no credential that outlives it */
 	bool service;  /* of the stand-alone CA: every fault of the caller's is 400 */
 	nh_rc (*prepare)(struct sign_call *s, struct nh_err *err); /* may it be had, and what does it say; inside both transactions */
 	void (*answer)(struct sign_call *s, const struct nh_issued *issued);
@@ -336,8 +336,9 @@ static void answer_service(struct sign_call *s, const struct nh_issued *issued)
 
 #define CSR {"csr", FIELD_TEXT, .about = "PEM, in base64; at most 16 KiB of PEM"}
 static SHAPE(csr_body, "CertificateRequest", CSR);
-static SHAPE(user_csr_body, "UserCertificateRequest", CSR, {"description", FIELD_TEXT, FIELD_OPTIONAL | FIELD_NULLABLE});
-static SHAPE(password_csr_body, "UserCertificateRequestWithPassword", CSR, {"email", FIELD_TEXT}, {"password", FIELD_TEXT}, {"description", FIELD_TEXT, FIELD_OPTIONAL | FIELD_NULLABLE});
+static SHAPE(user_csr_body, "UserCertificateRequest", CSR, {"current_password", FIELD_TEXT, FIELD_OPTIONAL, .about = "Of an account that has a password"}, {"description", FIELD_TEXT, FIELD_OPTIONAL | FIELD_NULLABLE});
+static SHAPE(password_csr_body, "UserCertificateRequestWithPassword", CSR, {"email", FIELD_TEXT}, {"password", FIELD_TEXT},
+             {"otp", FIELD_TEXT, FIELD_OPTIONAL | FIELD_NULLABLE, .about = "A code, or a recovery code, where the account has a second factor"}, {"description", FIELD_TEXT, FIELD_OPTIONAL | FIELD_NULLABLE});
 static const char *const words_org_kinds[] = {"device_ca", "server", NULL};
 static SHAPE(org_csr_body, "OrganizationCertificateRequest", CSR, {"kind", FIELD_TEXT, .words = words_org_kinds, .about = "server takes an administrator of the server"},
              {"common_name", FIELD_TEXT, FIELD_OPTIONAL | FIELD_NULLABLE, .about = "The request's unless it is given"},
@@ -345,22 +346,22 @@ static SHAPE(org_csr_body, "OrganizationCertificateRequest", CSR, {"kind", FIELD
              {"description", FIELD_TEXT, FIELD_OPTIONAL | FIELD_NULLABLE}, {"valid_days", FIELD_INTEGER, FIELD_OPTIONAL | FIELD_NULLABLE});
 static SHAPE(cert_shape, "SignedCertificate", {"cert", FIELD_TEXT, .about = "PEM"});
 
-const struct endpoint ep_own_sign = {.write = true, .success = 201, .body = &user_csr_body, .data = &issued_whole, .also = authority_refusals, .tag = TAG};
-const struct endpoint ep_own_renew = {.write = true, .success = 201, .body = &csr_body, .data = &issued_whole, .also = authority_refusals, .tag = TAG};
 static const struct answer sign_refusals[] = {{401, .about = "Wrong e-mail address or password"}, NO_AUTHORITY, {429, .about = "Too many attempts"}, {0}};
+const struct endpoint ep_own_sign = {.write = true, .success = 201, .body = &user_csr_body, .data = &issued_whole, .also = sign_refusals, .tag = TAG};
+const struct endpoint ep_own_renew = {.write = true, .success = 201, .body = &csr_body, .data = &issued_whole, .also = authority_refusals, .tag = TAG};
 const struct endpoint ep_user_sign = {.anonymous = true, .write = true, .success = 200, .body = &password_csr_body, .data = &cert_shape, .also = sign_refusals, .tag = TAG};
 const struct endpoint ep_org_sign = {.scope = SCOPE_ORG, .may = NH_MAY_ISSUED_CREATE, .write = true, .success = 201, .body = &org_csr_body, .data = &issued_whole, .tag = TAG};
 const struct endpoint ep_device_sign = {.scope = SCOPE_DEVICE, .may = NH_MAY_CERTIFICATE_ADD, .write = true, .success = 200, .body = &csr_body, .data = &cert_shape, .tag = "Device Certificates"};
 static const struct endpoint service_user = {.write = true, .success = 200, .tag = TAG}, service_device = {.write = true, .success = 200, .tag = TAG};
 
 static const struct signing signings[] = {
-	{&ep_own_sign, false, false, prepare_user, answer_issued},
-	{&ep_own_renew, false, false, prepare_successor, answer_successor},
-	{&ep_user_sign, true, false, prepare_user, answer_cert},
-	{&ep_org_sign, false, false, prepare_org, answer_issued},
-	{&ep_device_sign, false, false, prepare_device, answer_cert},
-	{&service_user, false, true, prepare_service_user, answer_service},
-	{&service_device, false, true, prepare_service_device, answer_service},
+	{&ep_own_sign, TOKEN_AND_PASSWORD, false, prepare_user, answer_issued},
+	{&ep_own_renew, TOKEN, false, prepare_successor, answer_successor},
+	{&ep_user_sign, PASSWORD, false, prepare_user, answer_cert},
+	{&ep_org_sign, TOKEN, false, prepare_org, answer_issued},
+	{&ep_device_sign, TOKEN, false, prepare_device, answer_cert},
+	{&service_user, TOKEN, true, prepare_service_user, answer_service},
+	{&service_device, TOKEN, true, prepare_service_device, answer_service},
 };
 
 static nh_rc read_step(struct call *call, struct nh_err *err)
@@ -388,7 +389,10 @@ static nh_rc sign(struct sign_call *s, struct nh_err *err)
 {
 	struct call *call = call_of(s);
 	const struct nh_user_api_config *config = &call->api->config;
-	if (s->how->password) {
+	if (s->how->proof == TOKEN_AND_PASSWORD) {
+		NH_TRY(call_transact(call, NULL, false, err));
+		NH_TRY(password_again(call, err));
+	} else if (s->how->proof == PASSWORD) {
 		NH_TRY(login_check(&s->login, err));
 		call->user = s->login.login.user;
 		call->actor = nh_actor_of_user(&call->user);

@@ -3,17 +3,23 @@ curl and Python's TLS are the judges."""
 
 import asyncio
 import base64
+import hashlib
+import hmac
 import http.client
 import json
 import os
 import re
 import ssl
+import struct
 import tempfile
+import time
 import unittest
 import urllib.parse
 from pathlib import Path
 
-from nhtest import DEADLINE, Device, Pki, Server, ServerCase, pem64, run
+from nhtest import BUILD, DEADLINE, Device, Pki, Server, ServerCase, pem64, program, run
+from simulator import Simulator
+from test_pkcs11 import as_user
 
 SIGN = "/orgs/acme/authority/certificates"
 
@@ -38,12 +44,32 @@ class Holder:
         return run("openssl", "x509", "-in", self.cert, "-noout", "-text").stdout
 
 
+def totp(secret, step):
+    """RFC 6238, six digits."""
+    mac = hmac.new(base64.b32decode(secret + "=" * (-len(secret) % 8)), struct.pack(">Q", step), hashlib.sha1).digest()
+    at = mac[-1] & 15
+    return f"{(struct.unpack('>I', mac[at:at + 4])[0] & 0x7FFFFFFF) % 1000000:06}"
+
+
+def without_password(server):
+    """The administrator signed in once, by an issuer elsewhere so to speak: an account without a password is not asked for it, and hashing takes the time of these tests."""
+    server.login()
+    server.sql("UPDATE users SET password_hash = NULL WHERE email = 'admin@localhost'")
+
+
+def certified(server, holder, **fields):
+    """A certificate that signs the administrator in."""
+    holder.issued = server.api("POST", "/users/me/certificates", {"csr": holder.request, **fields}, expect=201).data
+    return holder.take(holder.issued["cert"])
+
+
 class AuthorityCase(ServerCase):
-    server_args = ("--ca-key", "auto")
+    server_args = ("--ca-key", "auto", "--open-registrations", "true")
 
     @classmethod
     def prepare(cls):
         super().prepare()
+        without_password(cls.server)
         cls.root = cls.home / "root.crt"
         cls.root.write_text(cls.server.api("GET", "/authority", token="", expect=200).data["cert"])
 
@@ -52,9 +78,7 @@ class AuthorityCase(ServerCase):
 
     def user(self, name, **fields):
         """A holder with a certificate of the administrator."""
-        holder = self.holder(name)
-        holder.issued = self.server.api("POST", "/users/me/certificates", {"csr": holder.request, **fields}, expect=201).data
-        return holder.take(holder.issued["cert"])
+        return certified(self.server, self.holder(name), **fields)
 
     def context(self, holder=None):
         context = ssl.create_default_context(cafile=str(self.server.ca_file))
@@ -167,15 +191,34 @@ class UserCertificateTest(AuthorityCase):
         self.refused(service.cert, service.key)
 
     def test_password(self):
-        password = (self.server.data_dir / "admin-password").read_text().strip()
+        """An account with a password, and later with a second factor, which a certificate asks for as a token does."""
+        phrase, path = "a long enough phrase", "/users/me/certificates"
+        self.server.api("POST", "/users/register", {"name": "Grace", "email": "grace@example.com", "password": phrase}, token="", expect=201)
+        token = self.server.api("POST", "/users/login", {"email": "grace@example.com", "password": phrase}, token="", expect=200).data["token"]
+        grace = self.holder("grace")
+        body = {"csr": grace.request, "email": "grace@example.com", "password": phrase, "description": "host"}
+        self.assertEqual(self.ask("POST", "/users/sign", body={**body, "password": "wrong"})[0], 401)
         for form in (False, True):
-            user = self.holder(f"password-{form}", subject="/O=admin")
-            body = {"csr": user.request, "email": "admin@localhost", "password": password, "description": "host"}
-            self.assertEqual(self.ask("POST", "/users/sign", body={**body, "password": "wrong"}, form=form)[0], 401)
             status, answer = self.ask("POST", "/users/sign", body=body, form=form)
             self.assertEqual((status, list(answer), list(answer["data"])), (200, ["data"], ["cert"]))
-            user.take(answer["data"]["cert"])
-            self.assertEqual(self.ask("GET", "/users/me", user)[0], 200)
+            grace.take(answer["data"]["cert"])
+            self.assertEqual(self.ask("GET", "/users/me", grace)[1]["data"]["email"], "grace@example.com")
+        # a token alone makes no credential that outlives it
+        for wrong in ({}, {"current_password": "wrong"}):
+            self.assertIn("current_password", self.server.api("POST", path, {"csr": grace.request, **wrong}, token=token, expect=422).json["errors"])
+        self.server.api("POST", path, {"csr": grace.request, "current_password": phrase}, token=token, expect=201)
+
+        secret = self.server.api("POST", "/users/me/second_factor", {"current_password": phrase}, token=token, expect=201).data["secret"]
+        code = lambda step: totp(secret, int(time.time()) // 30 + step)
+        self.server.api("PUT", "/users/me/second_factor", {"otp": code(0)}, token=token, expect=200)
+        status, answer = self.ask("POST", "/users/sign", body=body)
+        self.assertEqual((status, "otp" in answer["errors"]), (401, True))
+        self.assertEqual(self.ask("POST", "/users/sign", body={**body, "otp": code(1)})[0], 200)
+        # with the account goes what signed it in, and the list says so
+        self.server.api("DELETE", "/users/me", {"current_password": phrase}, token=token, expect=204)
+        self.refused(grace.cert, grace.key)
+        self.crl()
+        self.assertIn("certificate revoked", self.verify(grace.cert, "-crl_check", "-CRLfile", self.home / "list.pem"))
 
     def test_revocation(self):
         user, other = self.user("revoked"), self.user("other")
@@ -247,14 +290,14 @@ class UserCertificateTest(AuthorityCase):
         user = self.user("requester")
         for csr, expected, words in rows:
             with self.subTest(words=words, expected=expected):
-                answer = self.server.api("POST", "/users/me/certificates", {} if csr is None else {"csr": csr}, expect=expected)
+                answer = self.server.api("POST", SIGN, {"kind": "device_ca", **({} if csr is None else {"csr": csr})}, expect=expected)
                 if words:
                     self.assertIn(words, answer.json["errors"]["csr"][0])
                 self.assertEqual(self.ask("POST", "/sign_device_csr", user, {} if csr is None else {"csr": csr})[0], 400)
         for name, key in (("rsa", ("genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048")), ("p384", ("ecparam", "-name", "secp384r1", "-genkey", "-noout")), ("ed", ("genpkey", "-algorithm", "ed25519"))):
             with self.subTest(key=name):
                 holder = self.holder(name, key=key)
-                holder.take(self.server.api("POST", "/users/me/certificates", {"csr": holder.request}, expect=201).data["cert"])
+                certified(self.server, holder)
                 self.assertEqual(self.ask("GET", "/users/me", holder)[0], 200)
 
     def test_service_of_old(self):
@@ -389,9 +432,9 @@ class OrganizationTest(AuthorityCase):
                 self.server.sql(f"INSERT INTO org_users (org_id, user_id, role, inserted_at, updated_at) VALUES ((SELECT id FROM orgs WHERE name = 'acme'), {user}, {level}, 1, 1)")
             admin = self.server.sql("SELECT id FROM users WHERE email = 'admin@localhost'")[0]
             holder = self.holder(f"who-{role}")
-            issued = self.server.api("POST", "/users/me/certificates", {"csr": holder.request}, expect=201).data
+            issued = certified(self.server, holder).issued
             self.server.sql(f"UPDATE authority_certificates SET user_id = {user} WHERE serial = '{issued['serial']}' AND user_id = {admin}")
-            people[role] = holder.take(issued["cert"])
+            people[role] = holder
         csr, ca = self.holder("who-csr").request, self.server.api("POST", SIGN, {"kind": "device_ca", "csr": self.holder("who-ca", subject="/CN=w").request}, expect=201).data
         #  method, path, body, expected of view, manage, admin, stranger
         rows = [
@@ -420,8 +463,9 @@ class KeyTest(unittest.TestCase):
         self.home = Path(tempfile.mkdtemp(prefix="nhtest-authority-"))
         self.addCleanup(run, "rm", "-r", self.home)
 
-    def start(self, *args, data="data", **env):
+    def start(self, *args, data="data", wrap=(), **env):
         server = Server(*args, data_dir=self.home / data, env=env)
+        server.wrap = list(wrap)
         self.addCleanup(server.remove)
         self.addCleanup(lambda: server.log.close())
         return server.start()
@@ -450,7 +494,7 @@ class KeyTest(unittest.TestCase):
         # without the setting there is no authority and no port
         none = self.start()
         self.assertEqual(none.api_port, 0)
-        none.login()
+        without_password(none)
         none.api("GET", "/authority", expect=404)
         none.api("GET", "/authority/crl", expect=404)
         none.api("POST", "/users/me/certificates", {"csr": "x"}, expect=404)
@@ -462,9 +506,9 @@ class KeyTest(unittest.TestCase):
         cert, key = pki.sign("hub-ca", "corporate", "/O=Corporation/CN=Hub CA",
                              "basicConstraints=critical,CA:TRUE\nkeyUsage=critical,keyCertSign,cRLSign\nsubjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid\n", days=30)
         server = self.start("--ca-key", str(key), "--ca-cert", str(cert))
-        server.login()
+        without_password(server)
         holder = Holder(self.home, "u")
-        holder.take(server.api("POST", "/users/me/certificates", {"csr": holder.request}, expect=201).data["cert"])
+        certified(server, holder)
         verified = run("openssl", "verify", "-x509_strict", "-CAfile", root, "-untrusted", cert, holder.cert).stdout
         self.assertEqual(verified, f"{holder.cert}: OK\n")
         end = lambda path: run("openssl", "x509", "-in", path, "-noout", "-enddate").stdout
@@ -486,9 +530,9 @@ class KeyTest(unittest.TestCase):
         run("pkcs11-tool", "--module", module, "--token-label", "hub", "--login", "--pin", "1234", "--keypairgen", "--key-type", "EC:prime256v1", "--label", "ca", "--id", "01", env=env)
         url = "pkcs11:token=hub;object=ca?pin-value=1234"
         server = self.start("--ca-key", url, SOFTHSM2_CONF=str(conf))
-        server.login()
+        without_password(server)
         holder = Holder(self.home, "t")
-        holder.take(server.api("POST", "/users/me/certificates", {"csr": holder.request}, expect=201).data["cert"])
+        certified(server, holder)
         root = self.home / "root.crt"
         root.write_text(self.subject(server)["cert"])
         self.assertEqual(run("openssl", "verify", "-x509_strict", "-CAfile", root, holder.cert).stdout, f"{holder.cert}: OK\n")
@@ -501,6 +545,31 @@ class KeyTest(unittest.TestCase):
         said = self.refused("--ca-key", "pkcs11:token=hub;object=other?pin-value=1234", SOFTHSM2_CONF=str(conf))
         self.assertIn("CA_KEY", said)
         self.assertNotIn("1234", said.split("nerveshubd:")[-1])
+
+    def test_key_in_a_nerveskey(self):
+        """The chip signs certificates and lists; the module that leads to it is the project's own."""
+        chip = Simulator().start()
+        self.addCleanup(chip.end)
+        bus = ("-b", f"sim:{chip.socket}")
+        run(program("nerveskey"), "signer", "create", self.home / "signer")
+        run(program("nerveskey"), "provision", *bus, "--signer-cert", self.home / "signer.cert", "--signer-key", self.home / "signer.key", "--serial", "CA-1", "--yes")
+        modules = self.home / "config/pkcs11/modules"
+        modules.mkdir(parents=True)
+        (modules.parent / "pkcs11.conf").write_text("user-config: only\n")
+        (modules / "nerveskey.module").write_text(f"module: {BUILD / 'src/nerveskey-pkcs11/nerveskey-pkcs11.so'}\n")
+        env = {"NERVESKEY_PKCS11": f"nerveskey+sim://{chip.socket} id=1", "XDG_CONFIG_HOME": str(self.home / "config"), "HOME": str(self.home)}
+        server = self.start("--ca-key", "pkcs11:token=1;id=%31;type=private", wrap=as_user(), **env)
+        without_password(server)
+        holder = Holder(self.home, "n")
+        certified(server, holder)
+        root = self.home / "root.crt"
+        root.write_text(self.subject(server)["cert"])
+        self.assertEqual(run("openssl", "verify", "-x509_strict", "-CAfile", root, holder.cert).stdout, f"{holder.cert}: OK\n")
+        device = self.home / "device.pem"
+        device.write_text(run(program("nerveskey"), "certificate", "device", *bus).stdout)
+        public = lambda cert: run("openssl", "x509", "-in", cert, "-noout", "-pubkey").stdout
+        self.assertEqual(public(root), public(device))
+        server.stop()
 
 
 if __name__ == "__main__":
