@@ -117,8 +117,12 @@ class Server:
         if status != 0 or "AddressSanitizer" in text or "runtime error" in text:
             raise AssertionError(f"nerveshubd ended with status {status}:\n{text[-6000:]}")
 
-    def http(self, method, path, body=None, headers=None, port=None):
-        connection = http.client.HTTPConnection("127.0.0.1", port or self.web_port, timeout=DEADLINE)
+    def http(self, method, path, body=None, headers=None, port=None, tls=None):
+        """tls: a context, at the API port, where the authority's certificates sign people in."""
+        if tls:
+            connection = http.client.HTTPSConnection("localhost", self.api_port, timeout=DEADLINE, context=tls)
+        else:
+            connection = http.client.HTTPConnection("127.0.0.1", port or self.web_port, timeout=DEADLINE)
         connection.request(method, path, body=body, headers=headers or {})
         answer = connection.getresponse()
         response = Response(answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read())
@@ -170,6 +174,14 @@ class Server:
                 f"Content-Type: application/octet-stream\r\n\r\n").encode() + content + f"\r\n--{boundary}--\r\n".encode()
         return self.api("POST", f"/orgs/{org}/products/{product}/{kind}s", body, token=token, expect=expect,
                         headers={"Content-Type": f"multipart/form-data; boundary={boundary}"})
+
+
+def totp(secret, at=None):
+    """What an authenticator shows (RFC 6238): six digits of a base32 secret."""
+    step = struct.pack(">Q", int(time.time() if at is None else at) // 30)
+    mac = hmac.new(base64.b32decode(secret + "=" * (-len(secret) % 8)), step, hashlib.sha1).digest()
+    number = struct.unpack_from(">I", mac, mac[-1] & 15)[0] & 0x7FFFFFFF
+    return f"{number % 1000000:06}"
 
 
 def new_postgres_database():
