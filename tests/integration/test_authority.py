@@ -17,7 +17,7 @@ import unittest
 import urllib.parse
 from pathlib import Path
 
-from nhtest import BUILD, DEADLINE, Device, Pki, Server, ServerCase, pem64, program, run
+from nhtest import BUILD, DEADLINE, ROOT, Device, Pki, Server, ServerCase, pem64, program, run
 from simulator import Simulator
 from test_pkcs11 import as_user
 
@@ -570,6 +570,24 @@ class KeyTest(unittest.TestCase):
         public = lambda cert: run("openssl", "x509", "-in", cert, "-noout", "-pubkey").stdout
         self.assertEqual(public(root), public(device))
         server.stop()
+
+
+class GuideTest(unittest.TestCase):
+    def test_guide(self):
+        """docs/guides/authority.md, typed as it stands there."""
+        server = Server("--ca-key", "auto").start()
+        self.addCleanup(server.end)
+        server.login()
+        server.api("POST", "/orgs", {"name": "acme"}, expect=201)
+        server.api("POST", "/orgs/acme/products", {"name": "widget"}, expect=201)
+        folder = server.home / "guide"
+        folder.mkdir()
+        env = {**os.environ, "TOKEN": server.token, "PASSWORD": (server.data_dir / "admin-password").read_text().strip(), "ROOTS": str(server.ca_file),
+               "HUB": f"http://localhost:{server.web_port}", "API": f"https://localhost:{server.api_port}"}
+        blocks = re.findall(r"^```sh\n(.*?)^```", (ROOT / "docs/guides/authority.md").read_text(), re.M | re.S)
+        said = [run("sh", "-e", "-c", block, cwd=folder, env=env).stdout for block in blocks]
+        for text, words in zip(said, ("admin@localhost", '"kind":"user"', "BEGIN CERTIFICATE", '"kind":"device_ca"', "No Revoked Certificates"), strict=True):
+            self.assertIn(words, text)
 
 
 if __name__ == "__main__":
