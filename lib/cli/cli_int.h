@@ -90,6 +90,7 @@ struct nh_cli {
 	bool json; /* format == CLI_JSON */
 	bool non_interactive;
 	long timeout_ms; /* of each request; 0: the usual 30 s */
+	int status;      /* exit status where the command has one of its own; 0: 0 or 1 as usual */
 	struct cli_settings settings;
 };
 

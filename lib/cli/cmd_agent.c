@@ -191,10 +191,19 @@ static nh_rc write_folder(struct agent *a, const struct identity *identity, stru
 	const char *disk = cli_text(a->c, "disk");
 	nh_buf_printf(&a->text, "# nerveshub-link of %s in %s/%s, for %s; see nerveshub-link(8)\n", a->device, a->c->org, a->c->product, a->there);
 	NH_TRY(put_server(a, err));
-	NH_TRY(identity->put(a, err));
 	NH_TRY(put_public_keys(a, err));
 	setting(a, "device", disk ? disk : "/dev/mmcblk0");
+	NH_TRY(identity->put(a, err)); /* last, since it may change something on the server */
 	return nh_file_write_atomic(nh_arena_printf(&a->c->arena, "%s/nerveshub-link.conf", a->dir), nh_buf_slice(&a->text), 0644, err);
+}
+
+/* What write_folder left when it failed: only files of ours are in a folder that we just made. */
+static void remove_folder(const struct agent *a)
+{
+	static const char *const files[] = {"server-ca.pem", "device-cert.pem", "device-key.pem", "secret", "nerveshub-link.conf"};
+	for (size_t i = 0; i < NH_ARRAY_LEN(files); i++)
+		unlink(nh_arena_printf(&a->c->arena, "%s/%s", a->dir, files[i]));
+	rmdir(a->dir);
 }
 
 static nh_rc config(struct nh_cli *c, struct nh_err *err)
@@ -210,6 +219,8 @@ static nh_rc config(struct nh_cli *c, struct nh_err *err)
 		return NH_FAIL(err, NH_ECONFLICT, "cannot make the folder %s: %s; say with --dir where to write", a.dir, access(a.dir, F_OK) == 0 ? "it exists" : "is its parent there?");
 	nh_rc rc = write_folder(&a, identity, err);
 	nh_buf_fini(&a.text);
+	if (rc != NH_OK)
+		remove_folder(&a);
 	NH_TRY(rc);
 	cli_out(c, "Wrote the agent's configuration to %s\nCopy what is in it to %s on the device and start nerveshub-link --config %s/nerveshub-link.conf\n", a.dir, a.there,
 		a.there);

@@ -156,6 +156,7 @@ static nh_rc generate_own(struct nh_cli *c, struct nh_err *err)
 	NH_TRY(nh_key_generate_p256(&key, err));
 	NH_TRY(nh_csr_build(&pem, nh_json_text(json_object_get(me, "data"), "email"), NH_SLICE_EMPTY, key, err));
 	NH_TRY(cli_put_body_flags(c, body, err));
+	NH_TRY(cli_put_own_password(c, body, err));
 	NH_TRY(put_request(body, nh_buf_slice(&pem), err));
 	NH_TRY(cli_key_save(key_path, key, err));
 	NH_TRY(cli_call(c, "POST", "users/me/certificates", json_incref(body), issued_shape, false, &issued_one, err));

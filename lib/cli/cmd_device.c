@@ -4,6 +4,7 @@
  * source: reference/user-api-and-cli "11" "18.7"
  */
 #include "pki_files.h"
+#include "terminal.h"
 
 static const struct cli_shape metadata_shape[] = {
 	{"uuid", SHAPE_TEXT},	{"version", SHAPE_TEXT},     {"platform", SHAPE_TEXT}, {"architecture", SHAPE_TEXT},
@@ -164,5 +165,7 @@ const struct cli_command cli_device_commands[] = {
 	{"device identify", "<device>", 1, 1, CLI_IN_PRODUCT, NULL, cli_run_send, "ask a device to show itself, by a light or a sound", &identify},
 	{"device clear-penalty", "<device>", 1, 1, CLI_IN_PRODUCT, NULL, cli_run_send, "let a device out of the penalty box", &penalty},
 	{"device run-code", "<device> <code>", 2, 2, CLI_IN_PRODUCT, NULL, cli_run_send, "type code into the device's console", &run_code},
+	{"device console", "<device>", 1, 1, CLI_NEEDS_TOKEN, cli_console_flags, cli_run_console, "open the device's console"},
+	{"device shell", "<device>", 1, 1, CLI_NEEDS_TOKEN, cli_shell_flags, cli_run_shell, "open the device's local shell"},
 	{NULL},
 };

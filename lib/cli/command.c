@@ -319,5 +319,5 @@ int nh_cli_run(const struct nh_cli_io *io, int argc, char **argv)
 		rc = NH_EIO;
 	}
 	cli_close(&c);
-	return rc == NH_OK || rc == NH_ECLOSED ? 0 : 1;
+	return c.status ? c.status : rc == NH_OK || rc == NH_ECLOSED ? 0 : 1;
 }

@@ -1,5 +1,5 @@
 /*
- * Questions to the person at the terminal: on stderr, answers from stdin. The only file that touches terminal modes; they are always restored.
+ * Questions to the person at the terminal: on stderr, answers from stdin. Terminal modes that are touched here are always restored.
  *
  * source: reference/user-api-and-cli "18.2"
  */

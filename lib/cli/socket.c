@@ -24,8 +24,6 @@ struct cli_socket {
 	struct nh_proxy *proxy;
 	const char *uri; /* for messages */
 	unsigned long long ref, settle_ref;
-	bool closed;     /* by its owner, perhaps inside one of our callbacks */
-	unsigned busy;
 };
 
 /* ---- out ------------------------------------------------------------------------------------------------------------------- */
@@ -190,8 +188,7 @@ nh_rc cli_socket_open(struct nh_cli *c, struct nh_loop *loop, const char *path, 
 	if (rc == NH_OK)
 		rc = make_url(c, path, &url, err);
 	if (rc == NH_OK) {
-		struct cli_socket *s = calloc(1, sizeof *s);
-		NH_ASSERT(s);
+		struct cli_socket *s = nh_xcalloc(1, sizeof *s);
 		*s = (struct cli_socket){.events = *events, .uri = c->uri, .proxy = proxy, .ref = 1, .heartbeat = nh_timer_new(loop, beat, s)};
 		struct nh_ws_client_config config = {.url = nh_buf_slice(&url), .tls = tls, .max_message_bytes = MESSAGE_MAX, .idle_timeout_ms = SILENCE_MS, .proxy = proxy};
 		struct nh_ws_client_events own = {.on_open = on_open, .on_message = on_message, .on_close = on_close, .ctx = s};
