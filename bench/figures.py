@@ -14,6 +14,7 @@ import subprocess
 import time
 
 import agent
+import api
 import archives
 import nhtest
 import world
@@ -471,4 +472,4 @@ class Figure:
         self.name, self.help, self.run = run.__name__, run.__doc__, run
 
 
-ALL = [Figure(f) for f in (handshake, joins, memory, storms, reconnect, heartbeat, broadcast, latency, download, upload, archives.archives, agent.agent)]
+ALL = [Figure(f) for f in (handshake, joins, memory, storms, reconnect, heartbeat, broadcast, latency, download, upload, archives.archives, agent.agent, api.api)]

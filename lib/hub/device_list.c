@@ -179,5 +179,12 @@ nh_rc nh_device_list(struct nh_ctx *ctx, const struct nh_actor *actor, const str
 	if (!nh_device_search_filtered(&search))
 		return NH_OK;
 	out->total = -1;
-	return query->keyset ? NH_OK : nh_device_search_count(ctx->tx, ctx->arena, &search, NH_DEVICE_COUNT_MAX, &out->total, err);
+	if (query->keyset)
+		return NH_OK;
+	/* Behind the last device there is nothing to count. */
+	if (out->next.len == 0 && (out->count > 0 || search.offset == 0)) {
+		out->total = search.offset + (int64_t)out->count;
+		return NH_OK;
+	}
+	return nh_device_search_count(ctx->tx, ctx->arena, &search, NH_DEVICE_COUNT_MAX, &out->total, err);
 }

@@ -114,7 +114,7 @@ struct nh_device_page {
 	struct nh_device *items;
 	size_t count;
 	int64_t page, page_size;
-	int64_t total; /* exact up to NH_DEVICE_COUNT_MAX when filtered; -1: filtered and keyset, then nobody counts */
+	int64_t total; /* when filtered, exact up to NH_DEVICE_COUNT_MAX and on the last page; -1: filtered and keyset, then nobody counts */
 	nh_slice next; /* what the next page begins behind: ASCII, opaque; empty: this is the last one */
 };
 /* NH_EINVAL with *errors: unknown sort column ("sort"), no such query ("query", with the place), a cursor of another list ("pagination"), too many filters ("filters"). */
