@@ -19,6 +19,20 @@ static void put(struct nh_buf *out, const struct metric *m)
 
 static uint64_t counted(const int64_t *count) { return (uint64_t)__atomic_load_n(count, __ATOMIC_RELAXED); }
 
+static void put_expiring(struct nh_buf *out, const struct hubd *h)
+{
+	const struct nh_expiring_counts *expiring = &h->housekeeping.expiring;
+	const struct metric rows[] = {
+		{"authority_certificates_expiring", "Certificates of the authority that end within CERTIFICATE_WARN_DAYS", GAUGE, counted(&expiring->issued)},
+		{"ca_certificates_expiring", "Device CAs that end within CERTIFICATE_WARN_DAYS", GAUGE, counted(&expiring->cas)},
+		{"device_certificates_expiring", "Certificates of devices that end within CERTIFICATE_WARN_DAYS", GAUGE, counted(&expiring->devices)},
+		{"authority_not_after_seconds", "When the authority's own certificate ends, seconds since 1970; 0: there is none", GAUGE,
+		 h->authority ? (uint64_t)(nh_authority_cert(h->authority)->not_after_us / NH_US_PER_S) : 0},
+	};
+	for (size_t i = 0; i < NH_ARRAY_LEN(rows); i++)
+		put(out, &rows[i]);
+}
+
 static void metrics(struct nh_request *req, struct nh_response *res)
 {
 	const struct hubd *h = req->app;
@@ -36,7 +50,6 @@ static void metrics(struct nh_request *req, struct nh_response *res)
 	nh_objects_stats(h->objects, &objects);
 	nh_relay_stats(h->relay, &relay);
 	nh_web_stats(h->web, &web);
-	const struct nh_expiring_counts *expiring = &h->housekeeping.expiring;
 	const struct metric rows[] = {
 		{"connections", "Open connections", GAUGE, net.connections},
 		{"handshakes_running", "TLS handshakes in progress", GAUGE, net.handshaking},
@@ -97,11 +110,6 @@ static void metrics(struct nh_request *req, struct nh_response *res)
 		{"user_join_refusals_total", "Joins of people refused", COUNTER, web.join_refusals},
 		{"user_permissions_ended_total", "Conversations ended because their permission had", COUNTER, web.ended},
 		{"certificates_known", "Device certificates in the memory index", GAUGE, devices.certificates_known},
-		{"authority_certificates_expiring", "Certificates of the authority that end within CERTIFICATE_WARN_DAYS", GAUGE, counted(&expiring->issued)},
-		{"ca_certificates_expiring", "Device CAs that end within CERTIFICATE_WARN_DAYS", GAUGE, counted(&expiring->cas)},
-		{"device_certificates_expiring", "Certificates of devices that end within CERTIFICATE_WARN_DAYS", GAUGE, counted(&expiring->devices)},
-		{"authority_not_after_seconds", "When the authority's own certificate ends, seconds since 1970; 0: there is none", GAUGE,
-		 h->authority ? (uint64_t)(nh_authority_cert(h->authority)->not_after_us / NH_US_PER_S) : 0},
 		{"database_available", "1 while reading and writing the database work", GAUGE, db.available},
 		{"database_reads_total", "Read transactions", COUNTER, db.reads},
 		{"database_writes_total", "Write functions", COUNTER, db.writes},
@@ -121,6 +129,7 @@ static void metrics(struct nh_request *req, struct nh_response *res)
 	NH_AUTO_BUF struct nh_buf out = NH_BUF_INIT;
 	for (size_t i = 0; i < NH_ARRAY_LEN(rows); i++)
 		put(&out, &rows[i]);
+	put_expiring(&out, h);
 	nh_response_send(res, 200, "text/plain; version=0.0.4; charset=utf-8", nh_buf_slice(&out));
 }
 

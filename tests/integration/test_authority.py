@@ -3,6 +3,7 @@ curl and Python's TLS are the judges."""
 
 import asyncio
 import base64
+import datetime
 import hashlib
 import hmac
 import http.client
@@ -17,7 +18,7 @@ import unittest
 import urllib.parse
 from pathlib import Path
 
-from nhtest import BUILD, DEADLINE, ROOT, Device, Pki, Server, ServerCase, pem64, program, run
+from nhtest import BUILD, DEADLINE, ROOT, Device, Pki, Server, ServerCase, pem64, program, run, wait_until
 from simulator import Simulator
 from test_pkcs11 import as_user
 
@@ -418,6 +419,16 @@ class OrganizationTest(AuthorityCase):
         self.assertNotIn("ca", [c["kind"] for c in soon])
         kinds = [c["kind"] for c in self.server.api("GET", "/orgs/acme/certificates/expiring?days=3650&limit=500", expect=200).data]
         self.assertIn("ca", kinds)
+
+    def test_metrics(self):
+        """Counted when the server starts and once an hour."""
+        self.server.api("POST", SIGN, {"kind": "device_ca", "csr": self.holder("metrics").request, "valid_days": 3}, expect=201)
+        self.server.stop()
+        self.server.start()
+        wait_until(lambda: self.server.metric("authority_certificates_expiring") > 0, self.server.process, "a certificate that ends soon")
+        self.assertIn("certificates.expiring within_days=30", self.server.log_text())
+        end = run("openssl", "x509", "-in", self.root, "-noout", "-enddate", "-dateopt", "iso_8601").stdout.strip().split("=")[1]
+        self.assertEqual(self.server.metric("authority_not_after_seconds"), int(datetime.datetime.fromisoformat(end.replace("Z", "+00:00")).timestamp()))
 
     def test_who_may(self):
         """Members by role, and people who are none: every door of the authority."""
