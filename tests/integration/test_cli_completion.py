@@ -55,7 +55,7 @@ class Completion(CliCase):
 
     def test_fish(self):
         for line, expected in [
-            ("nh device sh", ["show\tshow a device"]),
+            ("nh device reb", ["reboot\task a device to reboot"]),
             ("nh device show hall", ["hall-1", "hall-2"]),
             ("nh device list --output=c", ["--output=csv"]),
             ("nh org invite a@b.c v", ["view"]),

@@ -3,10 +3,13 @@
 import asyncio
 import json
 import re
+import subprocess
 import unittest
+import urllib.parse
 
+import browser
 from clitest import CliCase
-from nhtest import Device
+from nhtest import DEADLINE, Device, program
 
 ORG, PRODUCT = "/api/orgs/acme", "/api/orgs/acme/products/widget"
 # The older client's key file for the seed 00 01 … 1f and the password "secret". source: reference/user-api-and-cli 18.4
@@ -65,6 +68,33 @@ class Main(CliCase):
             self.assertIn("Deployment group:    main\n", await asyncio.to_thread(self.step, "device show d1", f"GET {PRODUCT}/devices/d1"))
             await asyncio.to_thread(self.step, f"device upgrade d1 {two}", f"POST {PRODUCT}/devices/d1/upgrade")
             self.assertEqual((await device.event("update"))["firmware_meta"]["uuid"], two)
+
+
+class Browser(CliCase):
+    """Step 2a: signing in with a browser."""
+
+    def test_login_is_confirmed_in_the_browser(self):
+        self.nh("user", "logout")
+        self.recorder.take()
+        process = subprocess.Popen([program("nh"), "user", "login"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, cwd=self.home, env=self.environment())
+        shown = ""
+        while "Waiting for confirmation..." not in shown:
+            line = process.stdout.readline()
+            self.assertTrue(line, shown)
+            shown += line
+        path = urllib.parse.urlsplit(re.search(r"^  (http\S+)$", shown, re.M).group(1)).path
+        code = re.search(r"Confirmation code: ([\d ]+)\n", shown).group(1).replace(" ", "")
+        b = browser.Browser(self.server)
+        page = b.send(b.get(path), "/login", email="admin@localhost", password=(self.server.data_dir / "admin-password").read_text().strip())
+        self.assertIn(code, page.text)
+        b.send(page, path)
+        rest = process.communicate(timeout=DEADLINE)[0]
+        self.assertEqual(process.returncode, 0)
+        self.assertIn("\nSuccessfully authenticated\nToken saved to ", rest)
+        token = path.rpartition("/")[2]
+        calls = self.recorder.take()
+        self.assertEqual((calls[0], set(calls[1:])), ("POST /api/auth/cli_session", {f"GET /api/auth/cli_session/{token}"}))
+        self.assertIn("admin@localhost", self.nh("user", "whoami").stdout)
 
 
 class Older(CliCase):
