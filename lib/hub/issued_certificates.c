@@ -151,7 +151,7 @@ static nh_rc audit_revocation(struct nh_ctx *ctx, const struct nh_actor *actor, 
 		resource = whose;
 	}
 	return nh_audit_add(ctx, actor, org_id, kind, resource, err, "%.*s revoked %.*s certificate %.*s (%.*s): %s", NH_ARG(actor->name), NH_ARG(c->kind), NH_ARG(c->serial),
-	                    NH_ARG(c->subject), nh_crl_reason_name(reason));
+	                    NH_ARG(c->subject), nh_crl_reason_name((int)reason));
 }
 
 nh_rc nh_issued_revoke(struct nh_ctx *ctx, const struct nh_actor *actor, struct nh_issued_of of, nh_slice serial, nh_slice reason, json_t **errors, struct nh_err *err)

@@ -4,6 +4,8 @@
  */
 #include "rollout_pki.h"
 
+#include <pthread.h>
+
 #include "hub/authority.h"
 #include "hub/certificate_expiry.h"
 #include "hub/certificates.h"
@@ -306,6 +308,52 @@ static nh_rc lists(struct world *w, struct nh_err *err)
 }
 static void test_lists(void **state) { on_each_engine(lists, NULL); }
 
+/* Workers sign certificates and ask for the list at the same time: one key, one list in memory. */
+struct busy {
+	struct nh_authority *authority;
+	nh_slice spki;
+	int64_t now_us;
+	unsigned failures; /* atomic */
+};
+
+static void *be_busy(void *arg)
+{
+	struct busy *b = arg;
+	for (int64_t i = 0; i < 20; i++) {
+		NH_AUTO_CERT struct nh_cert *cert = NULL;
+		NH_AUTO_BUF struct nh_buf der = NH_BUF_INIT;
+		const struct nh_crl_source source = {.revision = i / 2};
+		const struct nh_issue what = {.kind = NH_ISSUE_USER, .common_name = NH_LIT("x")};
+		int64_t until = 0;
+		bool good = nh_authority_sign(b->authority, &what, b->spki, b->now_us, &nh_rng_system, &cert, NULL) == NH_OK &&
+			    nh_cert_signed_by(cert, nh_authority_cert(b->authority), NULL) == NH_OK && nh_crl_take(b->authority, &source, b->now_us + i, &der, &until, NULL) == NH_OK && der.len > 100;
+		if (!good)
+			__atomic_add_fetch(&b->failures, 1, __ATOMIC_RELAXED);
+	}
+	return NULL;
+}
+
+static void test_threads(void **state)
+{
+	struct world w = {.now_us = INT64_C(1800000000) * NH_US_PER_S};
+	struct nh_err err = NH_ERR_INIT;
+	AUTO_PAIR root = {0};
+	NH_AUTO_BUF struct nh_buf spki = NH_BUF_INIT;
+	struct busy b = {.now_us = w.now_us};
+	pthread_t threads[6];
+	assert_int_equal(issue(nh_cert_profile_root(w.now_us, YEAR_US), "root", NULL, NULL, &root, &err), NH_OK);
+	assert_int_equal(nh_key_put_spki(&spki, root.key, &err), NH_OK);
+	b.spki = nh_buf_slice(&spki);
+	assert_int_equal(nh_authority_new(root.key, root.cert, w.now_us, &b.authority, &err), NH_OK);
+	root = (struct pair){0};
+	for (size_t i = 0; i < NH_ARRAY_LEN(threads); i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, be_busy, &b), 0);
+	for (size_t i = 0; i < NH_ARRAY_LEN(threads); i++)
+		pthread_join(threads[i], NULL);
+	assert_int_equal(b.failures, 0);
+	nh_authority_free(b.authority);
+}
+
 /* ---- what ends soon ---------------------------------------------------------------------------------------------------- */
 
 static nh_rc expiry(struct world *w, struct nh_err *err)
@@ -365,6 +413,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_refused_authorities), cmocka_unit_test(test_validity), cmocka_unit_test(test_users),  cmocka_unit_test(test_too_many),
 		cmocka_unit_test(test_organizations),	    cmocka_unit_test(test_lists),    cmocka_unit_test(test_expiry),
+		cmocka_unit_test(test_threads),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
