@@ -187,6 +187,7 @@ class Golden(ServerCase):
         at = "/orgs/acme/products/A%20%26%20%C3%A4"
         self.ask("POST", "/orgs/acme/products", {"name": "  A  &  \u00e4 "}, 201, self.product_golden("A & \u00e4"), location="/api" + at)
         self.ask("GET", at, None, 200, self.product_golden("A & \u00e4"))
+        self.assertIn(self.product_golden("A & \u00e4"), self.ask("GET", "/orgs/acme/products").data)
         self.refused("POST", "/orgs/acme/products", {"name": "A & \u00e4"}, 422, {"name": ["has already been taken"]})
         changed = self.product_golden("A & \u00e4", require_unique_firmware_version=False, extensions={**OFF, "health": True})
         self.ask("PUT", at, {"require_unique_firmware_version": False, "extensions": {"health": True}}, 200, changed)
@@ -209,6 +210,47 @@ class Golden(ServerCase):
                 self.ask("DELETE", f"{at}/{urllib.parse.quote(made['key'], safe='')}", None, status)
             self.same(self.ask("GET", at).data, [{**golden, "deactivated_at": STAMP}])
             self.ask("DELETE", f"{at}/{prefix}none", None, 404, NOT_FOUND)
+
+    def test_certificate_authorities(self):
+        at, token = "/orgs/acme/ca_certificates", "/orgs/acme/ca_certificates/verification_token"
+        opaque = {"verification_token": re.compile(r"[A-Za-z0-9_.-]+")}
+        value = self.ask("GET", token, None, 200, opaque).data["verification_token"]
+        cert, other = self.pki.ca("shown"), self.pki.ca("not-shown")
+        body = {"cert": pem64(cert), "verification_cert": pem64(self.pki.verification("shown", value)), "description": "line 1"}
+        golden = {"serial": DECIMAL, "not_before": STAMP, "not_after": STAMP, "description": "line 1", "jitp": None}
+        made = self.server.api("POST", at, body, expect=201)
+        self.same(made.data, {**golden, **{k: v for k, v in made.data.items() if k not in golden}})
+        serial = made.data["serial"]
+        self.assertEqual(made.headers["location"], f"/api{at}/{serial}")
+        self.assertIn(made.data, self.ask("GET", at).data)
+        self.ask("GET", f"{at}/{serial}", None, 200, made.data)
+        self.assertEqual(list(self.ask("POST", at, body, 422).json["errors"].values()), [["has already been taken"]])
+        missing = {"detail": "The CA certificate or verification certificate is missing"}
+        for left_out in ("cert", "verification_cert"):
+            self.refused("POST", at, {k: v for k, v in body.items() if k != left_out}, 422, missing)
+        self.refused("POST", at, {**body, "cert": "%%%"}, 400, {"detail": "An unknown error occurred, please check the request."})
+        self.refused("POST", at, {**body, "cert": base64.b64encode(b"x").decode()}, 422, {"detail": "Error decoding certificate"})
+        self.refused("POST", at, {**body, "cert": pem64(other)}, 422, {"detail": "CA Certificate ownership verification failed"})
+        self.ask("DELETE", f"{at}/{serial}", None, 204)
+        self.ask("GET", f"{at}/{serial}", None, 404, NOT_FOUND)
+        self.ask("DELETE", f"{at}/{serial}", None, 404, NOT_FOUND)
+
+    def test_members(self):
+        ann = {"name": "Ann", "email": "Ann@example.com", "role": "view"}
+        self.server.api("POST", "/users/register", {"name": "Ann", "email": "Ann@example.com", "password": "correct horse battery"}, token="", expect=201)
+        self.ask("POST", "/orgs/acme/users", {"email": "ann@example.com", "role": "view"}, 201, ann, location="/api/orgs/acme/users/Ann@example.com")
+        self.refused("POST", "/orgs/acme/users/invite", {"email": "ann@example.com", "role": "view"}, 422, {"org_users": ["is already member"]})
+        self.refused("POST", "/orgs/acme/users/invite", {"email": "ann@example.com", "role": "write"}, 422, {"role": ["is invalid"]})
+        for incomplete in ({"email": "ann@example.com"}, {"role": "view"}, {}):
+            self.refused("POST", "/orgs/acme/users", incomplete, 400, {"detail": "An unknown error occurred, please check the request."})
+        self.assertIn(ann, self.ask("GET", "/orgs/acme/users").data)
+        self.ask("GET", "/orgs/acme/users/ann@example.com", None, 200, ann)
+        self.ask("PUT", "/orgs/acme/users/Ann@example.com", {"role": "manage"}, 200, {**ann, "role": "manage"})
+        self.ask("PUT", "/orgs/acme/users/Ann@example.com", {}, 400)
+        self.refused("PUT", "/orgs/acme/users/Ann@example.com", {"role": "boss"}, 422, {"role": ["is invalid"]})
+        self.assertIn("detail", self.ask("DELETE", "/orgs/acme/users/admin@localhost", None, 422).json["errors"])
+        self.ask("DELETE", "/orgs/acme/users/Ann@example.com", None, 204)
+        self.ask("GET", "/orgs/acme/users/Ann@example.com", None, 404, NOT_FOUND)
 
     # ---- devices --------------------------------------------------------------------------------------------------------
 
@@ -389,6 +431,7 @@ class Golden(ServerCase):
         self.assertEqual(sorted(self.ask("POST", at, {}, 422).json["errors"]), ["firmware", "name"])
         self.refused("DELETE", f"{self.product_path}/firmwares/{self.fw2['uuid']}", None, 422, {"deployment_releases": ["Firmware has associated deployment releases"]})
         self.assertEqual([e["resource_kind"] for e in self.ask("GET", f"{at}/g%201/audit_logs").data if e["resource_kind"] != "group"], [])
+        self.assertIn(b"created deployment group g 1", self.server.api("GET", f"{at}/g%201/audit_logs/export", expect=200).body)
         self.ask("DELETE", f"{at}/g%201", None, 204)
         self.ask("GET", f"{at}/g%201", None, 404, NOT_FOUND)
         self.ask("GET", f"{at}/g%201/audit_logs", None, 404, NOT_FOUND)
