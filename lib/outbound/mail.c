@@ -67,11 +67,12 @@ static nh_rc failed_tx(struct nh_tx *tx, void *arg, struct nh_err *err)
 
 /* ---- one mail ------------------------------------------------------------------------------------------------------------- */
 
+/* Numbers of mails that are gone are given again; with the time the names sort, too. */
 static nh_rc into_folder(struct turn *t, nh_slice message, struct nh_err *err)
 {
 	const char *folder = t->m->config.folder;
 	NH_TRY(nh_dir_make(folder, 0700, err));
-	const char *path = nh_arena_printf(&t->arena, "%s/%lld-%s.eml", folder, (long long)t->mail.id, nh_mail_kind_name(t->mail.mail.kind));
+	const char *path = nh_arena_printf(&t->arena, "%s/%lld-%lld-%s.eml", folder, (long long)t->mail.inserted_at_us, (long long)t->mail.id, nh_mail_kind_name(t->mail.mail.kind));
 	return nh_file_write_atomic(path, message, 0600, err);
 }
 

@@ -28,7 +28,7 @@ struct nh_mailer_config {
 	const struct nh_clock *clock;
 	const struct nh_rng *rng;
 	struct nh_mail_style style;
-	const char *folder;              /* writes ID-KIND.eml there; NULL or empty: none */
+	const char *folder;              /* writes TIME-ID-KIND.eml there, TIME in µs; NULL or empty: none */
 	const char *server;              /* SMTP host; NULL or empty: none */
 	unsigned port;
 	const char *username, *password; /* empty: no authentication */
