@@ -208,6 +208,10 @@ static nh_rc call_begin(struct nh_cli *c, struct call *k, const char *route, con
 	const char *ca = c->io->env("SSL_CERT_FILE");
 	if (ca && *ca)
 		curl_easy_setopt(k->curl, CURLOPT_CAINFO, ca);
+	if (!anonymous && c->cert) {
+		curl_easy_setopt(k->curl, CURLOPT_SSLCERT, c->cert);
+		curl_easy_setopt(k->curl, CURLOPT_SSLKEY, c->key);
+	}
 	if (!anonymous && c->token && *c->token)
 		k->headers = curl_slist_append(k->headers, nh_arena_printf(&c->arena, "Authorization: Bearer %s", c->token));
 	k->headers = curl_slist_append(k->headers, "Expect:"); /* no waiting for "100 Continue" */

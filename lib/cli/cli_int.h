@@ -86,6 +86,7 @@ struct nh_cli {
 	int arg_count;
 	const char *data_dir;
 	const char *uri, *token, *org, *product; /* NULL or "" = not set */
+	const char *cert, *key;                  /* files of a client certificate that signs in instead of a token; NULL: none */
 	cli_format format;
 	bool json; /* format == CLI_JSON */
 	bool non_interactive;

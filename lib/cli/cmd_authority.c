@@ -141,30 +141,43 @@ static nh_rc sign_for_org(struct nh_cli *c, struct nh_err *err) { return sign(c,
 static nh_rc sign_for_device(struct nh_cli *c, struct nh_err *err) { return sign(c, CLI_DEVICE "/certificates/sign", c->args[1], err); }
 
 /* A client certificate for the API: the key is made here and stays here. */
-static nh_rc generate_own(struct nh_cli *c, struct nh_err *err)
+static nh_rc make_own(struct nh_cli *c, const char *route, json_t *body, struct nh_err *err)
 {
 	NH_AUTO_KEY struct nh_key *key = NULL;
 	NH_AUTO_BUF struct nh_buf pem = NH_BUF_INIT;
 	NH_AUTO_JSON json_t *me = NULL;
-	NH_AUTO_JSON json_t *body = json_object();
-	NH_AUTO_JSON json_t *issued_one = NULL;
-	const char *stamp = cli_stamp(c, "%Y-%m-%d-%H-%M-%S");
-	const char *key_path = nh_arena_printf(&c->arena, "%s/user/%s-key.pem", c->data_dir, stamp);
-	const char *cert_path = nh_arena_printf(&c->arena, "%s/user/%s-cert.pem", c->data_dir, stamp);
+	NH_AUTO_JSON json_t *made = NULL;
+	const char *folder = nh_arena_printf(&c->arena, "%s/user", c->data_dir), *stamp = cli_fresh_stamp(c, folder, "-key.pem");
+	const char *key_path = nh_arena_printf(&c->arena, "%s/%s-key.pem", folder, stamp), *cert_path = nh_arena_printf(&c->arena, "%s/%s-cert.pem", folder, stamp);
 	NH_TRY(cli_api(c, &(struct cli_request){"GET", "users/me"}, &me, err));
 	NH_TRY(cli_data_dir_make(c, err));
 	NH_TRY(nh_key_generate_p256(&key, err));
 	NH_TRY(nh_csr_build(&pem, nh_json_text(json_object_get(me, "data"), "email"), NH_SLICE_EMPTY, key, err));
-	NH_TRY(cli_put_body_flags(c, body, err));
-	NH_TRY(cli_put_own_password(c, body, err));
 	NH_TRY(put_request(body, nh_buf_slice(&pem), err));
 	NH_TRY(cli_key_save(key_path, key, err));
-	NH_TRY(cli_call(c, "POST", "users/me/certificates", json_incref(body), issued_shape, false, &issued_one, err));
-	NH_TRY(cli_file_create(cert_path, nh_json_text(issued_one, "cert"), 0644, err));
+	NH_TRY(cli_call(c, "POST", route, json_incref(body), issued_shape, false, &made, err));
+	NH_TRY(cli_file_create(cert_path, nh_json_text(made, "cert"), 0644, err));
 	if (c->format != CLI_TABLE)
-		return cli_view_one(c, &issued_view, issued_one);
+		return cli_view_one(c, &issued_view, made);
 	cli_out(c, "Private key:  %s\nCertificate:  %s\n", key_path, cert_path);
 	return NH_OK;
+}
+
+static nh_rc generate_own(struct nh_cli *c, struct nh_err *err)
+{
+	NH_AUTO_JSON json_t *body = json_object();
+	NH_TRY(cli_put_body_flags(c, body, err));
+	NH_TRY(cli_put_own_password(c, body, err));
+	return make_own(c, own_all.route, body, err);
+}
+
+/* Only the certificate itself can ask for its successor. */
+static nh_rc renew_own(struct nh_cli *c, struct nh_err *err)
+{
+	NH_AUTO_JSON json_t *body = json_object();
+	if (!c->cert)
+		return NH_FAIL(err, NH_EINVAL, "a certificate asks for its own successor: set NERVES_HUB_CERT and NERVES_HUB_KEY to its files, and --uri to the server's API port");
+	return make_own(c, "users/me/certificates/renewal", body, err);
 }
 
 #define EVERYWHERE {"everywhere", 0, CLI_FLAG, NULL, "of the whole server; for its administrators"}
@@ -198,6 +211,7 @@ const struct cli_command cli_authority_commands[] = {
 	{"user certificates list", "", 0, 0, CLI_NEEDS_TOKEN, list_flags, cli_run_list, "list your client certificates", &own_all},
 	{"user certificates show", "<own-serial>", 1, 1, CLI_NEEDS_TOKEN, NULL, cli_run_show, "show one of them", &own_one},
 	{"user certificates generate", "", 0, 0, CLI_NEEDS_TOKEN, own_flags, generate_own, "make a key and have a client certificate issued"},
+	{"user certificates renew", "", 0, 0, CLI_NEEDS_TOKEN, NULL, renew_own, "have a successor issued of the certificate that signs in"},
 	{"user certificates revoke", "<own-serial>", 1, 1, CLI_NEEDS_TOKEN, revoke_flags, cli_run_send, "revoke one of them", &own_end},
 	{NULL},
 };

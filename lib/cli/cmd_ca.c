@@ -3,9 +3,6 @@
  *
  * source: reference/user-api-and-cli "9" "17.1" "17.4" "18.7"
  */
-#include <time.h>
-#include <unistd.h>
-
 #include "pki_files.h"
 
 static const struct cli_shape jitp_shape[] = {{"product_name", SHAPE_TEXT}, {"description", SHAPE_TEXT}, {"tags", SHAPE_TEXTS}, {NULL}};
@@ -87,18 +84,6 @@ static nh_rc upload(struct nh_cli *c, struct nh_err *err)
 	return NH_OK;
 }
 
-/* The moment, in seconds, names it: for a second one in the same second the next is waited for. */
-static void choose_name(struct nh_cli *c, const char **stamp, const char **cert_path)
-{
-	for (;;) {
-		*stamp = cli_stamp(c, "%Y-%m-%d-%H-%M-%S");
-		*cert_path = cli_path(c, "ca", nh_arena_printf(&c->arena, "%s-cert.pem", *stamp));
-		if (access(*cert_path, F_OK) != 0)
-			return;
-		nanosleep(&(struct timespec){.tv_nsec = 100 * 1000000}, NULL);
-	}
-}
-
 /* A new key in a file, or the token's: then the file holds its URI (without a PIN that was typed). */
 static nh_rc make_key(struct nh_cli *c, const char *stamp, struct nh_key **out, const char **path, struct nh_err *err)
 {
@@ -120,12 +105,12 @@ static nh_rc generate(struct nh_cli *c, struct nh_err *err)
 	CLI_AUTO_AUTHORITY struct cli_authority own = {0};
 	NH_AUTO_BUF struct nh_buf pem = NH_BUF_INIT;
 	NH_AUTO_JSON json_t *registered = NULL;
-	const char *name = cli_text(c, "name") ? cli_text(c, "name") : c->org, *stamp, *cert_path, *key_path;
+	const char *name = cli_text(c, "name") ? cli_text(c, "name") : c->org, *key_path;
 	int64_t valid_us = 0;
 	if (cli_on(c, "upload"))
 		NH_TRY(cli_require(c, CLI_IN_ORG, err));
 	NH_TRY(cli_validity(c, &valid_us, err));
-	choose_name(c, &stamp, &cert_path);
+	const char *stamp = cli_fresh_stamp(c, cli_path(c, "ca", ""), "-cert.pem"), *cert_path = cli_path(c, "ca", nh_arena_printf(&c->arena, "%s-cert.pem", stamp));
 	struct nh_cert_profile profile = nh_cert_profile_ca(nh_now_us(), valid_us);
 	profile.organization = nh_slice_str(c->org);
 	profile.common_name = nh_slice_str(name);

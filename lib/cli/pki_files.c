@@ -150,3 +150,13 @@ char *cli_stamp(struct nh_cli *c, const char *format)
 #pragma GCC diagnostic pop
 	return nh_arena_str(&c->arena, nh_slice_str(text));
 }
+
+char *cli_fresh_stamp(struct nh_cli *c, const char *folder, const char *suffix)
+{
+	for (;;) {
+		char *stamp = cli_stamp(c, "%Y-%m-%d-%H-%M-%S");
+		if (access(nh_arena_printf(&c->arena, "%s/%s%s", folder, stamp, suffix), F_OK) != 0)
+			return stamp;
+		nanosleep(&(struct timespec){.tv_nsec = 100 * 1000000}, NULL);
+	}
+}

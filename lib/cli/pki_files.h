@@ -31,3 +31,5 @@ nh_rc cli_register_certificate(struct nh_cli *c, const char *device, const struc
 json_t *cli_pem_base64(const struct nh_cert *cert); /* JSON string: base64 of the PEM text, as the server takes certificates */
 nh_rc cli_validity(const struct nh_cli *c, int64_t *out_us, struct nh_err *err); /* --valid-for, 31 years without */
 char *cli_stamp(struct nh_cli *c, const char *format);                           /* UTC, strftime */
+/* The moment as a name, "2026-01-31-12-00-00", that no file <folder>/<name><suffix> has: for a second one in the same second the next is waited for. */
+char *cli_fresh_stamp(struct nh_cli *c, const char *folder, const char *suffix);

@@ -4,8 +4,10 @@
  *
  * source: reference/user-api-and-cli "18.1" "18.3"
  */
+#include <sys/mman.h>
 #include <unistd.h>
 
+#include "base/encode.h"
 #include "base/file.h"
 #include "base/process.h"
 #include "cli_int.h"
@@ -165,6 +167,40 @@ nh_rc cli_profile_find(const struct nh_cli *c, const char *name, json_t **out, s
 	return NH_FAIL(err, NH_ENOTFOUND, "no profile named \"%.80s\" (available: %s)", name, names.len ? nh_buf_cstr(&names) : "none");
 }
 
+/* A file, or what would be in it (PEM, or its base64): then a file that only this process sees. source: "19.3" */
+static nh_rc file_of(struct nh_cli *c, const char *value, const char **path, struct nh_err *err)
+{
+	NH_AUTO_BUF struct nh_buf decoded = NH_BUF_INIT;
+	nh_slice pem = nh_slice_trim(nh_slice_str(value));
+	*path = value;
+	if (access(value, R_OK) == 0)
+		return NH_OK;
+	if (!nh_slice_starts(pem, NH_LIT("-----BEGIN")) && nh_b64_decode(pem, NH_B64_STD, &decoded) == NH_OK)
+		pem = nh_buf_slice(&decoded);
+	if (!nh_slice_starts(pem, NH_LIT("-----BEGIN")))
+		return NH_FAIL(err, NH_EINVAL, "NERVES_HUB_CERT and NERVES_HUB_KEY must each be a file, PEM, or PEM in base64");
+	int fd = memfd_create("nh", MFD_CLOEXEC);
+	bool written = fd >= 0 && write(fd, pem.ptr, pem.len) == (ssize_t)pem.len;
+	nh_buf_wipe(&decoded);
+	if (!written)
+		return NH_FAIL(err, NH_EIO, "cannot keep the client certificate in memory");
+	*path = nh_arena_printf(&c->arena, "/proc/self/fd/%d", fd); /* open until the end */
+	return NH_OK;
+}
+
+/* A certificate counts for more than a saved token, and for less than one that was given. */
+static nh_rc resolve_sign_in(struct nh_cli *c, struct nh_err *err)
+{
+	const char *cert = cli_env(c, "CERT"), *key = cli_env(c, "KEY");
+	c->token = given(c, "token", "TOKEN");
+	if (c->token || !cert || !key) {
+		c->token = c->token ? c->token : cli_settings_get(c, "token");
+		return NH_OK;
+	}
+	NH_TRY(file_of(c, cert, &c->cert, err));
+	return file_of(c, key, &c->key, err);
+}
+
 nh_rc cli_resolve(struct nh_cli *c, struct nh_err *err)
 {
 	const char *home = c->io->env("HOME"), *profile = given(c, "profile", "PROFILE");
@@ -179,8 +215,7 @@ nh_rc cli_resolve(struct nh_cli *c, struct nh_err *err)
 	c->uri = given(c, "uri", "URI");
 	c->uri = c->uri ? c->uri : cli_settings_get(c, "uri");
 	c->uri = c->uri && *c->uri ? c->uri : CLI_DEFAULT_URI;
-	c->token = given(c, "token", "TOKEN");
-	c->token = c->token ? c->token : cli_settings_get(c, "token");
+	NH_TRY(resolve_sign_in(c, err));
 	bool mix_broken = false;
 	c->org = scope(c, "org", "ORG", (const char *const[]){"org", NULL}, CLI_NEEDS_ORG, &mix_broken);
 	c->product = scope(c, "product", "PRODUCT", (const char *const[]){"name", "app", NULL}, CLI_NEEDS_PRODUCT, &mix_broken);
@@ -193,7 +228,7 @@ nh_rc cli_require(const struct nh_cli *c, unsigned needs, struct nh_err *err)
 		return NH_FAIL(err, NH_EINVAL, "no organization set: pass --org, set NERVES_HUB_ORG, or run `nh config set org <name>`");
 	if (needs & CLI_NEEDS_PRODUCT && (!c->product || !*c->product))
 		return NH_FAIL(err, NH_EINVAL, "no product set: pass --product, set NERVES_HUB_PRODUCT, or run `nh config set product <name>`");
-	if (needs & CLI_NEEDS_TOKEN && (!c->token || !*c->token))
+	if (needs & CLI_NEEDS_TOKEN && (!c->token || !*c->token) && !c->cert)
 		return NH_FAIL(err, NH_EAUTH, "not authenticated: run `nh user auth` or set NERVES_HUB_TOKEN");
 	return NH_OK;
 }

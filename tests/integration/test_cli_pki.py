@@ -1,6 +1,7 @@
 """What `nh` makes of keys and certificates, judged by openssl, the real server and the real agent; keys that stay in a token are in SoftHSM's."""
 
 import asyncio
+import base64
 import os
 import re
 import subprocess
@@ -97,6 +98,13 @@ class Certificates(CliCase):
         cert, = (self.home / ".nh/user").glob("*-cert.pem")
         key, = (self.home / ".nh/user").glob("*-key.pem")
         self.assertEqual(run("openssl", "x509", "-in", cert, "-noout", "-pubkey").stdout, run("openssl", "pkey", "-in", key, "-pubout").stdout)
+        env = {"NERVES_HUB_CERT": str(cert), "NERVES_HUB_KEY": base64.b64encode(key.read_bytes()).decode(), "SSL_CERT_FILE": str(self.server.ca_file)}
+        door = ("--uri", f"https://localhost:{self.server.api_port}")
+        self.assertEqual(self.json("user", "whoami", *door, env=env)["email"], "admin@localhost")
+        renewed = self.json("user", "certificates", "renew", *door, env=env)
+        self.assertNotEqual(renewed["serial"], made["serial"])
+        self.assertIn("Error: NERVES_HUB_CERT and NERVES_HUB_KEY must each be a file", self.nh("user", "whoami", env={**env, "NERVES_HUB_KEY": "no"}, status=1).stderr)
+        self.assertIn("set NERVES_HUB_CERT", self.nh("user", "certificates", "renew", status=1).stderr)
         self.nh("user", "certificates", "revoke", made["serial"], "--reason", "keyCompromise", "-y")
         self.nh("ca", "crl", "-f", "crl.der")
         text = run("openssl", "crl", "-inform", "DER", "-in", self.home / "crl.der", "-noout", "-text").stdout
