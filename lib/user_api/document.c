@@ -62,7 +62,7 @@ void document_put_path(struct nh_buf *out, const char *path)
 	}
 }
 
-static void put_word(struct nh_buf *out, nh_slice word)
+void document_put_word(struct nh_buf *out, nh_slice word)
 {
 	for (size_t i = 0; i < word.len; i++) {
 		uint8_t c = word.ptr[i];
@@ -74,13 +74,13 @@ static void put_word(struct nh_buf *out, nh_slice word)
 void document_put_operation_id(struct nh_buf *out, const struct nh_route *route)
 {
 	nh_slice left = nh_slice_skip(nh_slice_str(route->path), 1), part;
-	put_word(out, nh_slice_str(nh_http_method_name(route->method)));
+	document_put_word(out, nh_slice_str(nh_http_method_name(route->method)));
 	while (left.len > 0) {
 		nh_slice_cut(left, '/', &part, &left);
 		if (is_parameter(part) ? left.len > 0 : nh_slice_eq_str(part, "api"))
 			continue;
 		nh_buf_put_str(out, is_parameter(part) ? "_by_" : "_");
-		put_word(out, is_parameter(part) ? nh_slice_skip(part, 1) : part);
+		document_put_word(out, is_parameter(part) ? nh_slice_skip(part, 1) : part);
 	}
 }
 
@@ -327,7 +327,7 @@ static void add_operation(json_t *paths, json_t *schemas, const struct nh_route 
 {
 	NH_AUTO_BUF struct nh_buf path = NH_BUF_INIT, method = NH_BUF_INIT;
 	document_put_path(&path, route->path);
-	put_word(&method, nh_slice_str(nh_http_method_name(route->method)));
+	document_put_word(&method, nh_slice_str(nh_http_method_name(route->method)));
 	if (!json_object_get(paths, nh_buf_cstr(&path)))
 		json_object_set_new(paths, nh_buf_cstr(&path), json_object());
 	json_object_set_new(json_object_get(paths, nh_buf_cstr(&path)), nh_buf_cstr(&method), operation(schemas, route));

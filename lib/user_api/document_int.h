@@ -15,6 +15,8 @@ const struct endpoint *document_endpoint(const struct nh_route *route);
 void document_put_path(struct nh_buf *out, const char *path);
 /* The next parameter of a path; *path goes on behind it. rest: it takes all segments that are left. */
 bool document_next_parameter(nh_slice *path, nh_slice *name, bool *rest);
+/* In small letters, with _ for all but letters and digits. */
+void document_put_word(struct nh_buf *out, nh_slice word);
 /* Method and fixed words, and a last parameter: "get_orgs_products_by_product_name". */
 void document_put_operation_id(struct nh_buf *out, const struct nh_route *route);
 /* Every answer that the route can give, by ascending status; of the same status the more special one first. Returns their number. */

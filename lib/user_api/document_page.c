@@ -262,11 +262,18 @@ static void each_tag(struct page *p, void (*fn)(struct page *p, const char *tag)
 	}
 }
 
-static void put_tag_link(struct page *p, const char *tag) { nh_buf_printf(p->out, "<li><a href=\"#tag: %s\">%s</a>", tag, tag); }
+static void put_tag_link(struct page *p, const char *tag)
+{
+	put(p, "<li><a href=\"#tag_");
+	document_put_word(p->out, nh_slice_str(tag));
+	nh_buf_printf(p->out, "\">%s</a>", tag);
+}
 
 static void put_tag(struct page *p, const char *tag)
 {
-	nh_buf_printf(p->out, "<h2 id=\"tag: %s\">%s</h2>\n", tag, tag);
+	put(p, "<h2 id=\"tag_");
+	document_put_word(p->out, nh_slice_str(tag));
+	nh_buf_printf(p->out, "\">%s</h2>\n", tag);
 	for (size_t t = 0; document_tables[t]; t++) {
 		for (const struct nh_route *r = document_tables[t]; r->path; r++) {
 			if (nh_slice_eq_str(nh_slice_str(document_endpoint(r)->tag), tag))

@@ -63,7 +63,7 @@ class Page(html.parser.HTMLParser):
         self.tags.append(tag)
         for name, value in attributes:
             if name == "id":
-                assert value not in self.ids, f"{value} is there twice"
+                assert value not in self.ids and " " not in value, f"{value} is there twice, or no id"
                 self.ids.add(value)
             elif name == "href" and tag == "a":
                 self.links.append(value)
