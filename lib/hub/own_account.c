@@ -12,6 +12,7 @@
 #include "rows_int.h"
 #include "store/accounts.h"
 #include "store/foundation.h"
+#include "store/user_identities.h"
 #include "tickets_int.h"
 
 static const struct nh_ticket_kind confirm_kind = {NH_TOKEN_CONFIRM, NH_LINK_S, true};
@@ -199,7 +200,7 @@ static nh_rc bury_org(struct nh_ctx *ctx, int64_t org_id, struct nh_err *err)
 nh_rc nh_account_delete(struct nh_ctx *ctx, const struct nh_user *user, json_t **errors, struct nh_err *err)
 {
 	static const struct nh_stmt *const forget[] = {&nh_q_account_scripts_created, &nh_q_account_scripts_edited, &nh_q_account_leave_all, &nh_q_token_delete_all,
-	                                               &nh_q_recovery_delete_all};
+	                                               &nh_q_recovery_delete_all, &nh_q_user_identity_delete_all};
 	struct nh_list list = NH_LIST_OF(ctx->arena, struct owned_org);
 	NH_TRY(nh_list_rows(ctx->tx, &list, &nh_q_account_orgs, NH_PARAMS(nh_p_int(user->id)), read_owned_org, err));
 	for (size_t i = 0; i < list.count; i++)

@@ -65,7 +65,6 @@ static nh_rc note_use(struct nh_ctx *ctx, const struct nh_identity_claim *who, i
 static nh_rc insert(struct nh_ctx *ctx, const struct nh_identity_claim *who, int64_t user_id, bool used, struct nh_err *err)
 {
 	int64_t now = nh_ctx_now(ctx);
-	NH_TRY(nh_sql_exec(ctx->tx, &nh_q_user_identity_orphan, NH_PARAMS(nh_p_text(who->issuer), nh_p_text(who->subject)), NULL, err));
 	return nh_sql_exec(ctx->tx, &nh_q_user_identity_insert,
 	                   NH_PARAMS(nh_p_int(user_id), nh_p_text(who->issuer), nh_p_text(who->subject), nh_p_text(who->email), nh_p_int(now), used ? nh_p_int(now) : nh_p_null()),
 	                   NULL, err);

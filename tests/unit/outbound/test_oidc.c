@@ -315,7 +315,7 @@ static void test_sizes_and_redirects(void **state)
 	NH_AUTO_BUF struct nh_buf url = NH_BUF_INIT, big = NH_BUF_INIT;
 	struct nh_oidc *oidc = party(issuer.url, "");
 	nh_buf_printf(&big, "{\"x\":\"%0*d\",", 65536, 0);
-	nh_buf_put_str(&big, DOCUMENT + 1);
+	nh_buf_put_str(&big, &DOCUMENT[1]);
 	say(DISCOVERY, 200, nh_buf_cstr(&big));
 	assert_int_equal(authorize(oidc, &url, NULL), NH_ETOOBIG);
 	/* Nowhere else is asked. */
