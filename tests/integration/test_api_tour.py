@@ -1,8 +1,13 @@
 """A tour through the routes of the User API that no other journey passes: each is asked once for what it does. What the answers look like is judged against the OpenAPI document
 (NH_OPENAPI, openapi.py), which also notices a route that nobody passes at all; here is looked at what came of it."""
 
+import json
+import shutil
+import ssl
+import tempfile
 import unittest
 
+import browser
 import nhtest
 
 
@@ -108,6 +113,7 @@ class Tour(nhtest.ServerCase):
         change = {"concurrent_updates": 3, "queue_management": "LIFO", "release_network_interfaces": ["wifi"], "release_tags": ["x"], "notes": None,
                   "priority_queue_enabled": True, "priority_queue_firmware_version_threshold": "1.0.0", "device_failure_rate_seconds": 60, "conditions": {"version": None}}
         self.assertEqual(self.ask("PUT", f"{self.product_path}/deployments/all", {"deployment": change}).data["conditions"]["version"], "")
+        self.assertIn(b"created deployment group all", self.ask("GET", f"{self.product_path}/deployments/all/audit_logs/export").body)
         nested = self.ask("POST", f"{self.product_path}/deployments", {"deployment": {"name": "none", "firmware": fw["uuid"]}}, 201).data
         self.assertEqual(nested["state"], "off")
         self.gone(f"{self.product_path}/deployments/none")
@@ -159,6 +165,106 @@ class Tour(nhtest.ServerCase):
         as_nh = self.ask("GET", path, headers={"User-Agent": "nh/0.1.2"}).data
         self.assertEqual(as_nh["id"], str(made["id"]))
         self.gone(path)
+
+
+class Invitations(nhtest.ServerCase):
+    """Where the server can send mails, a stranger is invited."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.mails = tempfile.mkdtemp(prefix="nhtest-mails-")
+        cls.server_args = ("--mail-folder", cls.mails)
+        super().setUpClass()
+
+    @classmethod
+    def tearDownClass(cls):
+        super().tearDownClass()
+        shutil.rmtree(cls.mails, ignore_errors=True)
+
+    ask = Tour.ask
+
+    def test_invitations(self):
+        self.ask("POST", "/orgs/acme/users/invite", {"email": "new@example.com", "role": "manage"}, 204)
+        invited = next(one for one in self.ask("GET", "/orgs/acme/invites").data if one["email"] == "new@example.com")
+        self.ask("DELETE", f"/orgs/acme/invites/{invited['id']}", expect=204)
+        self.assertEqual([one for one in self.ask("GET", "/orgs/acme/invites").data if one["email"] == "new@example.com"], [])
+
+
+PASSWORD = "correct horse battery"
+
+
+class OwnAccount(nhtest.ServerCase):
+    """What people do with their own account, and with certificates that the server's authority issues."""
+
+    server_args = ("--open-registrations", "true", "--ca-key", "auto")
+    ask = Tour.ask
+
+    def somebody(self, name):
+        email = f"{name}@example.com"
+        self.ask("POST", "/users/register", {"name": name, "email": email, "password": PASSWORD}, 201, token="")
+        return email, self.ask("POST", "/users/login", {"email": email, "password": PASSWORD}, token="").data["token"]
+
+    def test_tokens(self):
+        _, token = self.somebody("tokens")
+        made = self.ask("POST", "/users/me/tokens", {"note": "second", "current_password": PASSWORD}, 201, token=token).data["token"]
+        second = next(one for one in self.ask("GET", "/users/me/tokens", token=made).data if one["note"] == "second")
+        self.ask("DELETE", f"/users/me/tokens/{second['id']}", expect=204, token=token)
+        self.ask("GET", "/users/me", token=made, expect=401)
+
+    def test_sessions(self):
+        email, token = self.somebody("sessions")
+        for _ in range(2):
+            browser.Browser(self.server).login(email, PASSWORD)
+        first, second = self.ask("GET", "/users/me/sessions", token=token).data
+        self.ask("DELETE", f"/users/me/sessions/{first['id']}", expect=204, token=token)
+        self.assertEqual(self.ask("GET", "/users/me/sessions", token=token).data, [second])
+        self.ask("DELETE", "/users/me/sessions", expect=204, token=token)
+        self.assertEqual(self.ask("GET", "/users/me/sessions", token=token).data, [])
+
+    def test_second_factor(self):
+        email, token = self.somebody("factor")
+        path, current = "/users/me/second_factor", {"current_password": PASSWORD}
+        self.assertEqual(self.ask("GET", path, token=token).data, {"enabled": False, "recovery_codes_left": 0})
+        secret = self.ask("POST", path, current, 201, token=token).data["secret"]
+        self.ask("PUT", path, {"otp": "000000" if nhtest.totp(secret) != "000000" else "000001"}, 422, token=token)
+        codes = self.ask("PUT", path, {"otp": nhtest.totp(secret)}, token=token).data["recovery_codes"]
+        self.assertEqual(self.ask("GET", path, token=token).data, {"enabled": True, "recovery_codes_left": len(codes)})
+        self.ask("POST", "/users/login", {"email": email, "password": PASSWORD}, 401, token="")
+        self.ask("POST", "/users/login", {"email": email, "password": PASSWORD, "otp": codes[0]}, token="")
+        fresh = self.ask("POST", "/users/me/recovery_codes", current, 201, token=token).data["recovery_codes"]
+        self.assertFalse(set(codes) & set(fresh))
+        self.ask("DELETE", path, current, 204, token=token)
+        self.assertIs(self.ask("GET", path, token=token).data["enabled"], False)
+
+    def test_name_and_password(self):
+        email, token = self.somebody("changes")
+        self.assertEqual(self.ask("PUT", "/users/me", {"name": "Changed"}, token=token).data, {"name": "Changed", "email": email, "pending_email": None})
+        self.ask("PUT", "/users/me/password", {"password": "another horse battery", "current_password": PASSWORD}, 204, token=token)
+        token = self.ask("POST", "/users/login", {"email": email, "password": "another horse battery"}, token="").data["token"]
+        self.ask("DELETE", "/users/me", {"current_password": "another horse battery"}, 204, token=token)
+        self.ask("GET", "/users/me", token=token, expect=401)
+
+    def request(self, name):
+        """A request for a certificate, in base64."""
+        nhtest.run("openssl", "req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", self.home / f"{name}.key", "-subj", f"/O={name}",
+                   "-out", self.home / f"{name}.csr")
+        return nhtest.pem64(self.home / f"{name}.csr")
+
+    def test_certificates(self):
+        email, _ = self.somebody("certified")
+        pem = self.ask("POST", "/users/sign", {"csr": self.request("first"), "email": email, "password": PASSWORD, "description": "laptop"}, token="").data["cert"]
+        (self.home / "first.crt").write_text(pem)
+        tls = ssl.create_default_context(cafile=str(self.server.ca_file))
+        tls.load_cert_chain(self.home / "first.crt", self.home / "first.key")
+        self.assertEqual(json.loads(self.server.http("GET", "/api/users/me", tls=tls).body)["data"]["email"], email)
+        body = json.dumps({"csr": self.request("second")}).encode()
+        answer = self.server.http("POST", "/api/users/me/certificates/renewal", body, {"Content-Type": "application/json"}, tls=tls)
+        self.assertEqual(answer.status, 201, answer.body)
+        serial = answer.data["serial"]
+        self.assertIn(serial, [one["serial"] for one in self.ask("GET", "/authority/certificates").data])
+        self.assertIsNone(self.ask("GET", f"/authority/certificates/{serial}").data["revoked_at"])
+        self.ask("DELETE", f"/authority/certificates/{serial}", expect=204)
+        self.assertIsNotNone(self.ask("GET", f"/authority/certificates/{serial}").data["revoked_at"])
 
 
 if __name__ == "__main__":
