@@ -10,6 +10,7 @@
 #include "base/semver.h"
 #include "hub/archives.h"
 #include "hub/audit.h"
+#include "hub/permissions.h"
 #include "hub/devices.h"
 #include "input_int.h"
 #include "rollout_int.h"
@@ -442,6 +443,7 @@ nh_rc nh_group_create(struct nh_ctx *ctx, const struct nh_actor *actor, int64_t 
 	struct release_input release = {0};
 	const struct firmware *firmware = &release.firmware;
 
+	NH_TRY(nh_may(ctx, actor, org_id, NH_MAY_GROUP_CREATE, err));
 	read_fields(&in, &form);
 	if (!json_object_get(fields, "name"))
 		refuse(refusals, "name", "can't be blank");
@@ -550,6 +552,7 @@ nh_rc nh_group_update(struct nh_ctx *ctx, const struct nh_actor *actor, const st
 	bool with_release = asks_for_release(fields), with_fields = names_group_field(fields, with_release) || !with_release;
 
 	nh_slice group_notes = form.notes;
+	NH_TRY(nh_may(ctx, actor, group->org_id, NH_MAY_GROUP_UPDATE, err));
 	read_fields(&in, &form);
 	if (with_release) {
 		form.notes = group_notes;

@@ -6,6 +6,7 @@
  * nh_device_join_group. source: reference/server-behaviour "3.3" to "3.6"; reference/user-api-and-cli "13.1"
  */
 #include "hub/audit.h"
+#include "hub/permissions.h"
 #include "rollout_int.h"
 #include "rows_int.h"
 #include "store/rollout.h"
@@ -190,6 +191,7 @@ json_t *nh_group_json(const struct nh_group *g)
 nh_rc nh_group_delete(struct nh_ctx *ctx, const struct nh_actor *actor, const struct nh_group *group, struct nh_err *err)
 {
 	int64_t changed = 0;
+	NH_TRY(nh_may(ctx, actor, group->org_id, NH_MAY_GROUP_DELETE, err));
 	NH_TRY(nh_sql_exec(ctx->tx, &nh_q_group_delete, NH_PARAMS(nh_p_int(group->id)), &changed, err));
 	if (!changed)
 		return NH_FAIL(err, NH_ENOTFOUND, "no such deployment group");

@@ -6,6 +6,7 @@
  */
 #include "hub/archives.h"
 #include "hub/audit.h"
+#include "hub/permissions.h"
 #include "hub/download.h"
 #include "rollout_int.h"
 #include "rows_int.h"
@@ -72,8 +73,9 @@ nh_rc nh_device_facts_load(struct nh_ctx *ctx, int64_t device_id, struct nh_devi
 }
 
 /* The live device of the organization, for what people do. */
-static nh_rc open_device(struct nh_ctx *ctx, int64_t org_id, int64_t device_id, struct nh_device_facts *out, struct nh_err *err)
+static nh_rc open_device(struct nh_ctx *ctx, const struct nh_actor *actor, nh_action action, int64_t org_id, int64_t device_id, struct nh_device_facts *out, struct nh_err *err)
 {
+	NH_TRY(nh_may(ctx, actor, org_id, action, err));
 	NH_TRY(nh_device_facts_load(ctx, device_id, out, err));
 	if (out->deleted || out->org_id != org_id)
 		return NH_FAIL(err, NH_ENOTFOUND, "no such device");
@@ -230,7 +232,7 @@ nh_rc nh_update_push(struct nh_ctx *ctx, const struct nh_actor *actor, int64_t o
 {
 	struct nh_device_facts d;
 	struct release_firmware firmware;
-	NH_TRY(open_device(ctx, org_id, device_id, &d, err));
+	NH_TRY(open_device(ctx, actor, NH_MAY_DEVICE_UPGRADE, org_id, device_id, &d, err));
 	NH_TRY(nh_one_row(ctx->tx, ctx->arena, &nh_q_firmware_for_release, NH_PARAMS(nh_p_int(d.product_id), nh_p_text(firmware_uuid)),
 	                  read_release_firmware, &firmware, "firmware", err));
 	if (d.firmware_uuid.len > 0 && (!nh_slice_eq(d.platform, firmware.platform) || !nh_slice_eq(d.architecture, firmware.architecture)))
@@ -249,7 +251,7 @@ nh_rc nh_update_push_available(struct nh_ctx *ctx, const struct nh_actor *actor,
 	struct nh_device_facts d;
 	struct nh_group group;
 	bool found;
-	NH_TRY(open_device(ctx, org_id, device_id, &d, err));
+	NH_TRY(open_device(ctx, actor, NH_MAY_DEVICE_UPGRADE, org_id, device_id, &d, err));
 	NH_TRY(load_group(ctx, &d, &group, &found, err));
 	struct nh_update_decision decision = nh_update_decide(&d, found ? &group : NULL, NH_UPDATE_BY_HAND, nh_ctx_now(ctx));
 	if (decision.verdict == NH_UPDATE_SEND)
@@ -262,11 +264,11 @@ nh_rc nh_update_push_available(struct nh_ctx *ctx, const struct nh_actor *actor,
 
 /* ---- commands -------------------------------------------------------------------------------------------------------------- */
 
-static nh_rc command(struct nh_ctx *ctx, const struct nh_actor *actor, int64_t org_id, int64_t device_id, nh_effect_kind kind, const char *name,
+static nh_rc command(struct nh_ctx *ctx, const struct nh_actor *actor, nh_action action, int64_t org_id, int64_t device_id, nh_effect_kind kind, const char *name,
                      struct nh_err *err)
 {
 	struct nh_device_facts d;
-	NH_TRY(open_device(ctx, org_id, device_id, &d, err));
+	NH_TRY(open_device(ctx, actor, action, org_id, device_id, &d, err));
 	nh_effect_add(ctx, kind, device_id, nh_slice_str(name), NH_LIT("{}"));
 	return nh_audit_add(ctx, actor, org_id, NH_AUDIT_DEVICE, device_id, err, "%.*s asked device %.*s to %s", NH_ARG(actor->name), NH_ARG(d.identifier),
 	                    name);
@@ -274,17 +276,17 @@ static nh_rc command(struct nh_ctx *ctx, const struct nh_actor *actor, int64_t o
 
 nh_rc nh_device_reboot(struct nh_ctx *ctx, const struct nh_actor *actor, int64_t org_id, int64_t device_id, struct nh_err *err)
 {
-	return command(ctx, actor, org_id, device_id, NH_EFFECT_DEVICE_PUSH, "reboot", err);
+	return command(ctx, actor, NH_MAY_DEVICE_REBOOT, org_id, device_id, NH_EFFECT_DEVICE_PUSH, "reboot", err);
 }
 
 nh_rc nh_device_identify(struct nh_ctx *ctx, const struct nh_actor *actor, int64_t org_id, int64_t device_id, struct nh_err *err)
 {
-	return command(ctx, actor, org_id, device_id, NH_EFFECT_DEVICE_PUSH, "identify", err);
+	return command(ctx, actor, NH_MAY_DEVICE_IDENTIFY, org_id, device_id, NH_EFFECT_DEVICE_PUSH, "identify", err);
 }
 
 nh_rc nh_device_reconnect(struct nh_ctx *ctx, const struct nh_actor *actor, int64_t org_id, int64_t device_id, struct nh_err *err)
 {
-	return command(ctx, actor, org_id, device_id, NH_EFFECT_DEVICE_CLOSE, "reconnect", err);
+	return command(ctx, actor, NH_MAY_DEVICE_RECONNECT, org_id, device_id, NH_EFFECT_DEVICE_CLOSE, "reconnect", err);
 }
 
 /* ---- switches and the penalty box ------------------------------------------------------------------------------------------ */
@@ -298,7 +300,7 @@ static void changed(struct nh_ctx *ctx, const struct nh_device_facts *d)
 nh_rc nh_updates_enable(struct nh_ctx *ctx, const struct nh_actor *actor, int64_t org_id, int64_t device_id, bool on, struct nh_err *err)
 {
 	struct nh_device_facts d;
-	NH_TRY(open_device(ctx, org_id, device_id, &d, err));
+	NH_TRY(open_device(ctx, actor, NH_MAY_DEVICE_UPDATE, org_id, device_id, &d, err));
 	NH_TRY(nh_device_write(ctx, &nh_q_device_set_updates, nh_p_bool(on), device_id, err));
 	if (on) {
 		NH_TRY(nh_device_write(ctx, &nh_q_device_set_attempts, nh_p_str("[]"), device_id, err));
@@ -312,7 +314,7 @@ nh_rc nh_updates_enable(struct nh_ctx *ctx, const struct nh_actor *actor, int64_
 nh_rc nh_penalty_clear(struct nh_ctx *ctx, const struct nh_actor *actor, int64_t org_id, int64_t device_id, struct nh_err *err)
 {
 	struct nh_device_facts d;
-	NH_TRY(open_device(ctx, org_id, device_id, &d, err));
+	NH_TRY(open_device(ctx, actor, NH_MAY_DEVICE_FORGIVE, org_id, device_id, &d, err));
 	NH_TRY(nh_device_write(ctx, &nh_q_device_set_blocked, nh_p_null(), device_id, err));
 	NH_TRY(nh_device_write(ctx, &nh_q_device_set_attempts, nh_p_str("[]"), device_id, err));
 	NH_TRY(nh_device_write(ctx, &nh_q_device_set_updates, nh_p_bool(true), device_id, err));
