@@ -11,6 +11,7 @@ import threading
 import unittest
 from pathlib import Path
 
+import nhtest
 from nhtest import DEADLINE, Server, firmware_key, make_firmware, program
 
 
@@ -21,6 +22,7 @@ class Recorder(http.server.ThreadingHTTPServer):
 
     def __init__(self, port):
         self.upstream, self.calls, self.bodies = port, [], []
+        self.mismatches = []  # with the server's OpenAPI document, where that is looked at
         super().__init__(("127.0.0.1", 0), Relay)
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
@@ -39,6 +41,12 @@ class Relay(http.server.BaseHTTPRequestHandler):
         content = answer.read()
         self.server.calls.append(f"{self.command} {self.path}")
         self.server.bodies.append(body)
+        if nhtest.openapi:
+            response = nhtest.Response(answer.status, {k.lower(): v for k, v in answer.getheaders()}, content)
+            try:
+                nhtest.openapi.check(None, self.server.upstream, self.command, self.path, headers, body or None, response)
+            except AssertionError as mismatch:
+                self.server.mismatches.append(str(mismatch))
         self.send_response_only(answer.status)
         for name, value in answer.getheaders():
             if name.lower() not in ("connection", "content-length", "transfer-encoding"):
@@ -90,6 +98,8 @@ class CliCase(unittest.TestCase):
         cls.recorder.server_close()
         shutil.rmtree(cls.home, ignore_errors=True)
         cls.server.end()
+        if cls.recorder.mismatches:
+            raise AssertionError("\n\n".join(cls.recorder.mismatches))
 
     @classmethod
     def environment(cls, **more):
