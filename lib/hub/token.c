@@ -1,7 +1,7 @@
 /*
  * API tokens: their text form, which carries a check sum, and the rows that hold only a digest of them.
  *
- * source: reference/user-api-and-cli "2.2"
+ * source: reference/user-api-and-cli "2.2", "2.3"
  */
 #include "crypto/digest.h"
 #include "crypto/secret.h"
@@ -127,13 +127,44 @@ nh_rc nh_token_create(struct nh_ctx *ctx, int64_t user_id, const char *context, 
 	                   &id, err);
 }
 
+#define OLD_LEN 40
+#define OLD_BODY_LEN 30
+
+/* The first generation's form: "nh?_", 30 characters, and their check sum as 6 digits of base 62. Taken over from an older server, rows hold the SHA-512 of the whole text. source: "2.3" */
+static bool old_form(nh_slice text)
+{
+	if (text.len != OLD_LEN || text.ptr[0] != 'n' || text.ptr[1] != 'h' || text.ptr[3] != '_' || digit_value(text.ptr[2]) < 0)
+		return false;
+	uint64_t sum = 0;
+	for (size_t i = 4; i < OLD_LEN; i++) {
+		int value = digit_value(text.ptr[i]);
+		if (value < 0)
+			return false;
+		if (i >= 4 + OLD_BODY_LEN)
+			sum = sum * 62 + (uint64_t)value;
+	}
+	return sum == crc32_of(text.ptr + 4, OLD_BODY_LEN);
+}
+
+static nh_rc stored_form(nh_slice text, uint8_t hash[NH_SHA512_LEN])
+{
+	uint8_t random[RAW_LEN];
+	if (old_form(text)) {
+		nh_digest(NH_SHA512, text, hash);
+		return NH_OK;
+	}
+	nh_rc rc = nh_token_parse(text, random);
+	if (rc == NH_OK)
+		nh_digest(NH_SHA512, nh_slice_of(random, sizeof(random)), hash);
+	nh_wipe(random, sizeof(random));
+	return rc;
+}
+
 nh_rc nh_token_user(struct nh_ctx *ctx, nh_slice text, const char *context, struct nh_user *out, int64_t *touch, struct nh_err *err)
 {
-	uint8_t random[RAW_LEN], hash[NH_SHA512_LEN];
-	if (nh_token_parse(text, random) != NH_OK)
+	uint8_t hash[NH_SHA512_LEN];
+	if (stored_form(text, hash) != NH_OK)
 		return NH_FAIL(err, NH_EAUTH, "token is malformed");
-	nh_digest(NH_SHA512, nh_slice_of(random, sizeof(random)), hash);
-	nh_wipe(random, sizeof(random));
 
 	struct nh_rows *rows = NULL;
 	nh_rc rc = nh_sql_one(ctx->tx, &nh_q_token_find, NH_PARAMS(nh_p_str(context), nh_p_blob(nh_slice_of(hash, sizeof(hash)))), &rows, err);
