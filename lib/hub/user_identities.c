@@ -3,6 +3,7 @@
  */
 #include "hub/user_identities.h"
 
+#include "hub/invites.h"
 #include "hub/mails.h"
 #include "hub/own_account.h"
 #include "hub/second_factor.h"
@@ -118,6 +119,13 @@ static nh_rc make(struct nh_ctx *ctx, const struct nh_identity_claim *who, struc
 	return insert(ctx, who, out->id, true, err);
 }
 
+/* An invitation that cannot be read is none. The caller's organization is joined by the invitation's own page, not here. */
+static bool invited(struct nh_ctx *ctx, const struct nh_identity_policy *policy, const struct nh_identity_claim *who)
+{
+	struct nh_invite invite;
+	return policy->invitation.len > 0 && nh_invite_find(ctx, policy->invitation, &invite, NULL) == NH_OK && nh_slice_ieq(invite.email, who->email);
+}
+
 nh_rc nh_user_identity_sign_in(struct nh_ctx *ctx, const struct nh_identity_policy *policy, const struct nh_identity_claim *who, struct nh_user *out, bool *created,
                                nh_identity_refusal *why, struct nh_err *err)
 {
@@ -138,7 +146,7 @@ nh_rc nh_user_identity_sign_in(struct nh_ctx *ctx, const struct nh_identity_poli
 		return policy->link_by_email ? link_account(ctx, who, out, err) : refuse(why, NH_IDENTITY_NOT_LINKED, err, "the account with the same address is not connected");
 	if (rc != NH_ENOTFOUND)
 		return rc;
-	if (!policy->registration)
+	if (!policy->registration && !invited(ctx, policy, who))
 		return refuse(why, NH_IDENTITY_CLOSED, err, "no new accounts");
 	*created = true;
 	return make(ctx, who, out, err);

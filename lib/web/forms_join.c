@@ -11,6 +11,7 @@
 #include "hub/invites.h"
 #include "hub/products.h"
 #include "hub/secrets.h"
+#include "oidc_int.h"
 
 #define PER_MINUTE 20        /* of what costs a hash or a mail, from one address */
 #define MAILS_PER_MINUTE 3   /* to one address */
@@ -305,6 +306,8 @@ static void show_invite(struct form *f, unsigned status, const struct nh_invite 
 	if (!f->signed_in)
 		put_account_fields(f, false);
 	form_end(f, f->signed_in ? "Join" : "Make an account and join");
+	if (!f->signed_in)
+		oidc_put_links(f, nh_slice_str(own_path(f)));
 	page_send(f, status);
 }
 

@@ -17,6 +17,8 @@
 #define RANDOM_LEN 24
 #define FIXED_LEN (RANDOM_LEN + 16)
 #define RETURN_MAX 512
+#define INVITATIONS "/invite/"    /* who comes from there goes back there, and joins */
+#define ANSWERS_PER_MINUTE 60     /* of one address: each costs the issuer a request */
 
 /* ---- which issuer -------------------------------------------------------------------------------------------------------- */
 
@@ -232,6 +234,7 @@ struct arrival {
 	struct nh_identity_claim who;
 	struct nh_user user;
 	struct nh_account_state state;
+	struct nh_identity_policy policy;
 	bool created;
 	nh_identity_refusal why;
 };
@@ -239,14 +242,14 @@ struct arrival {
 static nh_rc sign_in_tx(struct form *f, void *arg, struct nh_err *err)
 {
 	struct arrival *a = arg;
-	NH_TRY(nh_user_identity_sign_in(&f->ctx, &f->web->config.identities, &a->who, &a->user, &a->created, &a->why, err));
+	NH_TRY(nh_user_identity_sign_in(&f->ctx, &a->policy, &a->who, &a->user, &a->created, &a->why, err));
 	return nh_account_state(&f->ctx, a->user.id, &a->state, err);
 }
 
 static nh_rc connect_tx(struct form *f, void *arg, struct nh_err *err)
 {
 	struct arrival *a = arg;
-	return nh_user_identity_connect(&f->ctx, &f->web->config.identities, f->user.id, &a->who, &a->why, err);
+	return nh_user_identity_connect(&f->ctx, &a->policy, f->user.id, &a->who, &a->why, err);
 }
 
 static void arrive(struct form *f, struct arrival *a, const struct attempt *attempt)
@@ -285,6 +288,11 @@ static void callback(struct form *f)
 		put_failure(f, 403, oidc, "This sign-in with %s was not begun in this browser, or more than ten minutes ago. Please begin again.");
 		return;
 	}
+	const struct nh_gate gate = form_gate(f);
+	if (!nh_gate_knock(&gate, "oidc", f->req->remote, ANSWERS_PER_MINUTE)) {
+		put_failure(f, 429, oidc, "Too many attempts to sign in with %s come from your address. Please wait a minute.");
+		return;
+	}
 	struct nh_oidc_answer answer = {form_query(f, "state"), form_query(f, "code"), form_query(f, "iss"), form_query(f, "error")};
 	nh_oidc_attempt_of(oidc, f->web->config.hub->secret_key, cookie, &secrets);
 	nh_rc rc = nh_oidc_redeem(oidc, &secrets, redirect_uri(f, oidc), &answer, f->arena, &person, &err);
@@ -293,8 +301,10 @@ static void callback(struct form *f)
 		fail_protocol(f, oidc, rc, &err);
 		return;
 	}
-	struct arrival a = {.oidc = oidc, .who = {.issuer = person.issuer, .subject = person.subject, .email = person.email, .email_verified = person.email_verified, .name = person.name,
+	struct arrival a = {.oidc = oidc, .policy = f->web->config.identities, .who = {.issuer = person.issuer, .subject = person.subject, .email = person.email, .email_verified = person.email_verified, .name = person.name,
 	                                          .hosted_domain = nh_oidc_hosts_domains(oidc) ? person.hosted_domain : NH_SLICE_EMPTY}};
+	if (nh_slice_starts(attempt.return_to, NH_LIT(INVITATIONS)))
+		a.policy.invitation = nh_slice_skip(attempt.return_to, strlen(INVITATIONS));
 	arrive(f, &a, &attempt);
 }
 

@@ -4,6 +4,8 @@
  */
 #include "hub_world.h"
 
+#include "hub/invites.h"
+#include "hub/mails.h"
 #include "hub/own_account.h"
 #include "hub/second_factor.h"
 #include "hub/user_identities.h"
@@ -55,7 +57,7 @@ static const struct decision {
 static nh_rc decide(struct world *w, struct nh_err *err)
 {
 	const struct decision *d = w->arg;
-	struct nh_identity_policy policy = {d->link, d->registration, nh_slice_str(d->domains)};
+	struct nh_identity_policy policy = {.link_by_email = d->link, .registration = d->registration, .domains = nh_slice_str(d->domains)};
 	struct nh_identity_claim who = claim("s-1", d->email, d->verified);
 	struct nh_user user, again;
 	struct nh_user_identity *list;
@@ -172,6 +174,46 @@ static nh_rc squatter(struct world *w, struct nh_err *err)
 
 static void test_squatter(void **state) { on_each_engine(squatter, NULL); }
 
+/* ---- invitations ----------------------------------------------------------------------------------------------------------- */
+
+static nh_rc invitations(struct world *w, struct nh_err *err)
+{
+	struct nh_identity_policy policy = {.registration = false};
+	struct nh_identity_claim who = claim("s-1", "Grace@example.com", true), other = claim("s-2", "other@example.com", true);
+	struct nh_queued_mail mail;
+	struct nh_member member;
+	struct nh_user user;
+	struct nh_org org;
+	bool invited, broken, created;
+	int64_t next;
+	nh_identity_refusal why;
+	w->config.mails = true;
+	w->config.web_url = "https://hub.example";
+	OK(nh_member_invite(&w->ctx, &w->as_ada, &w->acme, NH_LIT("grace@example.com"), NH_LIT("view"), &invited, &member, NULL, E(w)));
+	do
+		OK(nh_mail_claim(&w->ctx, NH_US_PER_S, &mail, &next, &broken, E(w)));
+	while (mail.mail.kind != NH_MAIL_INVITATION);
+	nh_slice token = nh_slice_skip(mail.mail.link, strlen("https://hub.example/invite/"));
+	CHECK_RC(NH_EPERM, nh_user_identity_sign_in(&w->ctx, &policy, &who, &user, &created, &why, E(w)));
+	policy.invitation = NH_LIT("nhu_x");
+	CHECK_RC(NH_EPERM, nh_user_identity_sign_in(&w->ctx, &policy, &who, &user, &created, &why, E(w)));
+	policy.invitation = token;
+	CHECK_RC(NH_EPERM, nh_user_identity_sign_in(&w->ctx, &policy, &other, &user, &created, &why, E(w)));
+	CHECK(why == NH_IDENTITY_CLOSED);
+	who.email_verified = false;
+	CHECK_RC(NH_EPERM, nh_user_identity_sign_in(&w->ctx, &policy, &who, &user, &created, &why, E(w)));
+	who.email_verified = true;
+	OK(nh_user_identity_sign_in(&w->ctx, &policy, &who, &user, &created, &why, E(w)));
+	CHECK(created);
+	OK(nh_invite_join(&w->ctx, token, &user, E(w)));
+	struct nh_actor actor = nh_actor_of_user(&user);
+	OK(nh_org_open(&w->ctx, &actor, NH_LIT("acme"), NH_MAY_ORG_SEE, &org, E(w)));
+	CHECK(org.role == NH_ROLE_VIEW);
+	return NH_OK;
+}
+
+static void test_invitations(void **state) { on_each_engine(invitations, NULL); }
+
 /* ---- connecting and disconnecting ------------------------------------------------------------------------------------------------ */
 
 static nh_rc connections(struct world *w, struct nh_err *err)
@@ -224,6 +266,7 @@ int main(void)
 		cmocka_unit_test_prestate(test_decisions, &arena),
 		cmocka_unit_test(test_newcomers),
 		cmocka_unit_test(test_squatter),
+		cmocka_unit_test(test_invitations),
 		cmocka_unit_test(test_connections),
 	};
 	int failed = cmocka_run_group_tests(tests, NULL, NULL);

@@ -14,6 +14,7 @@ struct nh_identity_policy {
 	 */
 	bool link_by_email;
 	bool registration;   /* may a stranger get a new account? */
+	nh_slice invitation; /* token of an invitation that the person came with; empty: none. It opens registration for the address that it went to */
 	nh_slice domains;    /* who may come at all: domains of verified addresses, separated by commas or blanks; empty: all */
 };
 
