@@ -11,11 +11,13 @@ import re
 import shutil
 import struct
 import subprocess
+import tempfile
 import time
 import unittest
 import urllib.parse
+from pathlib import Path
 
-import nhtest
+from browser import Mails, link_of
 from nhtest import BUILD, DEADLINE, ROOT, Server, run
 
 SECRET = "a secret: with / and %"
@@ -360,6 +362,33 @@ class Policy(OidcCase):
         self.assert_refused(browser, page, text="organization")
         self.assertEqual(self.users("alice", "bob", "doubtful"), ["alice", "bob"])
         self.assertEqual(sorted(self.server.sql("SELECT subject FROM user_identities")), ["alice", "bob"])
+
+
+class Invitation(OidcCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = Path(tempfile.mkdtemp(prefix="nhmail-"))
+        cls.addClassCleanup(shutil.rmtree, cls.folder)
+        cls.settings = {"NERVESHUB_MAIL_FOLDER": str(cls.folder)}
+        super().setUpClass()
+
+    def test_invitation_opens_registration(self):
+        self.server.login()
+        self.server.api("POST", "/orgs", {"name": "acme"}, expect=201)
+        self.server.api("POST", "/orgs/acme/users/invite", {"email": "Frank@example.com", "role": "view"}, expect=204)
+        path = link_of(Mails(self.folder, self.server.process).next("invitation"))
+        link = f'href="/auth/oidc?return={urllib.parse.quote(path, safe="")}"'
+        self.assertIn(link, Browser().get(self.url(path)).body)
+        # By that link only, and only that address.
+        browser, page = self.sign_in("frank")
+        self.assert_refused(browser, page, text="new accounts are not made")
+        browser, page = self.sign_in("grace", path=f"/auth/oidc?return={path}")
+        self.assert_refused(browser, page, text="new accounts are not made")
+        browser, page = self.sign_in("frank", path=f"/auth/oidc?return={path}")
+        self.assertEqual((page.status, page.headers["location"]), (303, path), page.body)
+        page = browser.request("POST", self.url(path), {"_csrf_token": browser.get(self.url(path)).field("_csrf_token")})
+        self.assertEqual(page.headers["location"], "/account?notice=joined")
+        self.assertEqual([(u["email"], u["role"]) for u in self.server.api("GET", "/orgs/acme/users", expect=200).data if u["role"] != "admin"], [("frank@example.com", "view")])
 
 
 class Connect(OidcCase):
