@@ -70,8 +70,8 @@ class Terminal:
         self.case.assertEqual(termios.tcgetattr(self.slave), self.modes)
 
 
-class CliTerminal(ServerCase):
-    server_args = ("--open-registrations", "true", "--permission-age", "0s")
+class TerminalCase(ServerCase):
+    """`nh` with nothing but its environment, and devices that a shared secret lets in."""
 
     @classmethod
     def prepare(cls):
@@ -79,6 +79,26 @@ class CliTerminal(ServerCase):
         cls.fw = cls.firmware(cls, "1.0.0")
         secret = cls.server.api("POST", f"{cls.product_path}/shared_secrets", {}, expect=201).data
         cls.secret = (secret["key"], secret["secret"])
+
+    def environment(self, token=None):
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(("NERVES_", "MIX_"))}
+        return {**kept, "HOME": str(self.home), "NERVES_HUB_URI": f"http://localhost:{self.server.web_port}", "NERVES_HUB_TOKEN": token or self.server.token}
+
+    def nh(self, *args, input=b"", status=0, token=None):
+        done = subprocess.run([program("nh"), *map(str, args)], input=input, capture_output=True, timeout=DEADLINE, env=self.environment(token))
+        self.assertEqual(done.returncode, status, done)
+        return done
+
+    def device(self, identifier):
+        return Device(self.server, headers=nh1_headers(*self.secret, identifier), path="/device-socket/websocket?vsn=2.0.0")
+
+
+class CliTerminal(TerminalCase):
+    server_args = ("--open-registrations", "true", "--permission-age", "0s")
+
+    @classmethod
+    def prepare(cls):
+        super().prepare()
         cls.extensions(True)
         admin = cls.server.token
         cls.server.api("POST", "/users/register", {"name": "vera", "email": "vera@example.com", "password": "correct horse battery"}, token="")
@@ -89,10 +109,6 @@ class CliTerminal(ServerCase):
     @classmethod
     def extensions(cls, on):
         cls.server.api("PUT", cls.product_path, {"extensions": {"local_shell": on}}, expect=200)
-
-    def environment(self, token=None):
-        kept = {k: v for k, v in os.environ.items() if not k.startswith(("NERVES_", "MIX_"))}
-        return {**kept, "HOME": str(self.home), "NERVES_HUB_URI": f"http://localhost:{self.server.web_port}", "NERVES_HUB_TOKEN": token or self.server.token}
 
     def agent(self, identifier, *options):
         return Agent(f"wss://localhost:{self.server.device_port}", "--ca", self.server.ca_file, "--console", "--local-shell", "--shell-command", "PS1='> ' sh -i",
@@ -108,11 +124,6 @@ class CliTerminal(ServerCase):
                     await ada.event("metadata")
                 await asyncio.to_thread(story, agent)
         asyncio.run(run())
-
-    def nh(self, *args, input=b"", status=0, token=None):
-        done = subprocess.run([program("nh"), *map(str, args)], input=input, capture_output=True, timeout=DEADLINE, env=self.environment(token))
-        self.assertEqual(done.returncode, status, done)
-        return done
 
     def test_console(self):
         """Size, resize, keys that a terminal would have kept, escapes, suspension, and the way back."""
@@ -295,8 +306,7 @@ class CliTerminal(ServerCase):
         (folder / "taken").write_text("mine")
 
         async def scenario():
-            device = Device(self.server, headers=nh1_headers(*self.secret, "t-9"), path="/device-socket/websocket?vsn=2.0.0")
-            async with device:
+            async with self.device("t-9") as device:
                 await device.join(self.fw)
                 await device.socket.send(json.dumps(["8", "8", "console", "phx_join", {"console_version": "2.0.0"}]))
                 await device.reply("8")
@@ -322,6 +332,101 @@ class CliTerminal(ServerCase):
         asyncio.run(scenario())
         self.assertEqual({p.name: p.read_bytes() for p in folder.iterdir()}, {"whole.bin": content, "taken": b"mine"})
         self.assertFalse((self.home / "over").exists())
+
+
+class CliWatch(TerminalCase):
+    """A rollout to three devices, of which one fails, as `nh watch` sees it."""
+
+    def environment(self, token=None):
+        return {**super().environment(token), "NERVES_HUB_ORG": "acme", "NERVES_HUB_PRODUCT": self.product}
+
+    async def updated(self, device, identifier, firmware):
+        await device.send("status_update", {"status": "completed"})
+        await device.socket.close()
+        async with self.device(identifier) as again:
+            await again.join(firmware)
+
+    async def seen(self, nh, enough):
+        """The next line that is enough."""
+        async with asyncio.timeout(DEADLINE):
+            while True:
+                line = await nh.stdout.readline()
+                self.assertTrue(line, "the watch is over")
+                state = json.loads(line)
+                if enough(state):
+                    return state
+
+    async def joined(self, count):
+        """Waits until so many channels were joined."""
+        deadline = time.monotonic() + DEADLINE
+        while await asyncio.to_thread(self.server.metric, "user_joins_total") < count:
+            self.assertLess(time.monotonic(), deadline)
+            await asyncio.sleep(0.01)
+
+    async def roll_out(self, firmware):
+        async with self.device("w-1") as one, self.device("w-2") as two, self.device("w-3") as three:
+            for device in (one, two, three):
+                await device.join(self.fw)
+            await asyncio.to_thread(self.server.api, "PUT", f"{self.product_path}/deployments/ring%20%221%22", {"deployment": {"firmware": firmware["uuid"]}}, expect=200)
+            for device in (one, two, three):
+                await device.event("update")
+            nh = await asyncio.create_subprocess_exec(program("nh"), "watch", 'ring "1"', "--interval", "20ms", "-o", "json", env=self.environment(), stdout=asyncio.subprocess.PIPE,
+                                                      stderr=asyncio.subprocess.PIPE)
+            state = await self.seen(nh, lambda s: s["updating"] == 3)
+            self.assertEqual((state["name"], state["firmware"], state["total"], state["done"]), ('ring "1"', {"uuid": firmware["uuid"], "version": "2.0.0"}, 3, 0))
+            await self.joined(3)
+            await one.send("fwup_progress", {"stage": "downloading", "value": 42})
+            state = await self.seen(nh, lambda s: s["downloading"] == 1)
+            self.assertEqual(state["devices"], {"w-1": {"stage": "downloading", "percent": 42}, "w-2": {"stage": None, "percent": None}, "w-3": {"stage": None, "percent": None}})
+            await self.updated(one, "w-1", firmware)
+            state = await self.seen(nh, lambda s: s["done"] == 1)
+            self.assertEqual((state["updating"], set(state["devices"])), (2, {"w-2", "w-3"}))
+            await two.send("status_update", {"status": "failed", "reason": "the flash is worn out"})
+            state = await self.seen(nh, lambda s: s["failed"] == 1)
+            self.assertEqual((state["failures"], state["penalty_box"]), ({"w-2": "the flash is worn out"}, 1))
+            await self.updated(three, "w-3", firmware)
+            state = await self.seen(nh, lambda s: s["done"] == 2)
+            self.assertEqual({k: state[k] for k in ("total", "waiting", "updating", "downloading", "done", "failed")},
+                             {"total": 3, "waiting": 0, "updating": 0, "downloading": 0, "done": 2, "failed": 1})
+            self.assertEqual((await nh.stderr.read()).decode(), "Error: 1 of 3 devices failed\n")
+            self.assertEqual(await nh.wait(), 1)
+
+    def test_rollout(self):
+        for name in ("w-1", "w-2", "w-3"):
+            self.server.api("POST", f"{self.product_path}/devices", {"identifier": name, "tags": ["ring"]}, expect=201)
+        self.server.api("POST", f"{self.product_path}/deployments", {"name": 'ring "1"', "firmware": self.fw["uuid"], "state": "on", "conditions": {"tags": ["ring"]}}, expect=201)
+        asyncio.run(self.roll_out(self.firmware("2.0.0")))
+
+        # it is over: each form of the last state, and what it is worth
+        text = self.nh("watch", 'ring "1"', "--max-failures", "1").stdout.decode()
+        self.assertRegex(text, r"^\S+Z 2\.0\.0: total 3 waiting 0 updating 0 downloading 0 done 2 failed 1 penalty_box 1\n$")
+        lines = self.nh("watch", 'ring "1"', "-o", "csv", status=1).stdout.decode().split("\r\n")
+        self.assertEqual(lines[0], "at,total,waiting,updating,downloading,done,failed,penalty_box")
+        self.assertTrue(lines[1].endswith("Z,3,0,0,0,2,1,1"), lines)
+        with Terminal(self, "watch", 'ring "1"', "--max-failures", "1") as t:
+            t.until('ring "1": firmware 2.0.0  [################........] 2 of 3\r\n')
+            t.until("  done 2  failed 1  penalty box 1 ")
+            t.until("  w-2  failed: the flash is worn out\r\n")
+            t.ended(0)
+        with Terminal(self, "watch", 'ring "1"', "--exit-when-done=false", "--interval", "20ms") as t:
+            t.until("  w-2  failed: ")
+            t.until("\x1b[3A\x1b[J")  # drawn over the first
+            t.until("  w-2  failed: ")
+            t.process.send_signal(signal.SIGINT)
+            t.ended(-signal.SIGINT)
+        self.nh("watch", "--device", "w-1")
+        self.nh("watch", "--device", "w-2", "--firmware", self.fw["uuid"])
+        self.assertIn("1 of 1 devices failed", self.nh("watch", "--device", "w-2", status=1).stderr.decode())
+        for args, error in [
+            (("watch",), "watch a deployment group, or --device"),
+            (("watch", "ring", "--device", "w-1"), "watch a deployment group, or --device"),
+            (("watch", "nothing"), "api: 404"),
+            (("watch", "ring", "--firmware", "x"), "--firmware goes with --device"),
+            (("watch", "ring", "--interval", "0"), "--interval needs a duration"),
+            (("watch", "ring", "--max-failures", "-1"), "--max-failures needs a number"),
+        ]:
+            with self.subTest(args=args):
+                self.assertIn(error, self.nh(*args, status=1).stderr.decode())
 
 
 if __name__ == "__main__":
