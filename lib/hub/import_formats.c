@@ -21,8 +21,6 @@ static const struct {
 	[NH_IMPORT_NERVESKEY] = {"nerveskey", NH_RECORDS_JSON},
 };
 
-const char *nh_import_format_name(nh_import_format format) { return formats[format].name; }
-
 nh_record_form nh_import_format_form(nh_import_format format) { return formats[format].form; }
 
 bool nh_import_format_find(nh_slice name, nh_import_format *out)

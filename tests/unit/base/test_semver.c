@@ -1,6 +1,7 @@
 /* Versions and requirements: the tables of reference/server-behaviour 3.2 and reference/user-api-and-cli 13.5. */
 #include "test_base.h"
 
+#include "base/rng.h"
 #include "base/semver.h"
 
 static void versions(void **state)
@@ -85,8 +86,110 @@ static void broken_requirements(void **state)
 	assert_int_equal(nh_semver_req_check(nh_buf_slice(&b), NULL), NH_EFORMAT);
 }
 
+/* ---- random requirements on versions whose order is known, since they are numbered in it ------------------------------------ */
+
+static const char *const pres[] = {"-0", "-alpha", "-alpha.1", "-rc.2", "-rc.10", ""};
+#define PRES 6u
+#define NUMBERS 3u
+#define UNIVERSE (NUMBERS * NUMBERS * NUMBERS * PRES)
+
+struct draws {
+	struct nh_rng_seeded seed;
+	struct nh_rng rng;
+};
+
+static unsigned draw(struct draws *d, unsigned below)
+{
+	uint32_t v;
+	nh_rng_fill(&d->rng, &v, sizeof(v));
+	return v % below;
+}
+
+static void put_version(struct nh_buf *out, unsigned rank, bool patch)
+{
+	unsigned core = rank / PRES;
+	nh_buf_printf(out, "%u.%u", core / (NUMBERS * NUMBERS), core / NUMBERS % NUMBERS);
+	if (patch)
+		nh_buf_printf(out, ".%u", core % NUMBERS);
+	nh_buf_put_str(out, pres[rank % PRES]);
+}
+
+static void put_blanks(struct draws *d, struct nh_buf *out, unsigned least)
+{
+	nh_buf_fill(out, ' ', least + draw(d, 3) / 2);
+}
+
+/* One comparison: written to out, judged for the version that is number v. */
+static bool comparison(struct draws *d, struct nh_buf *out, unsigned v)
+{
+	static const char *const ops[] = {"", "==", "!=", "!", ">", ">=", "<", "<=", "~>", "~>"};
+	unsigned op = draw(d, NH_ARRAY_LEN(ops)), a = draw(d, UNIVERSE), series = NUMBERS * PRES;
+	bool patch = op != 9;
+	if (!patch)
+		a -= a / PRES % NUMBERS * PRES; /* X.Y stands for X.Y.0 */
+	nh_buf_put_str(out, ops[op]);
+	put_blanks(d, out, 0);
+	put_version(out, a, patch);
+	if (draw(d, 4) == 0)
+		nh_buf_put_str(out, "+build.7"); /* says nothing */
+	switch (op) {
+	case 0:
+	case 1:
+		return v == a;
+	case 2:
+	case 3:
+		return v != a;
+	case 4:
+		return v > a;
+	case 5:
+		return v >= a;
+	case 6:
+		return v < a;
+	case 7:
+		return v <= a;
+	case 8:
+		return v >= a && v / series == a / series;
+	default:
+		return v >= a && v / (series * NUMBERS) == a / (series * NUMBERS);
+	}
+}
+
+static void random_requirements(void **state)
+{
+	struct draws d = {0};
+	d.rng = nh_rng_seeded_init(&d.seed, 3);
+	for (unsigned round = 0; round < 20000; round++) {
+		NH_AUTO_BUF struct nh_buf requirement = NH_BUF_INIT, version = NH_BUF_INIT;
+		unsigned v = draw(&d, UNIVERSE);
+		bool any = false, matches = false;
+		put_version(&version, v, true);
+		put_blanks(&d, &requirement, 0);
+		for (unsigned i = 0, sides = 1 + draw(&d, 3); i < sides; i++) {
+			bool all = true;
+			if (i) {
+				put_blanks(&d, &requirement, 1);
+				nh_buf_put_str(&requirement, "or");
+				put_blanks(&d, &requirement, 1);
+			}
+			for (unsigned k = 0, terms = 1 + draw(&d, 3); k < terms; k++) {
+				if (k) {
+					put_blanks(&d, &requirement, 1);
+					nh_buf_put_str(&requirement, "and");
+					put_blanks(&d, &requirement, 1);
+				}
+				all = comparison(&d, &requirement, v) && all;
+			}
+			any = any || all;
+		}
+		put_blanks(&d, &requirement, 0);
+		nh_rc rc = nh_semver_req_match(nh_buf_slice(&requirement), nh_buf_slice(&version), &matches);
+		if (rc != NH_OK || matches != any)
+			fail_msg("'%s' on %s: code %d, %s", nh_buf_cstr(&requirement), nh_buf_cstr(&version), (int)rc, matches ? "matches" : "does not match");
+	}
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(versions), cmocka_unit_test(requirements), cmocka_unit_test(broken_requirements)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(versions), cmocka_unit_test(requirements), cmocka_unit_test(broken_requirements), cmocka_unit_test(random_requirements)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

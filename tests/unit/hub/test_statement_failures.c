@@ -10,6 +10,7 @@
 #include "hub/certificates.h"
 #include "hub/extensions.h"
 #include "hub/firmware.h"
+#include "hub/import.h"
 #include "hub/keys.h"
 #include "hub/scripts.h"
 #include "hub/secrets.h"
@@ -30,7 +31,7 @@ struct made {
 	struct nh_session session;
 	struct nh_cli_session cli;
 	char token[NH_TOKEN_TEXT_MAX];
-	struct pair factory, born; /* a CA that makes devices known, and one of its certificates */
+	struct pair factory, born, imported; /* a CA that makes devices known, and its certificates */
 	nh_slice object; /* of the file that is uploaded */
 	struct nh_script script;
 	int64_t target; /* a device with firmware 1 that updates are sent to */
@@ -167,6 +168,16 @@ static nh_rc device_is_born(struct world *w, struct nh_err *err)
 	NH_TRY(nh_device_auth_certificate_find(&w->ctx, MADE(w)->born.cert->der, &finding, err));
 	NH_TRY(nh_device_auth_certificate_record(&w->ctx, finding, &verdict, err));
 	return verdict.accepted ? NH_OK : NH_FAIL(err, NH_EINTERNAL, "a device of the factory was refused");
+}
+
+/* One device that is there and gets its certificate, one that is made. */
+static nh_rc import(struct world *w, struct nh_err *err)
+{
+	const struct nh_import_device devices[] = {{.line = 1, .identifier = MADE(w)->device.identifier, .certificate = MADE(w)->imported.cert->der}, {.line = 2, .identifier = NH_LIT("imported")}};
+	struct nh_import_outcome outcomes[2];
+	NH_TRY(nh_import_apply(&w->ctx, &w->as_ada, &w->widget, NH_LIT("t"), devices, 2, outcomes, err));
+	bool fine = outcomes[0].result == NH_IMPORT_UPDATED && outcomes[1].result == NH_IMPORT_CREATED;
+	return fine ? NH_OK : NH_FAIL(err, NH_EINTERNAL, "imported as %d and %d", (int)outcomes[0].result, (int)outcomes[1].result);
 }
 
 static nh_rc certificate_delete(struct world *w, struct nh_err *err)
@@ -374,7 +385,7 @@ static const struct step {
 	{"product_create", product_create}, {"key_create", key_create}, {"firmware_claim", firmware_claim}, {"firmware_publish", firmware_publish},
 	{"firmware_delete", firmware_delete}, {"object_gone", object_gone}, {"key_delete", key_delete},
 	{"product_secret_create", product_secret_create}, {"product_secret_deactivate", product_secret_deactivate},
-	{"device_create", device_create}, {"device_update", device_update}, {"device_secret_create", device_secret_create},
+	{"device_create", device_create}, {"device_update", device_update}, {"import", import}, {"device_secret_create", device_secret_create},
 	{"device_secret_deactivate", device_secret_deactivate}, {"device_move", device_move}, {"device_delete", device_delete}, {"product_delete", product_delete},
 	{"device_is_born", device_is_born}, {"certificate_delete", certificate_delete}, {"ca_delete", ca_delete},
 	{"group_create", group_create}, {"group_update", group_update}, {"archive_claim", archive_claim}, {"archive_publish", archive_publish},
@@ -440,6 +451,7 @@ static nh_rc begin(struct world *w, struct nh_err *err)
 	NH_TRY(make_ca(w, "Factory", NULL, 1000 * DAY_US, &MADE(w)->factory, err));
 	NH_TRY(register_ca(w, w->acme.id, MADE(w)->factory.cert, true, &ca, err));
 	NH_TRY(make_device(w, "born", &MADE(w)->factory, NULL, &MADE(w)->born, err));
+	NH_TRY(make_device(w, "made", &MADE(w)->factory, NULL, &MADE(w)->imported, err));
 	NH_TRY(add_firmware(w, 1, "1.0.0", err));
 	NH_TRY(add_firmware(w, 2, "1.1.0", err));
 	NH_TRY(add_firmware(w, 3, "1.2.0", err));
@@ -506,6 +518,7 @@ static void test_every_statement_of_every_write(void **state)
 		print_message("%s: %zu functions, %lld statements failed in turn\n", testdb_name(engine), NH_ARRAY_LEN(steps), (long long)statements);
 		pair_fini(&made.factory);
 		pair_fini(&made.born);
+		pair_fini(&made.imported);
 		json_decref(world.errors);
 		nh_arena_fini(&world.arena);
 		testdb_close(db);

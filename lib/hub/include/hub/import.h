@@ -49,7 +49,7 @@ void nh_records_fini(struct nh_records *r);
 
 typedef enum nh_import_format { NH_IMPORT_TRUST_AND_GO, NH_IMPORT_CSV, NH_IMPORT_NERVESKEY, NH_IMPORT_FORMATS } nh_import_format;
 
-const char *nh_import_format_name(nh_import_format format);            /* "microchip_trust_and_go", "csv", "nerveskey" */
+/* nh_import_format_find - by its name: "microchip_trust_and_go", "csv", "nerveskey". nh_import_format_form - what its entries are cut as. Pure. */
 bool nh_import_format_find(nh_slice name, nh_import_format *out);
 nh_record_form nh_import_format_form(nh_import_format format);
 
