@@ -165,60 +165,75 @@ static nh_rc nothing(struct nh_cli *c, struct nh_err *err)
 static const struct cli_shape pagination_shape[] = {
 	{"page", SHAPE_INT, .from = "page_number"}, {"page_size", SHAPE_INT}, {"total_pages", SHAPE_INT}, {"total_count", SHAPE_INT, .from = "total_entries"}, {NULL}};
 
-/* Appends the pages after the first to list. */
-static nh_rc other_pages(struct nh_cli *c, const char *route, const char *query, const struct cli_shape *shape, json_t *list, struct nh_err *err)
+/* One page; *rows and *pagination (new references): what it holds. */
+static nh_rc get_page(struct nh_cli *c, const char *route, const char *query, const char *name, const char *value, const struct cli_shape *shape, json_t **rows,
+		      json_t **pagination, struct nh_err *err)
 {
-	int64_t pages = nh_json_int(json_object_get(list, "pagination"), "total_pages", 1);
-	for (int64_t page = 2; page <= pages && page <= PAGES_MAX; page++) {
-		NH_AUTO_JSON json_t *answer = NULL;
-		NH_AUTO_BUF struct nh_buf q = NH_BUF_INIT;
-		nh_buf_put_str(&q, query);
-		cli_put_query(&q, "pagination[page]", nh_arena_printf(&c->arena, "%lld", (long long)page));
-		NH_TRY(cli_api(c, &(struct cli_request){"GET", route, nh_buf_cstr(&q)}, &answer, err));
-		NH_AUTO_JSON json_t *more = cli_shape_list(shape, json_object_get(answer, "data"));
-		json_array_extend(json_object_get(list, "data"), more);
-	}
-	json_object_del(list, "pagination"); /* it is one page now */
+	NH_AUTO_JSON json_t *answer = NULL;
+	NH_AUTO_BUF struct nh_buf q = NH_BUF_INIT;
+	nh_buf_put_str(&q, query);
+	if (name)
+		cli_put_query(&q, name, value);
+	NH_TRY(cli_api(c, &(struct cli_request){"GET", route, nh_buf_cstr(&q)}, &answer, err));
+	*rows = cli_shape_list(shape, json_object_get(answer, "data"));
+	*pagination = json_incref(json_object_get(answer, "pagination"));
 	return NH_OK;
 }
 
-static nh_rc all_pages(struct nh_cli *c, const struct cli_flag *flags, struct nh_buf *query, bool *all, struct nh_err *err)
+/* From a cursor where the server has them: such pages cost the same wherever they begin, and nothing comes twice. Others are numbered. */
+static nh_rc get_all(struct nh_cli *c, const char *route, const char *query, const struct cli_shape *shape, json_t *out, struct nh_err *err)
 {
-	*all = cli_flag_named(flags, NH_LIT("all")) && cli_on(c, "all");
-	if (*all && cli_text(c, "page"))
-		return NH_FAIL(err, NH_EINVAL, "--all and --page exclude each other");
-	if (*all && !cli_text(c, "page-size"))
-		cli_put_query(query, "pagination[page_size]", "100"); /* the most a server gives */
+	const char *name = "pagination[after]", *value = "";
+	for (int64_t page = 2; page <= PAGES_MAX; page++) {
+		NH_AUTO_JSON json_t *rows = NULL;
+		NH_AUTO_JSON json_t *pagination = NULL;
+		NH_TRY(get_page(c, route, query, name, value, shape, &rows, &pagination, err));
+		json_array_extend(out, rows);
+		if (*cli_get(pagination, "next")) {
+			value = nh_arena_str(&c->arena, nh_json_text(pagination, "next"));
+		} else if (nh_json_int(pagination, "total_pages", 0) >= page) {
+			name = "pagination[page]";
+			value = nh_arena_printf(&c->arena, "%lld", (long long)page);
+		} else {
+			break;
+		}
+	}
 	return NH_OK;
+}
+
+static nh_rc list_all(struct nh_cli *c, const struct cli_view *view, const char *route, struct nh_buf *query, struct nh_err *err)
+{
+	NH_AUTO_JSON json_t *list = json_pack("{s:[]}", "data");
+	if (cli_text(c, "page"))
+		return NH_FAIL(err, NH_EINVAL, "--all and --page exclude each other");
+	if (!cli_text(c, "page-size"))
+		cli_put_query(query, "pagination[page_size]", "100"); /* the most a server gives */
+	NH_TRY(get_all(c, route, nh_buf_cstr(query), view->shape, json_object_get(list, "data"), err));
+	return cli_view_list(c, view, list);
 }
 
 nh_rc cli_list_with(struct nh_cli *c, const struct cli_action *action, const char *query, struct nh_err *err)
 {
 	const struct cli_view *view = action->view;
-	NH_AUTO_BUF struct nh_buf q = NH_BUF_INIT;
-	NH_AUTO_JSON json_t *answer = NULL;
-	bool all;
-	NH_TRY(cli_put_query_flags(c, &q, err));
-	NH_TRY(all_pages(c, c->command->flags, &q, &all, err));
-	nh_buf_printf(&q, "%s%s", q.len && *query ? "&" : "", query);
 	const char *route = cli_fill(c, action->route, true);
-	NH_TRY(cli_api(c, &(struct cli_request){"GET", route, nh_buf_cstr(&q)}, &answer, err));
-	const json_t *pagination = json_object_get(answer, "pagination");
-	NH_AUTO_JSON json_t *list = cli_shape_list(view->shape, json_object_get(answer, "data"));
-	if (!view->pages) {
-		const char *next = cli_get(pagination, "next");
-		NH_TRY(cli_view_list(c, view, list));
-		if (*next && cli_flag_named(c->command->flags, NH_LIT("before")))
-			cli_note(c, "There is more: --before %s\n", next);
-		return NH_OK;
+	NH_AUTO_BUF struct nh_buf q = NH_BUF_INIT;
+	NH_AUTO_JSON json_t *list = NULL;
+	NH_AUTO_JSON json_t *pagination = NULL;
+	NH_TRY(cli_put_query_flags(c, &q, err));
+	nh_buf_printf(&q, "%s%s", q.len && *query ? "&" : "", query);
+	if (view->pages && cli_on(c, "all"))
+		return list_all(c, view, route, &q, err);
+	NH_TRY(get_page(c, route, nh_buf_cstr(&q), NULL, NULL, view->shape, &list, &pagination, err));
+	if (view->pages) {
+		NH_AUTO_JSON json_t *paged = json_pack("{s:O}", "data", list);
+		if (json_is_object(pagination))
+			json_object_set_new(paged, "pagination", cli_shape_object(pagination_shape, pagination));
+		return cli_view_list(c, view, paged);
 	}
-	NH_AUTO_JSON json_t *paged = json_object();
-	json_object_set(paged, "data", list);
-	if (json_is_object(pagination))
-		json_object_set_new(paged, "pagination", cli_shape_object(pagination_shape, pagination));
-	if (all)
-		NH_TRY(other_pages(c, route, nh_buf_cstr(&q), view->shape, paged, err));
-	return cli_view_list(c, view, paged);
+	NH_TRY(cli_view_list(c, view, list));
+	if (*cli_get(pagination, "next") && cli_flag_named(c->command->flags, NH_LIT("before")))
+		cli_note(c, "There is more: --before %s\n", cli_get(pagination, "next"));
+	return NH_OK;
 }
 
 nh_rc cli_show_with(struct nh_cli *c, const struct cli_action *a, struct nh_err *err)

@@ -76,7 +76,7 @@ static nh_rc put_sort(struct nh_cli *c, struct nh_buf *q, struct nh_err *err)
 	if (!text)
 		return NH_OK;
 	bool given = nh_slice_cut(nh_slice_str(text), ':', &column, &direction);
-	if (given && !nh_slice_eq_str(direction, "asc") && !nh_slice_eq_str(direction, "desc"))
+	if (given && !nh_slice_starts(direction, NH_LIT("asc")) && !nh_slice_starts(direction, NH_LIT("desc"))) /* asc_nulls_last and the like, too */
 		return NH_FAIL(err, NH_EINVAL, "--sort needs column, column:asc or column:desc");
 	cli_put_query(q, "sort", nh_arena_str(&c->arena, column));
 	cli_put_query(q, "sort_direction", given ? nh_arena_str(&c->arena, direction) : "asc");
@@ -142,6 +142,7 @@ static const struct cli_action run_code = {"POST", CLI_DEVICE "/code", NULL, "Se
 static const struct cli_flag list_flags[] = {CLI_PAGE_FLAGS,
 					     {"sort", 0, CLI_TEXT, "COLUMN", "column, column:asc or column:desc"},
 					     {"filter", 0, CLI_LIST, "KEY:VALUE", "for example connection:connected; repeatable"},
+					     {"query", 0, CLI_TEXT, "QUERY", "those that the server's query language finds", "query"},
 					     {NULL}};
 static const struct cli_flag field_flags[] = {{"description", 0, CLI_TEXT, "TEXT", "free text", "description"},
 					      {"tag", 0, CLI_LIST, "TAG", "repeatable; on update the new set of tags, \"\" for none", "tags"},

@@ -88,7 +88,10 @@ static nh_rc deploy(struct nh_cli *c, const char *uuid, json_t *deployed, struct
 static nh_rc send(struct nh_cli *c, const char *path, struct nh_err *err)
 {
 	NH_AUTO_JSON json_t *answer = NULL;
-	NH_TRY(cli_package_upload(c, &kind, path, &answer, err));
+	nh_rc rc = cli_package_upload(c, &kind, path, &answer, err);
+	if (rc == NH_EINVAL && nh_slice_find(nh_slice_str(err->msg), NH_LIT("\n  uuid: has already been taken")) >= 0)
+		return NH_FAIL(err, rc, "%s\nThe server has this firmware already; `nh deployment update <group> --firmware <uuid>` releases it", nh_arena_str(&c->arena, nh_slice_str(err->msg)));
+	NH_TRY(rc);
 	NH_AUTO_JSON json_t *f = cli_shape_object(uploaded_shape, json_object_get(answer, "data"));
 	NH_AUTO_JSON json_t *deployed = json_array();
 	if (c->format == CLI_TABLE)

@@ -6,18 +6,32 @@
 #include "cli_int.h"
 
 static const struct cli_shape short_shape[] = {{"name", SHAPE_TEXT}, {NULL}};
-static const struct cli_shape full_shape[] = {{"id", SHAPE_INT}, {"name", SHAPE_TEXT}, {"inserted_at", SHAPE_TIME}, {"updated_at", SHAPE_TIME}, {NULL}};
+static const struct cli_shape extensions_shape[] = {
+	{"health", SHAPE_BOOL}, {"geo", SHAPE_BOOL}, {"logging", SHAPE_BOOL}, {"local_shell", SHAPE_BOOL}, {"network_identity", SHAPE_BOOL}, {NULL}};
+static const struct cli_shape full_shape[] = {
+	{"id", SHAPE_INT}, {"name", SHAPE_TEXT}, {"inserted_at", SHAPE_TIME}, {"updated_at", SHAPE_TIME}, {"require_unique_firmware_version", SHAPE_BOOL, true},
+	{"allowed_update_tools", SHAPE_TEXTS, true}, {"allow_unsigned_esp_idf_firmware", SHAPE_BOOL, true}, {"extensions", SHAPE_OBJECT, true, extensions_shape}, {NULL}};
 static const struct cli_shape secret_shape[] = {{"key", SHAPE_TEXT}, {"secret", SHAPE_TEXT, true}, {"deactivated_at", SHAPE_TIME, true}, {NULL}};
 
 static const char *id_text(struct nh_cli *c, const json_t *product, const json_t *id)
 {
 	return json_integer_value(id) ? nh_arena_printf(&c->arena, "%lld", (long long)json_integer_value(id)) : "";
 }
+/* Those that are on. */
+static const char *extensions(struct nh_cli *c, const json_t *product, const json_t *all)
+{
+	NH_AUTO_BUF struct nh_buf b = NH_BUF_INIT;
+	const char *name;
+	json_t *on;
+	json_object_foreach((json_t *)all, name, on) if (json_is_true(on)) nh_buf_printf(&b, "%s%s", b.len ? ", " : "", name);
+	return nh_arena_str(&c->arena, nh_buf_slice(&b));
+}
 static const char *active(struct nh_cli *c, const json_t *secret, const json_t *deactivated_at) { return deactivated_at ? "no" : "yes"; }
 
 static const struct cli_cell product_list[] = {{"NAME", "name"}, {NULL}};
 static const struct cli_cell product_detail[] = {
-	{"Name", "name"}, {"ID", "id", id_text}, {"Created", "inserted_at", cli_as_time}, {"Updated", "updated_at", cli_as_time}, {NULL}};
+	{"Name", "name"}, {"ID", "id", id_text}, {"Created", "inserted_at", cli_as_time}, {"Updated", "updated_at", cli_as_time},
+	{"Unique firmware versions", "require_unique_firmware_version"}, {"Update tools", "allowed_update_tools"}, {"Extensions", "extensions", extensions}, {NULL}};
 static const struct cli_cell secret_list[] = {{"KEY", "key"}, {"ACTIVE", "deactivated_at", active}, {NULL}};
 
 static const struct cli_view short_view = {short_shape, product_list, NULL, "No products found in :org."};

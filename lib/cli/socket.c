@@ -183,6 +183,8 @@ nh_rc cli_socket_open(struct nh_cli *c, struct nh_loop *loop, const char *path, 
 	struct nh_tls *tls = NULL;
 	struct nh_proxy *proxy = NULL;
 	*out = NULL;
+	if (!c->token || !*c->token)
+		return NH_FAIL(err, NH_EAUTH, "consoles and events need a token, a certificate is not enough: run `nh user auth` or set NERVES_HUB_TOKEN");
 	NH_TRY(make_tls(c, &tls, err));
 	nh_rc rc = nh_proxy_new(NH_LIT("environment"), NH_SLICE_EMPTY, &proxy, err);
 	if (rc == NH_OK)

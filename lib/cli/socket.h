@@ -25,7 +25,7 @@ struct cli_socket_events {
 	void *ctx;
 };
 
-/* cli_socket_open - starts connecting with the command's server, token, SSL_CERT_FILE and proxy. path: CLI_SOCKET_…. NH_EINVAL, NH_EFORMAT: uri, certificates or proxy. */
+/* cli_socket_open - starts connecting with the command's server, token, SSL_CERT_FILE and proxy. path: CLI_SOCKET_…. NH_EAUTH: there is no token. NH_EINVAL, NH_EFORMAT: uri, certificates or proxy. */
 nh_rc cli_socket_open(struct nh_cli *c, struct nh_loop *loop, const char *path, const struct cli_socket_events *events, struct cli_socket **out, struct nh_err *err);
 void cli_socket_join(struct cli_socket *s, const char *topic);
 void cli_socket_leave(struct cli_socket *s, const char *topic);

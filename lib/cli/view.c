@@ -94,7 +94,8 @@ static void put_members(struct nh_cli *c, struct nh_buf *out, const struct cli_s
 			put_members(c, out, shape->rows, value, name ? nh_arena_printf(&c->arena, "%s.", name) : NULL, first);
 			continue;
 		}
-		put_field(out, name ? name : plain(c, value, ","), *first);
+		bool no_time = shape->kind == SHAPE_TIME && nh_slice_starts(nh_slice_str(json_string_value(value)), NH_LIT("0001-"));
+		put_field(out, name ? name : no_time ? "" : plain(c, value, ","), *first);
 		*first = false;
 	}
 }

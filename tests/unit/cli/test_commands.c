@@ -444,7 +444,7 @@ static const struct {
 	 "name,key\r\n\"a,\"\"b\",x\\x1b[2J\r\n", ""},
 	{{"deployment", "show", "main", "-o", "csv"}, "", {"GET /api/orgs/acme/products/widget/deployments/main", NULL, 200, "{\"data\":" DEPLOYMENT "}"}, 0,
 	 "name,state,is_active,device_count,releases_count,firmware_uuid,delta_updatable,conditions.tags,conditions.version,current_release.number,", ""},
-	{{"org", "create", "acme", "-o", "csv"}, "", {"POST /api/orgs", NULL, 201, "{\"data\":{\"name\":\"acme\"}}"}, 0, "name,inserted_at,updated_at,products\r\nacme,", ""},
+	{{"org", "create", "acme", "-o", "csv"}, "", {"POST /api/orgs", NULL, 201, "{\"data\":{\"name\":\"acme\"}}"}, 0, "name,inserted_at,updated_at,products\r\nacme,,,\r\n", ""},
 	{{"key", "show", "k"}, "", {"GET /api/orgs/acme/keys/k", NULL, 200, "not json"}, 1, "", NULL},
 	{{"key", "list"}, "", {"GET /api/orgs/acme/keys", NULL, 502, "<html>"}, 1, "", "Error: api: 502: <html>\n"},
 };
@@ -463,24 +463,33 @@ static void lists_and_objects(void **state)
 	}
 }
 
-/* --all asks for page after page and shows one list. */
+#define DEVICES "GET /api/orgs/acme/products/widget/devices?filters%5Btags%5D=qa&pagination%5Bpage_size%5D=100&pagination%5B"
+
+/* --all asks for page after page, by cursors where the server has them, and shows one list. */
 static void all_pages(void **state)
 {
-	static const struct exchange script[] = {
-		{"GET /api/orgs/acme/products/widget/devices?pagination%5Bpage_size%5D=100&filters%5Btags%5D=qa", NULL, 200,
-		 "{\"data\":[{\"identifier\":\"a\"}],\"pagination\":{\"page_number\":1,\"total_pages\":3}}"},
-		{"GET /api/orgs/acme/products/widget/devices?pagination%5Bpage_size%5D=100&filters%5Btags%5D=qa&pagination%5Bpage%5D=2", NULL, 200,
-		 "{\"data\":[{\"identifier\":\"b\"}]}"},
-		{"GET /api/orgs/acme/products/widget/devices?pagination%5Bpage_size%5D=100&filters%5Btags%5D=qa&pagination%5Bpage%5D=3", NULL, 200,
-		 "{\"data\":[{\"identifier\":\"c\"}]}"},
+	static const struct exchange numbered[] = {
+		{DEVICES "after%5D=", NULL, 200, "{\"data\":[{\"identifier\":\"a\"}],\"pagination\":{\"page_number\":1,\"total_pages\":3}}"},
+		{DEVICES "page%5D=2", NULL, 200, "{\"data\":[{\"identifier\":\"b\"}],\"pagination\":{\"page_number\":2,\"total_pages\":3}}"},
+		{DEVICES "page%5D=3", NULL, 200, "{\"data\":[{\"identifier\":\"c\"}],\"pagination\":{\"page_number\":3,\"total_pages\":3}}"},
 	};
-	start(script, NH_ARRAY_LEN(script));
-	set_scope();
-	assert_int_equal(RUN("device", "list", "--all", "--filter", "tags:qa"), 0);
-	assert_slice(nh_buf_slice(&out), "IDENTIFIER  STATUS  VERSION\na           -       -\nb           -       -\nc           -       -\n");
+	static const struct exchange cursors[] = {
+		{DEVICES "after%5D=", NULL, 200, "{\"data\":[{\"identifier\":\"a\"}],\"pagination\":{\"page_size\":1,\"next\":\"x/1\"}}"},
+		{DEVICES "after%5D=x%2F1", NULL, 200, "{\"data\":[{\"identifier\":\"b\"},{\"identifier\":\"c\"}],\"pagination\":{\"page_size\":1,\"next\":null}}"},
+	};
+	static const struct {
+		const struct exchange *script;
+		size_t count;
+	} rows[] = {{numbered, NH_ARRAY_LEN(numbered)}, {cursors, NH_ARRAY_LEN(cursors)}};
+	for (size_t i = 0; i < NH_ARRAY_LEN(rows); i++) {
+		start(rows[i].script, rows[i].count);
+		set_scope();
+		assert_int_equal(RUN("device", "list", "--all", "--filter", "tags:qa"), 0);
+		assert_slice(nh_buf_slice(&out), "IDENTIFIER  STATUS  VERSION\na           -       -\nb           -       -\nc           -       -\n");
+		stop();
+	}
 	assert_int_equal(RUN("device", "list", "--all", "--page", "2"), 1);
 	assert_slice(nh_buf_slice(&err), "Error: --all and --page exclude each other\n");
-	stop();
 }
 
 /* What may stand at the end of a command line. */
