@@ -35,6 +35,20 @@ static const struct wording {
 	[NH_MAIL_ACCOUNT_DELETED] = {"Your account was deleted", NULL, {"Your account was deleted, as somebody who was signed in with it asked for. If it was not you, write to us at once."}},
 };
 
+/* What people are called, on one line. */
+static void put_name(struct nh_buf *out, nh_slice name)
+{
+	for (size_t i = 0; i < name.len; i++)
+		nh_buf_put_u8(out, name.ptr[i] < 0x20 || name.ptr[i] == 0x7f ? ' ' : name.ptr[i]);
+}
+
+static void put_greeting(struct nh_buf *out, nh_slice name)
+{
+	nh_buf_put_str(out, name.len ? "Hello " : "Hello");
+	put_name(out, name);
+	nh_buf_put_u8(out, ',');
+}
+
 static void expand(struct nh_buf *out, const char *template, const struct nh_mail *mail)
 {
 	const struct {
@@ -46,7 +60,7 @@ static void expand(struct nh_buf *out, const char *template, const struct nh_mai
 		while (i < NH_ARRAY_LEN(marks) && !nh_slice_starts(rest, marks[i].mark))
 			i++;
 		if (i < NH_ARRAY_LEN(marks)) {
-			nh_buf_put_slice(out, marks[i].value);
+			put_name(out, marks[i].value);
 			rest = nh_slice_skip(rest, marks[i].mark.len);
 		} else {
 			nh_buf_put_u8(out, rest.ptr[0]);
@@ -162,7 +176,8 @@ static void put_help(struct nh_buf *out, const struct nh_mail_style *style)
 static void put_text(struct nh_buf *out, const struct nh_mail_style *style, const struct nh_mail *mail)
 {
 	const struct wording *w = &wordings[mail->kind];
-	nh_buf_printf(out, "Hello%s%.*s,\n\n", mail->name.len ? " " : "", NH_ARG(mail->name));
+	put_greeting(out, mail->name);
+	nh_buf_put_str(out, "\n\n");
 	for (size_t i = 0; w->paragraphs[i]; i++) {
 		expand(out, w->paragraphs[i], mail);
 		nh_buf_put_str(out, "\n\n");
@@ -185,7 +200,7 @@ static void put_html(struct nh_buf *out, const struct nh_mail_style *style, cons
 	const struct wording *w = &wordings[mail->kind];
 	NH_AUTO_BUF struct nh_buf line = NH_BUF_INIT;
 	nh_buf_put_str(out, "<!doctype html>\n<html lang=\"en\">\n<body style=\"font:16px/1.5 sans-serif;max-width:36em;margin:2em auto\">\n");
-	nh_buf_printf(&line, "Hello%s%.*s,", mail->name.len ? " " : "", NH_ARG(mail->name));
+	put_greeting(&line, mail->name);
 	put_html_paragraph(out, nh_buf_slice(&line));
 	for (size_t i = 0; w->paragraphs[i]; i++) {
 		nh_buf_clear(&line);
