@@ -222,7 +222,8 @@ static nh_rc factor_confirm(struct call *call, struct nh_err *err)
 	return NH_OK;
 }
 static SHAPE(factor_code, "SecondFactorCode", {"otp", FIELD_TEXT, .about = "The code that the authenticator shows"});
-const struct endpoint ep_factor_confirm = {.run = factor_confirm, .write = true, .success = 200, .body = &factor_code, .data = &codes_shape, .tag = "Account"};
+static const struct answer confirm_answers[] = {{404, .about = "None was begun"}, {0}};
+const struct endpoint ep_factor_confirm = {.run = factor_confirm, .write = true, .success = 200, .body = &factor_code, .data = &codes_shape, .also = confirm_answers, .tag = "Account"};
 
 static nh_rc factor_off(struct call *call, struct nh_err *err) { return nh_second_factor_disable(&call->ctx, &call->user, err); }
 const struct endpoint ep_factor_off = {.run = factor_off, .write = true, .success = 204, .body = &password_body, .also = login_refusals, .tag = "Account"};
@@ -234,7 +235,8 @@ static nh_rc recovery(struct call *call, struct nh_err *err)
 	call->data = render_codes(codes);
 	return NH_OK;
 }
-const struct endpoint ep_recovery = {.run = recovery, .write = true, .success = 201, .body = &password_body, .data = &codes_shape, .also = login_refusals, .tag = "Account"};
+static const struct answer recovery_answers[] = {{401, .about = "Not signed in, or the password is wrong"}, {404, .about = "The account has no second factor"}, {429, .about = "Too many attempts"}, {0}};
+const struct endpoint ep_recovery = {.run = recovery, .write = true, .success = 201, .body = &password_body, .data = &codes_shape, .also = recovery_answers, .tag = "Account"};
 
 /* ---- invitations, leaving ------------------------------------------------------------------------------------------------ */
 
