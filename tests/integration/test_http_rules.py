@@ -220,7 +220,7 @@ PATHS = [
     (b"/status/./alive", 400), (b"/status/x/../alive", 400), (b"/../status/alive", 400), (b"/%2e%2e/status/alive", 400), (b"/status/%2e/alive", 400),
     (b"/..%2f..%2fetc/passwd", 404), (b"/status/alive%00", 400), (b"/%00", 400), (b"/status/alive%0d%0aX:y", 400), (b"/status/alive%", 400),
     (b"/status/alive%4", 400), (b"/status/alive%zz", 400), (b"/status/alive%C0%AF", 404), (b"/status/%EF%BC%8E%EF%BC%8E/alive", 404), (b"/status/alive;x", 404),
-    (b"/status\\alive", 404), (b"/status/alive%7f", 400), (b"/a" * 1000, 400), (b"/", 404), (b"/firmware/../../secret.key", 400),
+    (b"/status\\alive", 404), (b"/status/alive%7f", 400), (b"/a" * 1000, 400), (b"/", 303), (b"/firmware/../../secret.key", 400),
     (b"/firmware/%2e%2e%2fsecret.key?e=1", 403), (b"/firmware//etc/passwd", 403), (b"/STATUS/ALIVE", 404),
 ]
 
