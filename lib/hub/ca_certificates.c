@@ -30,6 +30,13 @@ static void put_mac(struct nh_buf *out, const struct nh_hub_config *config, nh_s
 	nh_b64_put(out, nh_slice_of(mac, sizeof(mac)), NH_B64_URL_NOPAD);
 }
 
+static nh_rc check_age(int64_t at_us, int64_t now_us, struct nh_err *err)
+{
+	if (now_us - at_us > NH_VERIFICATION_TTL_S * NH_US_PER_S || at_us - now_us > TOKEN_SKEW_US)
+		return NH_FAIL(err, NH_ETIMEOUT, "verification token has expired");
+	return NH_OK;
+}
+
 nh_rc nh_verification_token(struct nh_ctx *ctx, const struct nh_actor *actor, int64_t org_id, struct nh_buf *out, struct nh_err *err)
 {
 	NH_TRY(nh_may(ctx, actor, org_id, NH_MAY_CA_SEE, err));
@@ -53,21 +60,64 @@ nh_rc nh_verification_token_check(const struct nh_hub_config *config, nh_slice t
 	put_mac(&expected, config, nh_slice_sub(token, 0, token.len - mac.len - 1));
 	if (!nh_slice_eq_ct(nh_buf_slice(&expected), mac) || named != org_id)
 		return NH_FAIL(err, NH_EAUTH, "verification token is not one of this organization");
-	int64_t at_us = at_s * NH_US_PER_S;
-	if (now_us - at_us > NH_VERIFICATION_TTL_S * NH_US_PER_S || at_us - now_us > TOKEN_SKEW_US)
-		return NH_FAIL(err, NH_ETIMEOUT, "verification token has expired");
+	return check_age(at_s * NH_US_PER_S, now_us, err);
+}
+
+/* ---- verification code ------------------------------------------------------------------------------------------------- */
+
+/*
+ * The other form of the proof: 32 bytes as upper-case hexadecimal digits, which are as long as a common name may be. The first four are the time, the others vouch for it and for
+ * the organization, so that nothing has to be kept.
+ */
+#define CODE_BYTES 32
+#define CODE_TIME_BYTES 4
+
+static void put_code(struct nh_buf *out, const struct nh_hub_config *config, int64_t org_id, uint32_t at_s)
+{
+	NH_AUTO_BUF struct nh_buf message = NH_BUF_INIT, bytes = NH_BUF_INIT;
+	uint8_t mac[NH_SHA256_LEN];
+	nh_buf_printf(&message, "nerveshub ca verification code\n%lld.%lu", (long long)org_id, (unsigned long)at_s);
+	nh_hmac(NH_SHA256, config->secret_key, nh_buf_slice(&message), mac);
+	for (unsigned shift = 32; shift > 0; shift -= 8)
+		nh_buf_put_u8(&bytes, (uint8_t)(at_s >> (shift - 8)));
+	nh_buf_put(&bytes, mac, CODE_BYTES - CODE_TIME_BYTES);
+	nh_hex_put_upper(out, nh_buf_slice(&bytes));
+}
+
+nh_rc nh_verification_code(struct nh_ctx *ctx, const struct nh_actor *actor, int64_t org_id, struct nh_buf *out, struct nh_err *err)
+{
+	NH_TRY(nh_may(ctx, actor, org_id, NH_MAY_CA_SEE, err));
+	put_code(out, ctx->config, org_id, (uint32_t)(nh_ctx_now(ctx) / NH_US_PER_S));
 	return NH_OK;
+}
+
+nh_rc nh_verification_code_check(const struct nh_hub_config *config, nh_slice code, int64_t org_id, int64_t now_us, struct nh_err *err)
+{
+	NH_AUTO_BUF struct nh_buf bytes = NH_BUF_MAX(CODE_BYTES), expected = NH_BUF_INIT;
+	if (code.len != 2 * CODE_BYTES || nh_hex_decode(code, &bytes) != NH_OK || bytes.len != CODE_BYTES)
+		return NH_FAIL(err, NH_EAUTH, "verification code is malformed");
+	uint32_t at_s = 0;
+	for (size_t i = 0; i < CODE_TIME_BYTES; i++)
+		at_s = at_s << 8 | bytes.ptr[i];
+	put_code(&expected, config, org_id, at_s);
+	if (!nh_slice_eq_ct(nh_buf_slice(&expected), code))
+		return NH_FAIL(err, NH_EAUTH, "verification code is not one of this organization");
+	return check_age((int64_t)at_s * NH_US_PER_S, now_us, err);
 }
 
 /* ---- registering ------------------------------------------------------------------------------------------------------- */
 
 static nh_rc check_ownership(struct nh_ctx *ctx, int64_t org_id, const struct nh_cert *ca, const struct nh_cert *proof, struct nh_err *err)
 {
-	if (proof->san_count != 1 || proof->sans[0].kind != NH_SAN_URI || proof->san_critical || !nh_slice_starts(proof->sans[0].value, NH_LIT(URN)))
-		return NH_FAIL(err, NH_EAUTH, "verification certificate needs exactly one alternative name, the URI " URN "TOKEN, not critical");
-	nh_slice token = nh_slice_skip(proof->sans[0].value, sizeof(URN) - 1);
 	int64_t now = nh_ctx_now(ctx);
-	NH_TRY(nh_verification_token_check(ctx->config, token, org_id, now, err));
+	if (proof->san_count == 0) {
+		NH_TRY(nh_verification_code_check(ctx->config, proof->common_name, org_id, now, err));
+	} else if (proof->san_count == 1 && proof->sans[0].kind == NH_SAN_URI && !proof->san_critical && nh_slice_starts(proof->sans[0].value, NH_LIT(URN))) {
+		nh_slice token = nh_slice_skip(proof->sans[0].value, sizeof(URN) - 1);
+		NH_TRY(nh_verification_token_check(ctx->config, token, org_id, now, err));
+	} else {
+		return NH_FAIL(err, NH_EAUTH, "verification certificate needs exactly one alternative name, the URI " URN "TOKEN, not critical; or none, and the code as common name");
+	}
 	if (proof->not_before_us > now || proof->not_after_us < now)
 		return NH_FAIL(err, NH_EAUTH, "verification certificate is expired or not yet valid");
 	if (proof->unknown_critical)

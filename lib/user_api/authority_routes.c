@@ -38,12 +38,14 @@ const struct endpoint ep_ca = {.run = ca, .scope = SCOPE_ORG, .may = NH_MAY_CA_S
 
 static nh_rc ca_token(struct call *call, struct nh_err *err)
 {
-	NH_AUTO_BUF struct nh_buf token = NH_BUF_INIT;
+	NH_AUTO_BUF struct nh_buf token = NH_BUF_INIT, code = NH_BUF_INIT;
 	NH_TRY(nh_verification_token(&call->ctx, &call->actor, call->org.id, &token, err));
-	call->data = json_pack("{s:o}", "verification_token", nh_json_new_text(nh_buf_slice(&token)));
+	NH_TRY(nh_verification_code(&call->ctx, &call->actor, call->org.id, &code, err));
+	call->data = json_pack("{s:o, s:o}", "verification_token", nh_json_new_text(nh_buf_slice(&token)), "verification_code", nh_json_new_text(nh_buf_slice(&code)));
 	return NH_OK;
 }
-static SHAPE(verification_token, "VerificationToken", {"verification_token", FIELD_TEXT});
+static SHAPE(verification_token, "VerificationToken", {"verification_token", FIELD_TEXT, .about = "For the alternative name urn:nerveshub:verify:TOKEN of the verification certificate"},
+             {"verification_code", FIELD_TEXT, .about = "Or for its common name, without an alternative name"});
 const struct endpoint ep_ca_token = {.run = ca_token, .scope = SCOPE_ORG, .may = NH_MAY_CA_SEE, .success = 200, .data = &verification_token, .tag = "CA Certificates"};
 
 static nh_rc ca_add(struct call *call, struct nh_err *err)

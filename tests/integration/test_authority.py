@@ -378,6 +378,16 @@ class OrganizationTest(AuthorityCase):
         self.server.api("GET", f"/orgs/acme/ca_certificates/{ca['serial']}", expect=404)
         self.server.api("PUT", f"/orgs/acme/ca_certificates/{ca['serial']}", {}, expect=404)
 
+    def test_proof_by_common_name(self):
+        """With openssl and no file of extensions: the certificate is of version 1 then."""
+        cert = self.pki.ca("plain")
+        code = self.server.api("GET", "/orgs/acme/ca_certificates/verification_token", expect=200).data["verification_code"]
+        proof = self.home / "proof.crt"
+        for name, expected in (("B" + code[1:], 422), (code, 201)):
+            run("openssl", "req", "-new", "-key", self.pki.key("proof"), "-subj", f"/CN={name}", "-out", self.home / "proof.csr")
+            run("openssl", "x509", "-req", "-in", self.home / "proof.csr", "-CA", cert, "-CAkey", self.pki.key("plain"), "-set_serial", "1", "-days", "1", "-out", proof)
+            self.server.api("POST", "/orgs/acme/ca_certificates", {"cert": pem64(cert), "verification_cert": pem64(proof)}, expect=expected)
+
     def test_settings_of_device_cas(self):
         self.pki.ca("settings")
         ca = self.register("settings", self.pki.home / "settings.crt", check_expiration=True)

@@ -75,6 +75,49 @@ static nh_rc token(struct world *w, struct nh_err *err)
 }
 static void test_token(void **state) { on_each_engine(token, NULL); }
 
+/* The proof as a common name, of 64 characters and no more: a certificate has no room for others. */
+static nh_rc code(struct world *w, struct nh_err *err)
+{
+	AUTO_PAIR ca = {0};
+	AUTO_PAIR stranger = {0};
+	AUTO_PAIR proof = {0};
+	AUTO_PAIR forged = {0};
+	AUTO_PAIR lower = {0};
+	struct nh_ca_certificate c;
+	NH_AUTO_BUF struct nh_buf text = NH_BUF_INIT, small = NH_BUF_INIT;
+	OK(nh_verification_code(&w->ctx, &w->as_ada, w->acme.id, &text, E(w)));
+	CHECK_RC(NH_ENOTFOUND, nh_verification_code(&w->ctx, &w->as_eve, w->acme.id, &small, E(w)));
+	nh_slice t = nh_buf_slice(&text);
+	CHECK(t.len == 64);
+	for (size_t i = 0; i < t.len; i++)
+		CHECK(strchr("0123456789ABCDEF", t.ptr[i]));
+	OK(nh_verification_code_check(&w->config, t, w->acme.id, w->now_us + 3600 * NH_US_PER_S, E(w)));
+	CHECK_RC(NH_ETIMEOUT, nh_verification_code_check(&w->config, t, w->acme.id, w->now_us + 3601 * NH_US_PER_S, E(w)));
+	CHECK_RC(NH_ETIMEOUT, nh_verification_code_check(&w->config, t, w->acme.id, w->now_us - 3600 * NH_US_PER_S, E(w)));
+	CHECK_RC(NH_EAUTH, nh_verification_code_check(&w->config, t, w->other.id, w->now_us, E(w)));
+	CHECK_RC(NH_EAUTH, nh_verification_code_check(&w->config, nh_slice_sub(t, 0, 62), w->acme.id, w->now_us, E(w)));
+	for (size_t i = 0; i < text.len; i++) {
+		uint8_t kept = text.ptr[i];
+		text.ptr[i] = kept == '0' ? '1' : '0';
+		CHECK_RC(NH_EAUTH, nh_verification_code_check(&w->config, t, w->acme.id, w->now_us, E(w)));
+		text.ptr[i] = kept;
+	}
+	const char *name = nh_arena_str(&w->arena, t);
+	NH_TRY(make_ca(w, "Factory", NULL, 10 * YEAR_US, &ca, err));
+	NH_TRY(make_ca(w, "Factory", NULL, 10 * YEAR_US, &stranger, err));
+	for (size_t i = 0; i < t.len; i++)
+		nh_buf_put_u8(&small, t.ptr[i] >= 'A' ? (uint8_t)(t.ptr[i] | 0x20) : t.ptr[i]);
+	NH_TRY(issue(nh_cert_profile_verification(w->now_us), name, &ca, NULL, &proof, err));
+	NH_TRY(issue(nh_cert_profile_verification(w->now_us), name, &stranger, NULL, &forged, err));
+	NH_TRY(issue(nh_cert_profile_verification(w->now_us), nh_buf_cstr(&small), &ca, NULL, &lower, err));
+	CHECK_RC(NH_EINVAL, add_ca(w, &w->as_ada, w->acme.id, ca.cert, forged.cert, NULL, &c));
+	CHECK_RC(NH_EINVAL, add_ca(w, &w->as_ada, w->acme.id, ca.cert, lower.cert, NULL, &c));
+	CHECK_RC(NH_EINVAL, add_ca(w, &w->as_eve, w->other.id, ca.cert, proof.cert, NULL, &c));
+	OK(add_ca(w, &w->as_ada, w->acme.id, ca.cert, proof.cert, NULL, &c));
+	return NH_OK;
+}
+static void test_code(void **state) { on_each_engine(code, NULL); }
+
 /* ---- device CAs -------------------------------------------------------------------------------------------------------- */
 
 static nh_rc cas(struct world *w, struct nh_err *err)
@@ -254,6 +297,6 @@ static void test_foreign_signer(void **state) { on_each_engine(foreign_signer, N
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_token), cmocka_unit_test(test_cas), cmocka_unit_test(test_certificates), cmocka_unit_test(test_foreign_signer)};
+		cmocka_unit_test(test_token), cmocka_unit_test(test_code), cmocka_unit_test(test_cas), cmocka_unit_test(test_certificates), cmocka_unit_test(test_foreign_signer)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

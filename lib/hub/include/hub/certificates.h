@@ -63,6 +63,11 @@ nh_rc nh_verification_token(struct nh_ctx *ctx, const struct nh_actor *actor, in
 /* nh_verification_token_check - pure. NH_EAUTH: forged or another organization's; NH_ETIMEOUT: too old. */
 nh_rc nh_verification_token_check(const struct nh_hub_config *config, nh_slice token, int64_t org_id, int64_t now_us, struct nh_err *err);
 
+/* nh_verification_code - the same proof for tools that make no alternative names: 64 upper-case hexadecimal digits that are the common name of the verification certificate, for an hour. */
+nh_rc nh_verification_code(struct nh_ctx *ctx, const struct nh_actor *actor, int64_t org_id, struct nh_buf *out, struct nh_err *err);
+/* nh_verification_code_check - as nh_verification_token_check. source: reference/server-behaviour "1.5" */
+nh_rc nh_verification_code_check(const struct nh_hub_config *config, nh_slice code, int64_t org_id, int64_t now_us, struct nh_err *err);
+
 /* nh_ca_certificate_add - fields: cert, verification_cert (base64 of PEM), description, check_expiration, jitp {description, tags, product_id | product_name}.
  * NH_EFORMAT: not base64. NH_EINVAL with *errors: every other refusal. Two signature checks: about a millisecond, inside the transaction. */
 nh_rc nh_ca_certificate_add(struct nh_ctx *ctx, const struct nh_actor *actor, int64_t org_id, const json_t *fields, struct nh_ca_certificate *out,
