@@ -2,11 +2,13 @@
 
 import asyncio
 import base64
+import contextlib
 import fcntl
 import json
 import os
 import select
 import signal
+import ssl
 import struct
 import subprocess
 import termios
@@ -110,18 +112,24 @@ class CliTerminal(TerminalCase):
     def extensions(cls, on):
         cls.server.api("PUT", cls.product_path, {"extensions": {"local_shell": on}}, expect=200)
 
-    def agent(self, identifier, *options):
+    def agent(self, identifier):
         return Agent(f"wss://localhost:{self.server.device_port}", "--ca", self.server.ca_file, "--console", "--local-shell", "--shell-command", "PS1='> ' sh -i",
-                     "--files-directory", self.home / f"files-{identifier}", *options, secret=self.secret, identifier=identifier, firmware=self.fw)
+                     "--files-directory", self.home / f"files-{identifier}", secret=self.secret, identifier=identifier, firmware=self.fw)
 
-    def with_agent(self, identifier, story, *options):
-        """Runs story(agent) in a thread while the agent is there, console and shell open."""
+    @contextlib.asynccontextmanager
+    async def connected(self, identifier):
+        """The agent, console and shell open."""
+        async with self.agent(identifier) as agent:
+            await agent.logged("local_shell attached")
+            async with Person(self.server) as ada:
+                await ada.join(CONSOLE + identifier)
+                await ada.event("metadata")
+            yield agent
+
+    def with_agent(self, identifier, story):
+        """Runs story(agent) in a thread meanwhile."""
         async def run():
-            async with self.agent(identifier, *options) as agent:
-                await agent.logged("local_shell attached")
-                async with Person(self.server) as ada:
-                    await ada.join(CONSOLE + identifier)
-                    await ada.event("metadata")
+            async with self.connected(identifier) as agent:
                 await asyncio.to_thread(story, agent)
         asyncio.run(run())
 
@@ -275,6 +283,43 @@ class CliTerminal(TerminalCase):
             self.assertEqual(len(done.stdout), 1, done)
 
         self.with_agent("t-7", story)
+
+    def test_tls(self):
+        """Through something that ends TLS in front of the server: trusted by SSL_CERT_FILE and by nothing else."""
+        ca = self.pki.ca("proxy-ca")
+        cert, key = self.pki.sign("proxy", "proxy-ca", "/CN=localhost", "subjectAltName=DNS:localhost\nbasicConstraints=critical,CA:FALSE\n")
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(cert, key)
+
+        async def pipe(reader, writer):
+            with contextlib.suppress(OSError):
+                while data := await reader.read(65536):
+                    writer.write(data)
+                    await writer.drain()
+            writer.close()
+
+        async def relay(reader, writer):
+            inner = await asyncio.open_connection("127.0.0.1", self.server.web_port)
+            await asyncio.gather(pipe(reader, inner[1]), pipe(inner[0], writer))
+
+        async def run():
+            proxy = await asyncio.start_server(relay, "127.0.0.1", 0, ssl=context)
+            uri = f"https://localhost:{proxy.sockets[0].getsockname()[1]}"
+            async with self.connected("t-10"):
+                env = {**self.environment(), "NERVES_HUB_URI": uri}
+                for trusted in (False, True):
+                    nh = await asyncio.create_subprocess_exec(program("nh"), "device", "console", "t-10", "--quiet", "50ms", stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+                                                              stderr=asyncio.subprocess.PIPE, env={**env, **({"SSL_CERT_FILE": str(ca)} if trusted else {})})
+                    if trusted:
+                        nh.stdin.write(b"echo $((40+2))\n")
+                        await asyncio.wait_for(nh.stdout.readuntil(b"42\r\n"), DEADLINE)
+                    nh.stdin.close()
+                    error = (await asyncio.wait_for(nh.stderr.read(), DEADLINE)).decode()
+                    self.assertEqual(await nh.wait(), 0 if trusted else 1, error)
+                    self.assertEqual("certificate" in error, not trusted, error)
+            proxy.close()
+
+        asyncio.run(run())
 
     def test_files(self):
         """Up to the device, whole and in order."""
