@@ -11,6 +11,7 @@
 #include "hub/devices.h"
 #include "hub/updates.h"
 #include "input_int.h"
+#include "rollout_int.h"
 #include "rows_int.h"
 #include "store/foundation.h"
 #include "store/overview.h"
@@ -107,6 +108,8 @@ struct edit {
 	bool set_updates, updates_enabled;
 	bool set_group;
 	int64_t group_id;
+	bool set_blocked;
+	int64_t blocked_until_us; /* 0: no longer */
 };
 
 static nh_slice json_text(struct nh_arena *arena, const json_t *value)
@@ -157,6 +160,19 @@ static nh_rc read_text(struct nh_arena *arena, const json_t *fields, const char 
 	return NH_OK;
 }
 
+/* A time after which updates are sent again, or null. */
+static nh_rc read_blocked(const json_t *fields, struct edit *e, json_t **errors, struct nh_err *err)
+{
+	static const char *const key = "updates_blocked_until";
+	const json_t *value = json_object_get(fields, key);
+	e->set_blocked = value != NULL;
+	if (!value || json_is_null(value))
+		return NH_OK;
+	if (!json_is_string(value) || nh_time_parse_iso(nh_json_text(fields, key), &e->blocked_until_us) != NH_OK || e->blocked_until_us <= 0)
+		return nh_refuse(errors, err, NH_EINVAL, key, "is invalid");
+	return NH_OK;
+}
+
 static nh_rc read_edit(struct nh_arena *arena, const json_t *fields, struct edit *e, json_t **errors, struct nh_err *err)
 {
 	NH_TRY(read_text(arena, fields, "description", NH_TEXT_MAX_BYTES, &e->description, errors, err));
@@ -164,6 +180,7 @@ static nh_rc read_edit(struct nh_arena *arena, const json_t *fields, struct edit
 	NH_TRY(read_tags(arena, fields, &e->tags, errors, err));
 	NH_TRY(read_location(arena, fields, &e->custom_location, errors, err));
 	NH_TRY(nh_extensions_edit(arena, fields, e->extensions, &e->extensions, errors, err));
+	NH_TRY(read_blocked(fields, e, errors, err));
 
 	const json_t *updates = json_object_get(fields, "updates_enabled");
 	if (updates && !json_is_boolean(updates))
@@ -213,6 +230,8 @@ static nh_rc apply_edit(struct nh_ctx *ctx, const struct nh_actor *actor, const 
 		return NH_FAIL(err, NH_ENOTFOUND, "no such device");
 	if (e->set_updates && e->updates_enabled != device->updates_enabled)
 		NH_TRY(nh_updates_enable(ctx, actor, device->org_id, device->id, e->updates_enabled, err));
+	if (e->set_blocked)
+		NH_TRY(nh_device_write(ctx, &nh_q_device_set_blocked, nh_p_ref(e->blocked_until_us), device->id, err));
 	if (e->set_group)
 		NH_TRY(apply_group(ctx, actor, device, e->group_id, errors, err));
 	return NH_OK;

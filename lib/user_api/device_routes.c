@@ -33,6 +33,7 @@ static nh_rc device_create(struct call *call, struct nh_err *err)
 }
 #define DEVICE_SETTINGS                                                                                                                                                                \
 	{"description", FIELD_TEXT, FIELD_OPTIONAL | FIELD_NULLABLE}, {"tags", FIELD_TAGS, FIELD_OPTIONAL | FIELD_NULLABLE}, {"updates_enabled", FIELD_BOOLEAN, FIELD_OPTIONAL},        \
+		{"updates_blocked_until", FIELD_TEXT, FIELD_OPTIONAL | FIELD_NULLABLE, .format = "date-time", .about = "null: from now on"},                                             \
 		{"connecting_code", FIELD_TEXT, FIELD_OPTIONAL | FIELD_NULLABLE},                                                                                                       \
 		{"custom_location_coordinates", FIELD_NUMBER, FIELD_LIST | FIELD_OPTIONAL | FIELD_NULLABLE, .about = "Longitude and latitude"},                                         \
 		{"extensions", FIELD_OBJECT, FIELD_OPTIONAL, &shape_extensions_change}, {"deployment_id", FIELD_INTEGER, FIELD_OPTIONAL | FIELD_NULLABLE},                              \

@@ -213,7 +213,7 @@ class Golden(ServerCase):
 
     def test_certificate_authorities(self):
         at, token = "/orgs/acme/ca_certificates", "/orgs/acme/ca_certificates/verification_token"
-        opaque = {"verification_token": re.compile(r"[A-Za-z0-9_.-]+")}
+        opaque = {"verification_token": re.compile(r"[A-Za-z0-9_.-]+"), "verification_code": re.compile(r"[0-9A-Fa-f]+")}
         value = self.ask("GET", token, None, 200, opaque).data["verification_token"]
         cert, other = self.pki.ca("shown"), self.pki.ca("not-shown")
         body = {"cert": pem64(cert), "verification_cert": pem64(self.pki.verification("shown", value)), "description": "line 1"}
@@ -264,6 +264,12 @@ class Golden(ServerCase):
         golden = self.device("dev-1", description="e", tags=["b", "a"], updates_enabled=False)
         self.ask("PUT", at, {"description": "e", "updates_enabled": False, "identifier": "ignored"}, 201, golden)
         self.undocumented("PUT", at, {"org_id": 1, "product_id": 1, "deleted_at": None, "nonsense": []}, 201)
+        blocked = {**golden, "updates_blocked_until": "2040-01-02T03:04:05Z"}
+        self.ask("PUT", at, {"updates_blocked_until": "2040-01-02T03:04:05Z"}, 201, blocked)
+        self.ask("PUT", at, {"description": "e"}, 201, blocked)
+        for bad in (5, "soon", "", "1969-01-01T00:00:00Z"):
+            self.refused("PUT", at, {"updates_blocked_until": bad}, 422, {"updates_blocked_until": ["is invalid"]})
+        self.ask("PUT", at, {"updates_blocked_until": None}, 201, golden)
         self.ask("GET", at, None, 200, golden)
         self.ask("GET", "/devices/dev-1", None, 200, golden)
         # as nh sends it
