@@ -170,6 +170,8 @@ void cli_table_row(struct cli_table *t, ...);                                   
 void cli_table_cell(struct cli_table *t, const char *text);                         /* one text; columns of them are a row */
 void cli_table_detail(struct cli_table *t, const char *label, const char *value); /* left out where value is NULL or empty */
 void cli_table_print(const struct nh_cli *c, const struct cli_table *t);
+/* A name from the server must not move the cursor or colour the screen: control characters as \xNN, but for line ends. */
+const char *cli_visible(struct nh_cli *c, const char *text);
 const char *cli_dash(const char *text); /* "-" for nothing */
 
 /* prompt.c */

@@ -72,7 +72,8 @@ static nh_rc show(struct nh_cli *c, const json_t *report, struct nh_err *err)
 			(long long)nh_json_int(report, "created", 0), (long long)nh_json_int(report, "updated", 0), (long long)nh_json_int(report, "unchanged", 0), (long long)failed);
 	json_array_foreach(results, i, row)
 		if (*cli_get(row, "reason"))
-			cli_note(c, "line %lld, %s: %s\n", (long long)nh_json_int(row, "line", 0), cli_dash(cli_get(row, "identifier")), cli_get(row, "reason"));
+			cli_note(c, "line %lld, %s: %s\n", (long long)nh_json_int(row, "line", 0), cli_visible(c, cli_dash(cli_get(row, "identifier"))),
+				 cli_visible(c, cli_get(row, "reason")));
 	return failed == 0 ? NH_OK : NH_FAIL(err, NH_EINVAL, "%lld of the entries failed; the others are done, and the same file can be imported again", (long long)failed);
 }
 

@@ -121,7 +121,7 @@ static nh_rc bulk(struct nh_cli *c, struct nh_err *err)
 		NH_TRY(cli_view_one(c, &(struct cli_view){.shape = bulk_shape}, result));
 	else
 		cli_out(c, "Done with %lld device(s)\n", (long long)nh_json_int(result, "done", 0));
-	json_array_foreach(failed, i, row) cli_note(c, "%s: %s\n", cli_get(row, "identifier"), cli_get(row, "reason"));
+	json_array_foreach(failed, i, row) cli_note(c, "%s: %s\n", cli_visible(c, cli_get(row, "identifier")), cli_visible(c, cli_get(row, "reason")));
 	return json_array_size(failed) == 0 ? NH_OK : NH_FAIL(err, NH_EINVAL, "%zu device(s) refused", json_array_size(failed));
 }
 

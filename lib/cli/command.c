@@ -312,7 +312,7 @@ int nh_cli_run(const struct nh_cli_io *io, int argc, char **argv)
 	nh_rc rc = dispatch(&c, argc, argv, &err);
 	if (rc != NH_OK && rc != NH_ECLOSED) {
 		fflush(io->out);
-		cli_note(&c, "Error: %s\n", err.msg[0] ? err.msg : nh_rc_name(rc));
+		cli_note(&c, "Error: %s\n", err.msg[0] ? cli_visible(&c, err.msg) : nh_rc_name(rc));
 	}
 	/* A full disk under a redirected stdout shows only now. */
 	if (fflush(io->out) != 0 && rc == NH_OK) {

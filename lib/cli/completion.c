@@ -20,11 +20,21 @@ struct completion {
 	size_t count;
 };
 
+/* No control characters: lines and tabs are our own, and the rest is a terminal's. */
+static bool harmless(nh_slice text)
+{
+	for (size_t i = 0; i < text.len; i++)
+		if (text.ptr[i] < ' ' || text.ptr[i] == 0x7F)
+			return false;
+	return true;
+}
+
 static void offer(struct completion *k, nh_slice word, const char *help)
 {
-	if (!nh_slice_starts(word, nh_slice_str(k->word)) || k->count >= CANDIDATES_MAX || nh_slice_chr(word, '\n') >= 0 || nh_slice_chr(word, '\t') >= 0)
+	if (!nh_slice_starts(word, nh_slice_str(k->word)) || k->count >= CANDIDATES_MAX || !harmless(word))
 		return;
-	cli_out(k->c, "%s%.*s%s%s\n", k->lead, NH_ARG(word), *help ? "\t" : "", help);
+	bool helps = *help && harmless(nh_slice_str(help));
+	cli_out(k->c, "%s%.*s%s%s\n", k->lead, NH_ARG(word), helps ? "\t" : "", helps ? help : "");
 	k->count++;
 }
 
@@ -104,7 +114,7 @@ static void offer_from_server(struct completion *k, const struct noun *noun)
 	if (cli_api(c, &(struct cli_request){"GET", cli_fill(c, noun->route, true), nh_buf_cstr(&query)}, &answer, NULL) != NH_OK)
 		return;
 	json_array_foreach(json_object_get(answer, "data"), i, row)
-		offer(k, name_of(c, row, noun->member), noun->help && !strpbrk(cli_get(row, noun->help), "\n\t") ? cli_get(row, noun->help) : "");
+		offer(k, name_of(c, row, noun->member), noun->help ? cli_get(row, noun->help) : "");
 }
 
 static void offer_from_folder(struct completion *k, const char *folder, const char *suffix)

@@ -52,22 +52,25 @@ void cli_out_json(const struct nh_cli *c, const json_t *value)
 
 const char *cli_dash(const char *text) { return text && *text ? text : "-"; }
 
-/* A name from the server must not move the cursor or fake a row. */
-static const char *printable(struct nh_arena *arena, const char *text)
+static bool shown_as_is(unsigned char byte, bool lines) { return (byte >= ' ' && byte != 0x7F) || (lines && byte == '\n'); }
+
+static const char *visible(struct nh_arena *arena, const char *text, bool lines)
 {
 	bool clean = true;
 	for (const char *p = text; *p; p++)
-		clean &= (unsigned char)*p >= ' ' && *p != 0x7F;
+		clean &= shown_as_is((unsigned char)*p, lines);
 	if (clean)
 		return text;
 	NH_AUTO_BUF struct nh_buf b = NH_BUF_INIT;
 	for (const char *p = text; *p; p++)
-		if ((unsigned char)*p >= ' ' && *p != 0x7F)
+		if (shown_as_is((unsigned char)*p, lines))
 			nh_buf_put_u8(&b, (uint8_t)*p);
 		else
 			nh_buf_printf(&b, "\\x%02x", (unsigned char)*p);
 	return nh_arena_str(arena, nh_buf_slice(&b));
 }
+
+const char *cli_visible(struct nh_cli *c, const char *text) { return visible(&c->arena, text, true); }
 
 void cli_table_cell(struct cli_table *t, const char *text)
 {
@@ -79,7 +82,7 @@ void cli_table_cell(struct cli_table *t, const char *text)
 		t->cells = cells;
 		t->capacity = capacity;
 	}
-	t->cells[t->used++] = printable(t->arena, text);
+	t->cells[t->used++] = visible(t->arena, text, false);
 }
 
 void cli_table_row(struct cli_table *t, ...)

@@ -79,7 +79,7 @@ static void preview(struct nh_cli *c, const struct nh_fw_metadata *m)
 	} rows[] = {{"Product", m->product}, {"Version", m->version}, {"Platform", m->platform}, {"Architecture", m->architecture}, {"UUID", m->uuid}};
 	for (size_t i = 0; i < NH_ARRAY_LEN(rows); i++)
 		if (rows[i].value.len)
-			cli_note(c, "%-14s%.*s\n", nh_arena_printf(&c->arena, "%s:", rows[i].label), NH_ARG(rows[i].value));
+			cli_note(c, "%-14s%s\n", nh_arena_printf(&c->arena, "%s:", rows[i].label), cli_visible(c, nh_arena_str(&c->arena, rows[i].value)));
 }
 
 nh_rc cli_package_inspect(struct nh_cli *c, const struct cli_package *kind, const char *path, struct nh_err *err)

@@ -518,7 +518,7 @@ static void completion(void **state)
 		{{"__"}, {NULL}, ":words\n"},
 		{{"device", "show", "d"},
 		 {"GET /api/orgs/acme/products/widget/devices?pagination%5Bpage_size%5D=100&filters%5Bidentifier%5D=d", NULL, 200,
-		  "{\"data\":[{\"identifier\":\"d1\",\"description\":\"hall 3\"},{\"identifier\":\"x\\ny\"},{\"identifier\":\"ad\"}]}"},
+		  "{\"data\":[{\"identifier\":\"d1\",\"description\":\"hall 3\"},{\"identifier\":\"dx\\u001b[2J\"},{\"identifier\":\"d\\ny\"},{\"identifier\":\"ad\"}]}"},
 		 "d1\thall 3\n:words\n"},
 		{{"device", "upgrade", "d1", "--product", "other", ""}, {"GET /api/orgs/acme/products/other/firmwares", "Bearer nhu_x", 200, "{\"data\":[{\"uuid\":\"u1\",\"version\":\"1.0.0\"}]}"},
 		 "u1\t1.0.0\n:words\n"},
