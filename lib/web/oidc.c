@@ -256,6 +256,9 @@ static void arrive(struct form *f, struct arrival *a, const struct attempt *atte
 {
 	struct nh_err err = NH_ERR_INIT;
 	nh_rc rc = form_transact(f, attempt->user_id ? connect_tx : sign_in_tx, a, true, &err);
+	/* The same person in two tabs, or at the registration's form: the other was quicker, so look again. */
+	if (rc == NH_ECONFLICT || rc == NH_EINVAL)
+		rc = form_transact(f, attempt->user_id ? connect_tx : sign_in_tx, a, true, &err);
 	if (rc == NH_EPERM && a->why != NH_IDENTITY_NOT_REFUSED) {
 		NH_LOG(NH_LOG_INFO, "web.oidc_refused", NH_STR("issuer", nh_oidc_key(a->oidc)), NH_S("subject", a->who.subject), NH_STR("why", err.msg));
 		put_failure(f, 403, a->oidc, refusals[a->why]);
