@@ -7,7 +7,8 @@ import json
 import subprocess
 import unittest
 
-from nhtest import ServerCase, run
+from nhtest import DEADLINE, ServerCase, program, run
+from simulator import Simulator
 
 
 def b64url(data):
@@ -157,6 +158,25 @@ class ImportCase(ServerCase):
         self.assertEqual(self.reasons(report), {"0003-NK": "the chip was not provisioned", "0004-NK": "certificate is of another serial number"})
         self.assertEqual((self.device("0001-NK").data["description"], self.device("0001-NK").data["tags"]), ("bench 3", ["line-1"]))
         self.assertEqual([r["line"] for r in report["results"]], [1, 2, 3])
+
+    def test_receipts_of_a_batch(self):
+        """What the factory's program wrote, as it is."""
+        receipts, signer = self.home / "receipts", self.home / "nk"
+        run(program("nerveskey"), "signer", "create", signer)
+        sim = Simulator().start()
+        try:
+            done = subprocess.run([program("nerveskey"), "batch", "-b", f"sim:{sim.socket}", "--signer-cert", f"{signer}.cert", "--signer-key", f"{signer}.key", "--yes", "--receipts", str(receipts)],
+                                  input='{"serial":"F-1","board":"b","tags":"line-7,eu","description":"from the line"}\n', text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=DEADLINE)
+        finally:
+            sim.stop()
+            sim.remove()
+        self.assertEqual(done.returncode, 0, done.stderr)
+        report = self.bring(receipts.read_bytes(), format="nerveskey").data
+        self.assertEqual(self.counts(report), {"created": 1}, report)
+        device = self.device("F-1").data
+        self.assertEqual((device["tags"], device["description"]), (["line-7", "eu"], "from the line"))
+        self.assertEqual(len(self.server.api("GET", f"{self.devices}/F-1/certificates", expect=200).data), 1)
+        self.assertEqual(self.counts(self.bring(receipts.read_bytes(), format="nerveskey").data), {"unchanged": 1})
 
     # ---- refusals
 
