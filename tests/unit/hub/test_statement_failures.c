@@ -12,6 +12,7 @@
 #include "hub/firmware.h"
 #include "hub/import.h"
 #include "hub/keys.h"
+#include "hub/overview.h"
 #include "hub/scripts.h"
 #include "hub/secrets.h"
 
@@ -65,6 +66,21 @@ static nh_rc org_create(struct world *w, struct nh_err *err)
 {
 	struct nh_org org;
 	return nh_org_create(&w->ctx, &w->as_ada, NH_LIT("third"), &org, NO_ERRORS(w), err);
+}
+
+static nh_rc org_update(struct world *w, struct nh_err *err)
+{
+	struct nh_org org;
+	NH_AUTO_JSON json_t *fields = json_pack("{s:s, s:i}", "name", "fourth", "audit_log_days_to_keep", 30);
+	NH_TRY(nh_org_open(&w->ctx, &w->as_ada, NH_LIT("third"), NH_MAY_ORG_UPDATE, &org, err));
+	return nh_org_update(&w->ctx, &w->as_ada, &org, fields, &org, NO_ERRORS(w), err);
+}
+
+static nh_rc org_delete(struct world *w, struct nh_err *err)
+{
+	struct nh_org org;
+	NH_TRY(nh_org_open(&w->ctx, &w->as_ada, NH_LIT("fourth"), NH_MAY_ORG_DELETE, &org, err));
+	return nh_org_delete(&w->ctx, &w->as_ada, &org, NO_ERRORS(w), err);
 }
 
 static nh_rc member_add(struct world *w, struct nh_err *err)
@@ -153,6 +169,43 @@ static nh_rc device_move(struct world *w, struct nh_err *err)
 }
 
 static nh_rc device_delete(struct world *w, struct nh_err *err) { return nh_device_delete(&w->ctx, &w->as_ada, &MADE(w)->device, err); }
+
+static nh_rc device_restore(struct world *w, struct nh_err *err)
+{
+	struct nh_product product;
+	NH_TRY(nh_product_by_id(&w->ctx, MADE(w)->device.product_id, &product, err));
+	return nh_device_restore(&w->ctx, &w->as_ada, &product, MADE(w)->device.identifier, &MADE(w)->device, NO_ERRORS(w), err);
+}
+
+static nh_rc device_destroy(struct world *w, struct nh_err *err)
+{
+	struct nh_product product;
+	NH_TRY(nh_product_by_id(&w->ctx, MADE(w)->device.product_id, &product, err));
+	return nh_device_destroy(&w->ctx, &w->as_ada, &product, MADE(w)->device.identifier, err);
+}
+
+static nh_rc pin(struct world *w, struct nh_err *err) { return nh_pin_set(&w->ctx, &w->as_ada, &MADE(w)->device, true, err); }
+static nh_rc unpin(struct world *w, struct nh_err *err) { return nh_pin_set(&w->ctx, &w->as_ada, &MADE(w)->device, false, err); }
+
+static nh_rc identity_assigned(struct world *w, struct nh_err *err)
+{
+	struct nh_network_identity identity;
+	NH_AUTO_JSON json_t *fields = json_pack("{s:s, s:s}", "service", "wireguard", "identifier", "fd00::1");
+	return nh_network_identity_assign(&w->ctx, &w->as_ada, &MADE(w)->device, fields, &identity, NO_ERRORS(w), err);
+}
+
+static nh_rc identity_removed(struct world *w, struct nh_err *err)
+{
+	return nh_network_identity_remove(&w->ctx, &w->as_ada, &MADE(w)->device, NH_LIT("wireguard"), NH_LIT("fd00::1"), err);
+}
+
+static nh_rc notify(struct world *w, struct nh_err *err)
+{
+	return nh_notification_add(&w->ctx, w->widget.id, NH_NOTIFY_INFO, "tests-1", NH_LIT("title"), NH_LIT("message"), NULL, err);
+}
+
+static nh_rc notifications_dismiss(struct world *w, struct nh_err *err) { return nh_notification_dismiss(&w->ctx, &w->as_ada, &w->widget, err); }
+
 static nh_rc device_secret_create(struct world *w, struct nh_err *err) { return nh_device_secret_create(&w->ctx, &w->as_ada, &MADE(w)->device, &MADE(w)->device_secret, err); }
 
 static nh_rc device_secret_deactivate(struct world *w, struct nh_err *err)
@@ -380,13 +433,15 @@ static const struct step {
 	step_fn run;
 } steps[] = {
 	{"user_create", user_create}, {"user_set_password", user_set_password}, {"token_create", token_create}, {"token_delete", token_delete},
-	{"org_create", org_create}, {"member_add", member_add}, {"member_set_role", member_set_role}, {"member_remove", member_remove},
+	{"org_create", org_create}, {"org_update", org_update}, {"org_delete", org_delete}, {"member_add", member_add}, {"member_set_role", member_set_role}, {"member_remove", member_remove},
 	{"cli_create", cli_create}, {"cli_confirm", cli_confirm}, {"cli_poll", cli_poll},
 	{"product_create", product_create}, {"key_create", key_create}, {"firmware_claim", firmware_claim}, {"firmware_publish", firmware_publish},
 	{"firmware_delete", firmware_delete}, {"object_gone", object_gone}, {"key_delete", key_delete},
 	{"product_secret_create", product_secret_create}, {"product_secret_deactivate", product_secret_deactivate},
 	{"device_create", device_create}, {"device_update", device_update}, {"import", import}, {"device_secret_create", device_secret_create},
-	{"device_secret_deactivate", device_secret_deactivate}, {"device_move", device_move}, {"device_delete", device_delete}, {"product_delete", product_delete},
+	{"device_secret_deactivate", device_secret_deactivate}, {"pin", pin}, {"identity_assigned", identity_assigned}, {"device_move", device_move}, {"unpin", unpin}, {"pin again", pin},
+	{"identity_removed", identity_removed}, {"device_delete", device_delete}, {"device_restore", device_restore}, {"device_delete again", device_delete}, {"device_destroy", device_destroy}, {"notify", notify},
+	{"notify again", notify}, {"notifications_dismiss", notifications_dismiss}, {"product_delete", product_delete},
 	{"device_is_born", device_is_born}, {"certificate_delete", certificate_delete}, {"ca_delete", ca_delete},
 	{"group_create", group_create}, {"group_update", group_update}, {"archive_claim", archive_claim}, {"archive_publish", archive_publish},
 	{"archive_release", archive_release}, {"connect", connect}, {"join", join_step}, {"archive_tell", archive_tell}, {"archive_spread", archive_spread}, {"group_unassign", group_unassign}, {"group_assign", group_assign},
