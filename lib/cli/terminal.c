@@ -46,7 +46,7 @@ struct session {
 	struct nh_timer *opening, *quiet, *limit, *goodbye;
 	uint64_t quiet_ms, limit_ms;
 	struct cli_escape escape;
-	struct nh_buf keys, typed, output; /* keys: bytes, not yet whole characters */
+	struct nh_buf typed, output; /* typed: bytes, perhaps not yet whole characters */
 	struct cli_files files;
 	size_t replaced;
 	int in_fd, out_fd;
@@ -160,7 +160,8 @@ static void suspend(struct session *s)
 	cli_raw_leave();
 	s->interactive = false;
 	raise(SIGSTOP);
-	enter_raw(s); /* continued */
+	if (s->opened)
+		enter_raw(s); /* continued */
 }
 
 static void obey(struct session *s, cli_key command)
