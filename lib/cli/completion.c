@@ -1,15 +1,18 @@
 /*
  * Completion for shells: a few lines of shell ask `nh __complete WORDS…`, whose last word is the unfinished one, and the answer comes from the command table: words
  * of commands, flags, fixed values, and, where a row says <device> or <firmware>, names that the server is asked for. Candidates are lines "word TAB description";
- * the last line says whether files fit, too. Nothing is ever said on stderr, and a server that does not answer within two seconds offers nothing.
+ * the last line says whether files fit, too. Nothing is ever said on stderr, and a server that does not answer within two seconds (NERVES_HUB_COMPLETION_TIMEOUT)
+ * offers nothing.
  *
- * source: design issue 7
+ * source: reference/user-api-and-cli "18.1"
  */
 #include <dirent.h>
 
+#include "base/encode.h"
 #include "cli_int.h"
 
-#define TIMEOUT_MS 2000
+#define TIMEOUT_S 2
+#define TIMEOUT_MAX_S 600
 #define CANDIDATES_MAX 200
 
 struct completion {
@@ -110,7 +113,11 @@ static void offer_from_server(struct completion *k, const struct noun *noun)
 		if (*k->word)
 			cli_put_query(&query, "filters[identifier]", k->word);
 	}
-	c->timeout_ms = TIMEOUT_MS;
+	uint64_t seconds = TIMEOUT_S;
+	const char *patience = cli_env(c, "COMPLETION_TIMEOUT");
+	if (patience)
+		NH_IGNORE(nh_parse_u64(nh_slice_str(patience), 1, TIMEOUT_MAX_S, &seconds)); /* no number: as without it */
+	c->timeout_ms = (long)seconds * 1000;
 	if (cli_api(c, &(struct cli_request){"GET", cli_fill(c, noun->route, true), nh_buf_cstr(&query)}, &answer, NULL) != NH_OK)
 		return;
 	json_array_foreach(json_object_get(answer, "data"), i, row)

@@ -34,7 +34,7 @@ class Completion(CliCase):
             cls.nh("device", "create", name)
 
     def shell(self, *args, **kwargs):
-        done = subprocess.run(args, capture_output=True, text=True, timeout=DEADLINE, cwd=self.home, env=self.environment(PATH=self.path), **kwargs)
+        done = subprocess.run(args, capture_output=True, text=True, timeout=DEADLINE, cwd=self.home, env=self.environment(PATH=self.path, NERVES_HUB_COMPLETION_TIMEOUT=str(DEADLINE)), **kwargs)
         self.assertEqual(done.stderr, "")
         return done.stdout.splitlines()
 
@@ -67,7 +67,7 @@ class Completion(CliCase):
         """Only a zsh with a terminal completes: what it shows after TAB."""
         pid, fd = pty.fork()
         if pid == 0:
-            os.execvpe("zsh", ["zsh", "-f"], self.environment(PATH=self.path, TERM="dumb", ZDOTDIR=str(self.home)))
+            os.execvpe("zsh", ["zsh", "-f"], self.environment(PATH=self.path, NERVES_HUB_COMPLETION_TIMEOUT=str(DEADLINE), TERM="dumb", ZDOTDIR=str(self.home)))
         try:
             self.say(fd, "PS1='re''ady>'; autoload -U compinit && compinit -u -D; source <(nh completion zsh); unset zle_bracketed_paste\n", "ready>")
             self.say(fd, "nh device show h\t", "hall-")  # as far as the two agree
