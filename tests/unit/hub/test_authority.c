@@ -6,6 +6,7 @@
 
 #include <pthread.h>
 
+#include "hub/audit.h"
 #include "hub/authority.h"
 #include "hub/certificate_expiry.h"
 #include "hub/certificates.h"
@@ -213,6 +214,17 @@ static void test_too_many(void **state) { on_each_engine(too_many, NULL); }
 
 /* ---- organizations ----------------------------------------------------------------------------------------------------- */
 
+static nh_rc audit_says(struct world *w, nh_audit_resource kind, int64_t id, const char *const wanted[2], struct nh_err *err)
+{
+	struct nh_audit_entry *entries;
+	size_t count = 0;
+	OK(nh_audit_list(&w->ctx, w->acme.id, kind, id, 0, 2, &entries, &count, E(w)));
+	CHECK(count == 2);
+	for (size_t i = 0; i < 2; i++)
+		CHECK(nh_slice_starts(entries[i].description, nh_slice_str(wanted[i])));
+	return NH_OK;
+}
+
 static nh_rc organizations(struct world *w, struct nh_err *err)
 {
 	AUTO_ISSUANCE ca = {0};
@@ -257,7 +269,12 @@ static nh_rc organizations(struct world *w, struct nh_err *err)
 	OK(nh_ca_certificate_open(&w->ctx, &w->as_ada, w->acme.id, cert->serial_decimal, &registered, E(w)));
 	OK(nh_issued_revoke(&w->ctx, &w->as_ada, of, device_ca.serial, NH_SLICE_EMPTY, NO_ERRORS(w), E(w)));
 	CHECK_RC(NH_ENOTFOUND, nh_ca_certificate_open(&w->ctx, &w->as_ada, w->acme.id, cert->serial_decimal, &registered, E(w)));
-	return NH_OK;
+
+	/* who did what, newest first */
+	static const char *const of_org[] = {"Ada Lovelace revoked device_ca certificate ", "Ada Lovelace had device_ca certificate "};
+	static const char *const of_device[] = {"Ada Lovelace revoked device certificate ", "Ada Lovelace had certificate "};
+	NH_TRY(audit_says(w, NH_AUDIT_ORG, w->acme.id, of_org, err));
+	return audit_says(w, NH_AUDIT_DEVICE, device.id, of_device, err);
 }
 static void test_organizations(void **state) { on_each_engine(organizations, NULL); }
 
