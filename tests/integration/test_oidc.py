@@ -279,14 +279,12 @@ class SignIn(OidcCase):
 class Restarts(OidcCase):
     settings = {"OIDC_REGISTRATION": "true"}
 
-    def test_clocks(self):
-        for clock_s, why in ((-7200, "expired"), (7200, "future")):
-            self.again({"clock_s": clock_s})
-            browser, page = self.sign_in("alice")
-            self.assert_refused(browser, page)
-            self.assertIn(why, self.server.log_text())
-        self.again({"clock_s": -30})
-        self.assertEqual(self.sign_in("alice")[1].status, 303)
+    def test_expired(self):
+        """An hour's token of two hours ago. (How far clocks may differ: tests/unit/outbound.)"""
+        self.again({"clock_s": -7200})
+        browser, page = self.sign_in("alice")
+        self.assert_refused(browser, page)
+        self.assertIn("expired", self.server.log_text())
 
     def test_rotation(self):
         """Each time the issuer comes back it has other keys. The first unknown one has them fetched again at once, the next has to wait."""
