@@ -1,8 +1,9 @@
 """The User API on fleets of 10 000 and 1 000 000 devices: one device, a page of 25, on SQLite and on PostgreSQL, against the bare HTTP server that answers the same bytes.
 
-Fleets are made by SQL. Those of SQLite stay in the build folder for the next run; a newer schema migrates them."""
+Fleets are made by SQL. Those of SQLite stay in the build folder for the next run of the same schema."""
 
 import contextlib
+import hashlib
 import json
 import re
 import shutil
@@ -50,7 +51,10 @@ class Fleet(nhtest.Server):
     """nerveshubd on the server's core with one product and so many devices."""
 
     def __init__(self, name, count, url=None):
-        home = world.BUILD / f"bench-api-{name}"
+        schema = hashlib.sha256(b"".join(p.read_bytes() for p in sorted((world.ROOT / "db/migrations").glob("*.sql")))).hexdigest()[:12]
+        home = world.BUILD / f"bench-api-{name}-{schema}"
+        for old in set(world.BUILD.glob(f"bench-api-{name}-*")) - {home}:
+            shutil.rmtree(old)
         super().__init__("--loops", "1", "--log-level", "warn", data_dir=None if url else home, env={"DATABASE_URL": url} if url else None)
         self.count, self.url = count, url
 
