@@ -7,6 +7,7 @@
 #include "hub/own_account.h"
 
 #include "crypto/digest.h"
+#include "hub/authority.h"
 #include "hub/mails.h"
 #include "input_int.h"
 #include "rows_int.h"
@@ -217,6 +218,7 @@ nh_rc nh_account_delete(struct nh_ctx *ctx, const struct nh_user *user, json_t *
 	}
 	for (size_t i = 0; i < NH_ARRAY_LEN(forget); i++)
 		NH_TRY(nh_sql_exec(ctx->tx, forget[i], NH_PARAMS(nh_p_int(user->id)), NULL, err));
+	NH_TRY(nh_issued_revoke_user(ctx, user->id, err));
 	NH_TRY(nh_issued_revoke_user(ctx, user->id, err));
 	NH_TRY(nh_sql_exec(ctx->tx, &nh_q_account_bury, NH_PARAMS(nh_p_int(nh_ctx_now(ctx)), nh_p_int(user->id)), NULL, err));
 	return nh_mail_queue(ctx, &(struct nh_mail){.kind = NH_MAIL_ACCOUNT_DELETED, .to = user->email, .name = user->name}, err);

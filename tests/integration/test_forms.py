@@ -6,6 +6,7 @@ import hmac
 import os
 import re
 import struct
+import subprocess
 import tempfile
 import time
 import unittest
@@ -163,6 +164,31 @@ class Doors(FormsCase):
         self.assertEqual(self.server.api("GET", poll, token="").status, 404)
         self.assertIn("CLI authentication failed :(", b.get(path).text)
         self.assertEqual(b.get("/auth/cli/3a7fbc14-0000-4000-8000-000000000000").status, 404)
+
+    def test_nh_user_login(self):
+        """`nh user login` itself, from the address that it prints to the token that it keeps."""
+        home = tempfile.mkdtemp(prefix="nhhome-")
+        env = {**os.environ, "HOME": home, "XDG_CONFIG_HOME": home, "NERVES_HUB_URI": f"http://localhost:{self.server.web_port}"}
+        nh = subprocess.Popen([nhtest.program("nh"), "user", "login"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env)
+        try:
+            shown = ""
+            while "Waiting for confirmation" not in shown:
+                line = nh.stdout.readline()
+                self.assertTrue(line, shown)
+                shown += line
+            path = re.search(r"http://\S+(/auth/cli/\S+)", shown)[1]
+            code = re.search(r"Confirmation code: ([0-9 ]+)", shown)[1].replace(" ", "")
+            b = self.browser()
+            page = b.send(b.get(path), "/login", email="admin@localhost", password=self.admin_password)
+            self.assertIn(code, page.text)
+            b.send(page, path)
+            shown += nh.communicate(timeout=nhtest.DEADLINE)[0]
+        finally:
+            nh.kill()
+            nh.wait()
+        self.assertEqual(nh.returncode, 0, shown)
+        self.assertIn("Successfully authenticated", shown)
+        self.assertIn("admin@localhost", nhtest.run(nhtest.program("nh"), "user", "whoami", env=env).stdout)
 
 
 class Accounts(FormsCase):
