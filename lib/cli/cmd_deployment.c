@@ -13,6 +13,7 @@ static const struct cli_shape deployment_shape[] = {
 	{"name", SHAPE_TEXT},	       {"state", SHAPE_TEXT},	       {"is_active", SHAPE_BOOL},
 	{"device_count", SHAPE_INT},   {"releases_count", SHAPE_INT},  {"firmware_uuid", SHAPE_TEXT},
 	{"delta_updatable", SHAPE_BOOL}, {"conditions", SHAPE_OBJECT, false, conditions_shape}, {"current_release", SHAPE_OBJECT, true, release_shape},
+	{"archive_uuid", SHAPE_TEXT, true}, {"notes", SHAPE_TEXT, true},
 	{NULL},
 };
 
@@ -30,7 +31,7 @@ static const struct cli_cell deployment_list[] = {
 static const struct cli_cell deployment_detail[] = {
 	{"Name", "name"}, {"State", "state"}, {"Active", "is_active"}, {"Devices", "device_count"}, {"Releases", "releases_count"},
 	{"Delta updatable", "delta_updatable"}, {"Version condition", "conditions.version"}, {"Tag conditions", "conditions.tags"}, {"Firmware", "firmware_uuid"},
-	{"Current release", "current_release", release_text}, {NULL}};
+	{"Current release", "current_release", release_text}, {"Archive", "archive_uuid"}, {"Notes", "notes"}, {NULL}};
 static const struct cli_view deployment_view = {deployment_shape, deployment_list, deployment_detail, "No deployment groups found in :org/:product."};
 
 #define GROUP CLI_PRODUCT "/deployments/:1"

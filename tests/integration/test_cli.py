@@ -51,6 +51,10 @@ class Commands(CliCase):
         group = self.json("deployment", "show", "main")
         self.assertEqual((group["state"], group["firmware_uuid"], group["conditions"]), ("on", two["uuid"], {"tags": ["qa"], "version": "< 2.0.0"}))
         self.assertEqual(group["current_release"]["firmware"]["version"], "1.1.0")
+        self.nh("deployment", "update", "main", "--queue", "LIFO", "--concurrent-updates", "3", "--priority-queue", "--priority-queue-updates", "2", "--priority-queue-below", "1.0.0",
+                "--release-tag", "x", "--release-network", "wifi", "--penalty-minutes", "60", "--failures", "5", "--device-failures", "2", "--device-failure-amount", "2",
+                "--device-failure-seconds", "60", "--notes", "for hall 3", "--tag-operator", "or", "--lock-device-membership=false", "--connecting-code", "1 + 1")
+        self.assertIn("Notes:              for hall 3\n", self.nh("deployment", "show", "main").stdout)
         self.assertIn("main", self.nh("deployment", "list").stdout)
         again = self.nh("firmware", "upload", self.built("1.1.0"), "--key", "dev", "--password", "secret", status=1).stderr
         self.assertIn("\n  uuid: has already been taken\nThe server has this firmware already; ", again)
