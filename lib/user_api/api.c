@@ -21,6 +21,7 @@ struct nh_user_api *nh_user_api_new(const struct nh_user_api_config *config)
 {
 	struct nh_user_api *api = nh_xcalloc(1, sizeof(*api));
 	api->config = *config;
+	api->document = document_cache_new();
 	if (!api->config.clock)
 		api->config.clock = &nh_clock_system;
 	if (!api->config.rng)
@@ -44,6 +45,7 @@ void nh_user_api_free(struct nh_user_api *api)
 	if (!api)
 		return;
 	nh_limiter_free(api->own_limiter);
+	document_cache_free(api->document);
 	free(api);
 }
 

@@ -27,6 +27,7 @@
 
 struct nh_user_api {
 	struct nh_user_api_config config;
+	struct document_cache *document;
 	struct nh_loop *loop; /* where devices' answers arrive; NULL: none can be asked */
 	struct nh_limiter *own_limiter; /* where the config brings none */
 };
@@ -220,6 +221,8 @@ void handle_cli_poll(struct nh_request *req, struct nh_response *res);
 void handle_crl(struct nh_request *req, struct nh_response *res);
 void handle_sign(struct nh_request *req, struct nh_response *res);
 void handle_alive(struct nh_request *req, struct nh_response *res);
+struct document_cache *document_cache_new(void);
+void document_cache_free(struct document_cache *cache);
 void handle_openapi(struct nh_request *req, struct nh_response *res);
 void handle_docs(struct nh_request *req, struct nh_response *res);
 void handle_docs_style(struct nh_request *req, struct nh_response *res);

@@ -1,10 +1,11 @@
 /*
- * The OpenAPI document, made of the route tables and their shapes at each request, and the health check of load balancers. What a route answers beyond its success follows from what it
+ * The OpenAPI document, made of the route tables and their shapes when it is first asked for, and the health check of load balancers. What a route answers beyond its success follows from what it
  * is (who may ask, what it reads, whether it writes) and from what its endpoint adds. The same as a page is document_page.c's, shapes as schemas are document_schema.c's.
  *
  * source: reference/user-api-and-cli "1" (health), "15"; OpenAPI 3.1.0
  */
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "document_int.h"
 
@@ -333,29 +334,57 @@ static void add_operation(json_t *paths, json_t *schemas, const struct nh_route 
 	json_object_set_new(json_object_get(paths, nh_buf_cstr(&path)), nh_buf_cstr(&method), operation(schemas, route));
 }
 
-static json_t *document(const struct nh_request *req)
+static json_t *document(const struct nh_user_api *api)
 {
-	const struct nh_user_api *api = req->app;
 	json_t *paths = json_object(), *schemas = json_object();
 	for (size_t i = 0; document_tables[i]; i++) {
 		for (const struct nh_route *r = document_tables[i]; r->path; r++)
 			add_operation(paths, schemas, r);
 	}
-	json_t *info = json_pack("{s:s, s:s, s:s}", "title", nh_arena_printf(req->arena, "%s API", api->config.platform_name), "version", "2.0.0", "description",
+	json_t *info = json_pack("{s:o, s:s, s:s}", "title", json_sprintf("%s API", api->config.platform_name), "version", "2.0.0", "description",
 	                         "Manage organizations, products, firmware, devices and deployments. Members of a request that are not named here are ignored, except where a "
 	                         "route says otherwise; answers have none. A body may be a form, too: a[b]=c is a member of a member, a[]=c one of a list. What stands in the "
 	                         "body may as well stand in the query; the body's comes first. A POST whose body has a member _method with PUT, PATCH or DELETE is a request "
 	                         "of that method.");
 	json_t *security = json_pack("{s:{s:s, s:s, s:s}, s:{s:s, s:s}}", "bearer", "type", "http", "scheme", "bearer", "description", "An API token: nhu_…", "certificate", "type",
 	                             "mutualTLS", "description", "A client certificate of the server's authority, at its port for those");
-	return json_pack("{s:s, s:o, s:[{s:s}], s:[{s:[]}, {s:[]}], s:o, s:{s:o, s:o, s:o}}", "openapi", "3.1.0", "info", info, "servers", "url", public_url(req), "security", "bearer",
+	return json_pack("{s:s, s:o, s:[{s:s}], s:[{s:[]}, {s:[]}], s:o, s:{s:o, s:o, s:o}}", "openapi", "3.1.0", "info", info, "servers", "url", "/", "security", "bearer",
 	                 "certificate", "paths", paths, "components", "responses", usual_responses(schemas), "schemas", schemas, "securitySchemes", security);
+}
+
+/* The same for everybody, and a good deal of work for one whom nobody knows: made once. */
+struct document_cache {
+	pthread_mutex_t lock;
+	struct nh_buf text; /* empty: not made yet; after that it never changes */
+};
+
+struct document_cache *document_cache_new(void)
+{
+	struct document_cache *cache = nh_xcalloc(1, sizeof(*cache));
+	NH_ASSERT(pthread_mutex_init(&cache->lock, NULL) == 0);
+	return cache;
+}
+
+void document_cache_free(struct document_cache *cache)
+{
+	pthread_mutex_destroy(&cache->lock);
+	nh_buf_fini(&cache->text);
+	free(cache);
 }
 
 void handle_openapi(struct nh_request *req, struct nh_response *res)
 {
-	NH_AUTO_JSON json_t *value = document(req);
-	send_json(req, res, 200, value);
+	const struct nh_user_api *api = req->app;
+	struct document_cache *cache = api->document;
+	pthread_mutex_lock(&cache->lock);
+	if (cache->text.len == 0) {
+		NH_AUTO_JSON json_t *value = document(api);
+		nh_json_put(&cache->text, value);
+	}
+	nh_slice text = nh_buf_slice(&cache->text);
+	pthread_mutex_unlock(&cache->lock);
+	send_common_headers(req, res);
+	nh_response_send(res, 200, "application/json; charset=utf-8", text);
 }
 
 const struct endpoint ep_openapi = {.anonymous = true, .fixed = true, .success = 200, .media = "application/json", .tag = "Platform Status"};

@@ -38,7 +38,7 @@ OPERATION = record({"operationId": {"type": "string", "pattern": "^[a-z0-9_]+$"}
 DOCUMENT = record({
     "openapi": {"const": "3.1.0"},
     "info": record({"title": TEXT, "version": TEXT, "description": TEXT}),
-    "servers": {"type": "array", "items": record({"url": {"type": "string", "pattern": "^https?://"}}), "minItems": 1},
+    "servers": {"type": "array", "items": record({"url": {"const": "/"}}), "minItems": 1},
     "security": SECURITY,
     "paths": table("^/", table("^(get|put|post|patch|delete)$", OPERATION)),
     "components": record({"responses": table("^[A-Za-z]+$", RESPONSE), "schemas": table("^[A-Za-z]+$", SCHEMA), "securitySchemes": table(".", {"type": "object", "required": ["type"]})}),
