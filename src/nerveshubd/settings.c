@@ -383,12 +383,23 @@ static void put_database(struct nh_buf *out, const char *url)
 	nh_buf_put_slice(out, nh_slice_skip(text, (size_t)at));
 }
 
+/* pkcs11:…?pin-value=…: so does a PIN. */
+static void put_key(struct nh_buf *out, const char *which)
+{
+	nh_slice place, rest;
+	bool query = nh_slice_cut(nh_slice_str(which), '?', &place, &rest);
+	nh_buf_put_slice(out, place);
+	nh_buf_put_str(out, query ? "?(hidden)" : "");
+}
+
 void settings_explain(struct nh_buf *out, const struct settings *s)
 {
 	for (size_t i = 0; i < ROWS; i++) {
 		nh_buf_printf(out, "%s=", rows[i].variable);
 		if (rows[i].offset == FIELD(database_url))
 			put_database(out, s->database_url);
+		else if (rows[i].offset == FIELD(ca_key))
+			put_key(out, s->ca_key);
 		else
 			put_value(out, s, &rows[i]);
 		nh_buf_printf(out, "\n    from %s; --%s; %s\n", origins[i], rows[i].flag, rows[i].help);

@@ -563,6 +563,9 @@ class KeyTest(unittest.TestCase):
         self.assertIn("verify OK", run("openssl", "crl", "-inform", "DER", "-in", crl, "-noout", "-CAfile", root).stderr)
         self.assertNotIn("1234", server.log_text())
         server.stop()
+        explained = run(program("nerveshubd"), "--check-config", "--ca-key", url).stdout
+        self.assertIn("CA_KEY=pkcs11:token=hub;object=ca?(hidden)", explained)
+        self.assertNotIn("1234", explained)
         said = self.refused("--ca-key", "pkcs11:token=hub;object=other?pin-value=1234", SOFTHSM2_CONF=str(conf))
         self.assertIn("CA_KEY", said)
         self.assertNotIn("1234", said.split("nerveshubd:")[-1])
