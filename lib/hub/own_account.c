@@ -3,7 +3,6 @@
  *
  * source: reference/server-behaviour "9.2", "9.4", "9.8"
  */
-#include "hub/authority.h"
 #include "hub/own_account.h"
 
 #include "crypto/digest.h"
@@ -200,7 +199,7 @@ static nh_rc bury_org(struct nh_ctx *ctx, int64_t org_id, struct nh_err *err)
 
 nh_rc nh_account_delete(struct nh_ctx *ctx, const struct nh_user *user, json_t **errors, struct nh_err *err)
 {
-	static const struct nh_stmt *const forget[] = {&nh_q_account_scripts_created, &nh_q_account_scripts_edited, &nh_q_account_leave_all, &nh_q_token_delete_all,
+	static const struct nh_stmt *const forget[] = {&nh_q_account_scripts_created, &nh_q_account_scripts_edited, &nh_q_account_leave_all, &nh_q_account_unpin, &nh_q_token_delete_all,
 	                                               &nh_q_recovery_delete_all, &nh_q_user_identity_delete_all};
 	struct nh_list list = NH_LIST_OF(ctx->arena, struct owned_org);
 	NH_TRY(nh_list_rows(ctx->tx, &list, &nh_q_account_orgs, NH_PARAMS(nh_p_int(user->id)), read_owned_org, err));
@@ -218,7 +217,6 @@ nh_rc nh_account_delete(struct nh_ctx *ctx, const struct nh_user *user, json_t *
 	}
 	for (size_t i = 0; i < NH_ARRAY_LEN(forget); i++)
 		NH_TRY(nh_sql_exec(ctx->tx, forget[i], NH_PARAMS(nh_p_int(user->id)), NULL, err));
-	NH_TRY(nh_issued_revoke_user(ctx, user->id, err));
 	NH_TRY(nh_issued_revoke_user(ctx, user->id, err));
 	NH_TRY(nh_sql_exec(ctx->tx, &nh_q_account_bury, NH_PARAMS(nh_p_int(nh_ctx_now(ctx)), nh_p_int(user->id)), NULL, err));
 	return nh_mail_queue(ctx, &(struct nh_mail){.kind = NH_MAIL_ACCOUNT_DELETED, .to = user->email, .name = user->name}, err);

@@ -38,7 +38,6 @@ STMT(account_leave_all, "DELETE FROM org_users WHERE user_id = $1");
 STMT(account_scripts_created, "UPDATE scripts SET created_by_id = NULL WHERE created_by_id = $1");
 STMT(account_scripts_edited, "UPDATE scripts SET last_updated_by_id = NULL WHERE last_updated_by_id = $1");
 STMT(account_unpin, "DELETE FROM pinned_devices WHERE user_id = $1");
-STMT(account_identities, "DELETE FROM user_identities WHERE user_id = $1");
 STMT(org_lock, "UPDATE orgs SET updated_at = updated_at WHERE id = $1");
 STMT(org_bury, "UPDATE orgs SET deleted_at = $1, updated_at = $1 WHERE id = $2");
 STMT(org_bury_cas, "DELETE FROM ca_certificates WHERE org_id = $1");
@@ -84,7 +83,7 @@ const struct nh_stmt *const nh_accounts_statements[] = {
 	&nh_q_ticket_insert, &nh_q_ticket_find, &nh_q_ticket_list, &nh_q_ticket_touch, &nh_q_ticket_delete, &nh_q_ticket_delete_hash, &nh_q_ticket_delete_all,
 	&nh_q_ticket_expire,
 	&nh_q_account_state, &nh_q_account_unconfirm, &nh_q_account_confirm, &nh_q_account_confirmed, &nh_q_account_rename, &nh_q_account_orgs, &nh_q_account_bury,
-	&nh_q_account_leave_all, &nh_q_account_unpin, &nh_q_account_identities, &nh_q_account_scripts_created, &nh_q_account_scripts_edited, &nh_q_org_lock, &nh_q_org_bury, &nh_q_org_bury_cas,
+	&nh_q_account_leave_all, &nh_q_account_unpin, &nh_q_account_scripts_created, &nh_q_account_scripts_edited, &nh_q_org_lock, &nh_q_org_bury, &nh_q_org_bury_cas,
 	&nh_q_factor_get, &nh_q_factor_set, &nh_q_factor_enable, &nh_q_factor_clear, &nh_q_factor_note, &nh_q_recovery_insert, &nh_q_recovery_use,
 	&nh_q_recovery_delete_all,
 	&nh_q_invite_insert, &nh_q_invite_list, &nh_q_invite_count, &nh_q_invite_find, &nh_q_invite_delete, &nh_q_invite_settle, &nh_q_invite_expire, &nh_q_org_admins,

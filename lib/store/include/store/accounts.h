@@ -28,7 +28,6 @@ extern const struct nh_stmt nh_q_account_leave_all;  /* user */
 extern const struct nh_stmt nh_q_account_scripts_created; /* user: they stay, and forget who made them */
 extern const struct nh_stmt nh_q_account_scripts_edited;  /* user */
 extern const struct nh_stmt nh_q_account_unpin;      /* user */
-extern const struct nh_stmt nh_q_account_identities; /* user: the accounts elsewhere may be connected with another */
 extern const struct nh_stmt nh_q_org_lock;           /* org: others who count its members wait for this transaction */
 extern const struct nh_stmt nh_q_org_bury;           /* at, org */
 extern const struct nh_stmt nh_q_org_bury_cas;       /* org */
