@@ -585,7 +585,7 @@ static nh_rc property(struct world *w, struct nh_err *err)
 
 static void test_property(void **state)
 {
-	static const int rounds[] = {3000, 400}; /* PostgreSQL plans each anew */
+	static const int rounds[] = {2000, 300}; /* PostgreSQL plans each anew */
 	for (unsigned engine = 0; engine < TESTDB_ENGINES; engine++)
 		on_engine(engine, property, (void *)(uintptr_t)&rounds[engine], "");
 }
