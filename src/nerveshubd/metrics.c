@@ -33,6 +33,19 @@ static void put_expiring(struct nh_buf *out, const struct hubd *h)
 		put(out, &rows[i]);
 }
 
+static void put_mails(struct nh_buf *out, const struct hubd *h)
+{
+	struct nh_mailer_stats mails;
+	nh_mailer_stats(h->mailer, &mails);
+	const struct metric rows[] = {
+		{"mails_sent_total", "Mails that the mail server took", COUNTER, mails.sent},
+		{"mails_failed_total", "Tries to send a mail that failed", COUNTER, mails.failed},
+		{"mails_given_up_total", "Mails that were never sent", COUNTER, mails.given_up},
+	};
+	for (size_t i = 0; i < NH_ARRAY_LEN(rows); i++)
+		put(out, &rows[i]);
+}
+
 static void metrics(struct nh_request *req, struct nh_response *res)
 {
 	const struct hubd *h = req->app;
@@ -130,6 +143,7 @@ static void metrics(struct nh_request *req, struct nh_response *res)
 	for (size_t i = 0; i < NH_ARRAY_LEN(rows); i++)
 		put(&out, &rows[i]);
 	put_expiring(&out, h);
+	put_mails(&out, h);
 	nh_response_send(res, 200, "text/plain; version=0.0.4; charset=utf-8", nh_buf_slice(&out));
 }
 

@@ -87,6 +87,7 @@ class Smtp(unittest.TestCase):
             self.assertRegex(browser.text_of(message), rf"http://localhost:{server.web_port}/confirm/")  # the configured address, not what somebody asked with
             self.logged(server, "mail.sent", "kind=confirm")
             nhtest.wait_until(lambda: server.sql("SELECT COUNT(*) FROM mails") in ([0], ["0"]), server.process, "an empty queue")
+            self.assertEqual([server.metric(f"mails_{what}_total") for what in ("sent", "failed", "given_up")], [1, 0, 0])
             self.assertNotIn(link.rsplit("/", 1)[1], server.log_text())
             self.assertNotIn("hub secret", server.log_text())
             b = browser.Browser(server)
