@@ -1,6 +1,7 @@
 """Accounts by the API, and mails over a real SMTP server: STARTTLS, a password, a server that is away and comes back, an address that is refused for good."""
 
 import logging
+import shutil
 import socket
 import ssl
 import tempfile
@@ -56,7 +57,9 @@ class Post:
 
 class Smtp(unittest.TestCase):
     def setUp(self):
-        self.post = Post(tempfile.mkdtemp(prefix="nhpost-"))
+        home = tempfile.mkdtemp(prefix="nhpost-")
+        self.addCleanup(shutil.rmtree, home)
+        self.post = Post(home)
         self.post.start()
 
     def server(self, password="hub secret", **settings):
@@ -134,6 +137,7 @@ class Api(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.folder = Path(tempfile.mkdtemp(prefix="nhmail-"))
+        cls.addClassCleanup(shutil.rmtree, cls.folder)
         cls.server = nhtest.Server("--open-registrations", "true", "--mail-folder", str(cls.folder)).start()
         cls.mails = browser.Mails(cls.folder, cls.server.process)
         cls.server.login()

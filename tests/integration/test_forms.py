@@ -5,6 +5,7 @@ import hashlib
 import hmac
 import os
 import re
+import shutil
 import struct
 import subprocess
 import tempfile
@@ -32,6 +33,7 @@ class FormsCase(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.folder = Path(tempfile.mkdtemp(prefix="nhmail-"))
+        cls.addClassCleanup(shutil.rmtree, cls.folder)
         cls.server = nhtest.Server("--mail-folder", str(cls.folder), *cls.extra).start()
         cls.mails = browser.Mails(cls.folder, cls.server.process)
         cls.admin_password = (cls.server.data_dir / "admin-password").read_text().strip()
@@ -168,6 +170,7 @@ class Doors(FormsCase):
     def test_nh_user_login(self):
         """`nh user login` itself, from the address that it prints to the token that it keeps."""
         home = tempfile.mkdtemp(prefix="nhhome-")
+        self.addCleanup(shutil.rmtree, home)
         env = {**os.environ, "HOME": home, "XDG_CONFIG_HOME": home, "NERVES_HUB_URI": f"http://localhost:{self.server.web_port}"}
         nh = subprocess.Popen([nhtest.program("nh"), "user", "login"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env)
         try:
