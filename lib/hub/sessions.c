@@ -97,7 +97,7 @@ static nh_slice plain(struct nh_arena *arena, nh_slice text, size_t max_bytes)
 	return nh_slice_of(out, len);
 }
 
-nh_rc nh_session_create(struct nh_ctx *ctx, int64_t user_id, const struct nh_session_origin *origin, char out[NH_TOKEN_TEXT_MAX], struct nh_err *err)
+nh_rc nh_user_session_create(struct nh_ctx *ctx, int64_t user_id, const struct nh_user_session_origin *origin, char out[NH_TOKEN_TEXT_MAX], struct nh_err *err)
 {
 	const struct nh_ticket_kind kind = {NH_TOKEN_SESSION, origin->lasting ? NH_SESSION_LASTING_S : NH_SESSION_BRIEF_S, false};
 	return nh_ticket_issue(ctx, &kind, user_id, plain(ctx->arena, origin->agent, NH_NAME_MAX_BYTES), plain(ctx->arena, origin->address, 64), out, err);
@@ -108,7 +108,7 @@ static struct nh_user_session session_of(const struct nh_ticket *t)
 	return (struct nh_user_session){t->id, t->note, t->address, t->inserted_at_us, t->last_used_at_us, t->expires_at_us};
 }
 
-nh_rc nh_session_find(struct nh_ctx *ctx, nh_slice token, struct nh_user *out, struct nh_user_session *session, int64_t *touch, struct nh_err *err)
+nh_rc nh_user_session_find(struct nh_ctx *ctx, nh_slice token, struct nh_user *out, struct nh_user_session *session, int64_t *touch, struct nh_err *err)
 {
 	struct nh_ticket ticket;
 	NH_TRY(nh_ticket_find(ctx, NH_TOKEN_SESSION, token, out, &ticket, err));
@@ -119,12 +119,12 @@ nh_rc nh_session_find(struct nh_ctx *ctx, nh_slice token, struct nh_user *out, s
 	return NH_OK;
 }
 
-nh_rc nh_session_touch(struct nh_ctx *ctx, int64_t session_id, struct nh_err *err)
+nh_rc nh_user_session_touch(struct nh_ctx *ctx, int64_t session_id, struct nh_err *err)
 {
 	return nh_sql_exec(ctx->tx, &nh_q_ticket_touch, NH_PARAMS(nh_p_int(nh_ctx_now(ctx)), nh_p_int(session_id)), NULL, err);
 }
 
-nh_rc nh_session_end(struct nh_ctx *ctx, nh_slice token, struct nh_err *err)
+nh_rc nh_user_session_end(struct nh_ctx *ctx, nh_slice token, struct nh_err *err)
 {
 	uint8_t hash[NH_SHA512_LEN];
 	if (nh_token_sha512(token, hash) != NH_OK)
@@ -139,7 +139,7 @@ static void read_session(const struct nh_rows *rows, struct nh_arena *arena, voi
 	*(struct nh_user_session *)item = session_of(&ticket);
 }
 
-nh_rc nh_session_list(struct nh_ctx *ctx, int64_t user_id, struct nh_user_session **out, size_t *count, struct nh_err *err)
+nh_rc nh_user_session_list(struct nh_ctx *ctx, int64_t user_id, struct nh_user_session **out, size_t *count, struct nh_err *err)
 {
 	struct nh_list list = NH_LIST_OF(ctx->arena, struct nh_user_session);
 	NH_TRY(nh_list_rows(ctx->tx, &list, &nh_q_ticket_list, NH_PARAMS(nh_p_int(user_id), nh_p_str(NH_TOKEN_SESSION), nh_p_int(nh_ctx_now(ctx))), read_session,
@@ -149,14 +149,14 @@ nh_rc nh_session_list(struct nh_ctx *ctx, int64_t user_id, struct nh_user_sessio
 	return NH_OK;
 }
 
-nh_rc nh_session_revoke(struct nh_ctx *ctx, int64_t user_id, int64_t session_id, struct nh_err *err)
+nh_rc nh_user_session_revoke(struct nh_ctx *ctx, int64_t user_id, int64_t session_id, struct nh_err *err)
 {
 	int64_t changed = 0;
 	NH_TRY(nh_sql_exec(ctx->tx, &nh_q_ticket_delete, NH_PARAMS(nh_p_int(user_id), nh_p_str(NH_TOKEN_SESSION), nh_p_int(session_id)), &changed, err));
 	return changed ? NH_OK : NH_FAIL(err, NH_ENOTFOUND, "no such session");
 }
 
-nh_rc nh_session_revoke_others(struct nh_ctx *ctx, int64_t user_id, int64_t keep_id, struct nh_err *err)
+nh_rc nh_user_session_revoke_others(struct nh_ctx *ctx, int64_t user_id, int64_t keep_id, struct nh_err *err)
 {
 	return nh_sql_exec(ctx->tx, &nh_q_ticket_delete_all, NH_PARAMS(nh_p_int(user_id), nh_p_str(NH_TOKEN_SESSION), nh_p_int(keep_id)), NULL, err);
 }

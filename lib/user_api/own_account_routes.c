@@ -150,7 +150,7 @@ static nh_rc sessions(struct call *call, struct nh_err *err)
 {
 	struct nh_user_session *list;
 	size_t count = 0;
-	NH_TRY(nh_session_list(&call->ctx, call->user.id, &list, &count, err));
+	NH_TRY(nh_user_session_list(&call->ctx, call->user.id, &list, &count, err));
 	call->data = json_array();
 	for (size_t i = 0; i < count; i++)
 		json_array_append_new(call->data, json_pack("{s:I, s:o, s:o, s:o, s:o, s:o}", "id", (json_int_t)list[i].id, "browser", text_or_null(list[i].agent), "address",
@@ -166,11 +166,11 @@ static nh_rc session_delete(struct call *call, struct nh_err *err)
 {
 	int64_t id;
 	NH_TRY(id_of(call, &id, err));
-	return nh_session_revoke(&call->ctx, call->user.id, id, err);
+	return nh_user_session_revoke(&call->ctx, call->user.id, id, err);
 }
 const struct endpoint ep_session_delete = {.run = session_delete, .write = true, .success = 204, .tag = "Account"};
 
-static nh_rc sessions_delete(struct call *call, struct nh_err *err) { return nh_session_revoke_others(&call->ctx, call->user.id, 0, err); }
+static nh_rc sessions_delete(struct call *call, struct nh_err *err) { return nh_user_session_revoke_others(&call->ctx, call->user.id, 0, err); }
 const struct endpoint ep_sessions_delete = {.run = sessions_delete, .write = true, .success = 204, .tag = "Account"};
 
 /* ---- second factor ------------------------------------------------------------------------------------------------------ */

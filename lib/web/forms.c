@@ -135,10 +135,10 @@ struct nh_gate form_gate(const struct form *f)
 
 static nh_rc find_session(struct form *f, void *touch, struct nh_err *err)
 {
-	return nh_session_find(&f->ctx, f->session_token, &f->user, &f->session, touch, err);
+	return nh_user_session_find(&f->ctx, f->session_token, &f->user, &f->session, touch, err);
 }
 
-static nh_rc touch_session(struct form *f, void *touch, struct nh_err *err) { return nh_session_touch(&f->ctx, *(int64_t *)touch, err); }
+static nh_rc touch_session(struct form *f, void *touch, struct nh_err *err) { return nh_user_session_touch(&f->ctx, *(int64_t *)touch, err); }
 
 /* An unknown cookie is nobody's; another failure is the page's. */
 static nh_rc find_user(struct form *f, struct nh_err *err)
@@ -192,7 +192,7 @@ static bool of_another_site(const struct form *f)
 
 struct newcomer {
 	int64_t user_id;
-	struct nh_session_origin origin;
+	struct nh_user_session_origin origin;
 	char token[NH_TOKEN_TEXT_MAX];
 };
 
@@ -201,8 +201,8 @@ static nh_rc make_session(struct form *f, void *arg, struct nh_err *err)
 	struct newcomer *n = arg;
 	/* What this browser was before ends here: a session never outlives the sign-in that replaces it. */
 	if (f->session_token.len > 0)
-		NH_TRY(nh_session_end(&f->ctx, f->session_token, err));
-	return nh_session_create(&f->ctx, n->user_id, &n->origin, n->token, err);
+		NH_TRY(nh_user_session_end(&f->ctx, f->session_token, err));
+	return nh_user_session_create(&f->ctx, n->user_id, &n->origin, n->token, err);
 }
 
 void form_sign_in(struct form *f, int64_t user_id, bool lasting, nh_slice return_to)
@@ -220,7 +220,7 @@ void form_sign_in(struct form *f, int64_t user_id, bool lasting, nh_slice return
 	nh_wipe(n.token, sizeof(n.token));
 }
 
-static nh_rc end_session(struct form *f, void *arg, struct nh_err *err) { return nh_session_end(&f->ctx, f->session_token, err); }
+static nh_rc end_session(struct form *f, void *arg, struct nh_err *err) { return nh_user_session_end(&f->ctx, f->session_token, err); }
 
 void form_sign_out(struct form *f)
 {

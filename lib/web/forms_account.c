@@ -72,7 +72,7 @@ static nh_rc load_account(struct form *f, void *arg, struct nh_err *err)
 {
 	struct account *a = arg;
 	NH_TRY(nh_token_list(&f->ctx, f->user.id, &a->tokens, &a->token_count, err));
-	NH_TRY(nh_session_list(&f->ctx, f->user.id, &a->sessions, &a->session_count, err));
+	NH_TRY(nh_user_session_list(&f->ctx, f->user.id, &a->sessions, &a->session_count, err));
 	return nh_second_factor_state(&f->ctx, f->user.id, &a->factor, err);
 }
 
@@ -276,8 +276,8 @@ static int64_t row_id(const struct form *f)
 }
 
 static nh_rc revoke_token(struct form *f, void *arg, struct nh_err *err) { return nh_token_delete(&f->ctx, f->user.id, row_id(f), err); }
-static nh_rc revoke_session(struct form *f, void *arg, struct nh_err *err) { return nh_session_revoke(&f->ctx, f->user.id, row_id(f), err); }
-static nh_rc revoke_others(struct form *f, void *arg, struct nh_err *err) { return nh_session_revoke_others(&f->ctx, f->user.id, f->session.id, err); }
+static nh_rc revoke_session(struct form *f, void *arg, struct nh_err *err) { return nh_user_session_revoke(&f->ctx, f->user.id, row_id(f), err); }
+static nh_rc revoke_others(struct form *f, void *arg, struct nh_err *err) { return nh_user_session_revoke_others(&f->ctx, f->user.id, f->session.id, err); }
 
 static void change(struct form *f, form_tx fn, const char *to)
 {

@@ -118,27 +118,27 @@ static nh_rc sessions(struct world *w, struct nh_err *err)
 	struct nh_user user;
 	int64_t touch = 0, deleted = 0;
 	size_t count = 0;
-	OK(nh_session_create(&w->ctx, w->ada.id, &(struct nh_session_origin){NH_LIT("Bro\nwser\x1b[1m"), NH_LIT("192.0.2.1"), false}, brief, E(w)));
-	OK(nh_session_create(&w->ctx, w->ada.id, &(struct nh_session_origin){NH_LIT("\xff"), NH_SLICE_EMPTY, true}, lasting, E(w)));
-	OK(nh_session_find(&w->ctx, nh_slice_str(brief), &user, &one, &touch, E(w)));
+	OK(nh_user_session_create(&w->ctx, w->ada.id, &(struct nh_user_session_origin){NH_LIT("Bro\nwser\x1b[1m"), NH_LIT("192.0.2.1"), false}, brief, E(w)));
+	OK(nh_user_session_create(&w->ctx, w->ada.id, &(struct nh_user_session_origin){NH_LIT("\xff"), NH_SLICE_EMPTY, true}, lasting, E(w)));
+	OK(nh_user_session_find(&w->ctx, nh_slice_str(brief), &user, &one, &touch, E(w)));
 	CHECK(user.id == w->ada.id && touch == one.id && nh_slice_eq_str(one.agent, "Browser[1m") && nh_slice_eq_str(one.address, "192.0.2.1"));
-	OK(nh_session_touch(&w->ctx, touch, E(w)));
-	OK(nh_session_find(&w->ctx, nh_slice_str(brief), &user, NULL, &touch, E(w)));
+	OK(nh_user_session_touch(&w->ctx, touch, E(w)));
+	OK(nh_user_session_find(&w->ctx, nh_slice_str(brief), &user, NULL, &touch, E(w)));
 	CHECK(touch == 0);
 	CHECK_RC(NH_EAUTH, nh_token_user(&w->ctx, nh_slice_str(brief), NH_TOKEN_API, &user, NULL, E(w))); /* no API token */
-	CHECK_RC(NH_EAUTH, nh_session_find(&w->ctx, NH_LIT("nhu_x"), &user, NULL, NULL, E(w)));
-	OK(nh_session_list(&w->ctx, w->ada.id, &list, &count, E(w)));
+	CHECK_RC(NH_EAUTH, nh_user_session_find(&w->ctx, NH_LIT("nhu_x"), &user, NULL, NULL, E(w)));
+	OK(nh_user_session_list(&w->ctx, w->ada.id, &list, &count, E(w)));
 	CHECK(count == 2 && list[0].agent.len == 0);
-	CHECK_RC(NH_ENOTFOUND, nh_session_revoke(&w->ctx, w->eve.id, list[0].id, E(w)));
+	CHECK_RC(NH_ENOTFOUND, nh_user_session_revoke(&w->ctx, w->eve.id, list[0].id, E(w)));
 	world_pass(w, (NH_SESSION_BRIEF_S + 1) * NH_US_PER_S);
-	CHECK_RC(NH_EAUTH, nh_session_find(&w->ctx, nh_slice_str(brief), &user, NULL, NULL, E(w)));
-	OK(nh_session_find(&w->ctx, nh_slice_str(lasting), &user, NULL, NULL, E(w)));
+	CHECK_RC(NH_EAUTH, nh_user_session_find(&w->ctx, nh_slice_str(brief), &user, NULL, NULL, E(w)));
+	OK(nh_user_session_find(&w->ctx, nh_slice_str(lasting), &user, NULL, NULL, E(w)));
 	OK(nh_tickets_trim(&w->ctx, &deleted, E(w)));
 	CHECK(deleted == 1);
-	OK(nh_session_end(&w->ctx, nh_slice_str(lasting), E(w)));
-	OK(nh_session_end(&w->ctx, nh_slice_str(lasting), E(w)));
-	OK(nh_session_end(&w->ctx, NH_LIT("nonsense"), E(w)));
-	CHECK_RC(NH_EAUTH, nh_session_find(&w->ctx, nh_slice_str(lasting), &user, NULL, NULL, E(w)));
+	OK(nh_user_session_end(&w->ctx, nh_slice_str(lasting), E(w)));
+	OK(nh_user_session_end(&w->ctx, nh_slice_str(lasting), E(w)));
+	OK(nh_user_session_end(&w->ctx, NH_LIT("nonsense"), E(w)));
+	CHECK_RC(NH_EAUTH, nh_user_session_find(&w->ctx, nh_slice_str(lasting), &user, NULL, NULL, E(w)));
 	return NH_OK;
 }
 static void test_sessions(void **state) { on_each_engine(sessions, NULL); }
