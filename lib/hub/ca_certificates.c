@@ -226,10 +226,7 @@ static nh_rc read_check_expiration(const json_t *fields, bool *out, json_t **err
 	const json_t *value = json_object_get(fields, "check_expiration");
 	if (!value)
 		return NH_OK;
-	if (!json_is_boolean(value))
-		return nh_refuse(errors, err, NH_EINVAL, "check_expiration", "is invalid");
-	*out = json_is_true(value);
-	return NH_OK;
+	return nh_input_bool(value, out) ? NH_OK : nh_refuse(errors, err, NH_EINVAL, "check_expiration", "is invalid");
 }
 
 static nh_rc update(struct nh_ctx *ctx, int64_t id, nh_slice description, bool check_expiration, struct nh_err *err)

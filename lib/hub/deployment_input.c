@@ -100,16 +100,14 @@ static void read_code(struct input *in, const char *key, const json_t *value, vo
 
 static void read_bool(struct input *in, const char *key, const json_t *value, void *out)
 {
-	if (json_is_boolean(value))
-		*(bool *)out = json_is_true(value);
-	else
+	if (!nh_input_bool(value, out))
 		refuse(in->errors, key, json_is_null(value) ? "can't be blank" : "is invalid");
 }
 
 static void read_count(struct input *in, const char *key, const json_t *value, int64_t least, void *out)
 {
-	int64_t n = json_integer_value(value);
-	if (!json_is_integer(value))
+	int64_t n = 0;
+	if (!nh_input_integer(value, &n))
 		refuse(in->errors, key, json_is_null(value) ? "can't be blank" : "is invalid");
 	else if (n < least)
 		refuse(in->errors, key, least == 1 ? "must be greater than 0" : "must be greater than or equal to 60");

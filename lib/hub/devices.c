@@ -183,10 +183,9 @@ static nh_rc read_edit(struct nh_arena *arena, const json_t *fields, struct edit
 	NH_TRY(read_blocked(fields, e, errors, err));
 
 	const json_t *updates = json_object_get(fields, "updates_enabled");
-	if (updates && !json_is_boolean(updates))
+	if (updates && !nh_input_bool(updates, &e->updates_enabled))
 		return nh_refuse(errors, err, NH_EINVAL, "updates_enabled", "is invalid");
 	e->set_updates = updates != NULL;
-	e->updates_enabled = json_is_true(updates);
 
 	/* `nh` says deployment_group_id. source: reference/user-api-and-cli "11.3" */
 	const json_t *group = json_object_get(fields, "deployment_id");

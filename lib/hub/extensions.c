@@ -82,10 +82,11 @@ nh_rc nh_extensions_edit(struct nh_arena *arena, const json_t *fields, nh_slice 
 	NH_AUTO_JSON json_t *kept = json_object();
 	for (unsigned i = 0; i < NH_EXTENSIONS; i++) {
 		const json_t *flag = json_object_get(wanted, names[i]);
-		if (flag && !json_is_boolean(flag))
+		bool value;
+		if (flag && !nh_input_bool(flag, &value))
 			return nh_refuse(errors, err, NH_EINVAL, "extensions", "is invalid");
 		if (flag)
-			json_object_set_new(kept, names[i], json_boolean(json_is_true(flag)));
+			json_object_set_new(kept, names[i], json_boolean(value));
 		else if ((on | off) & NH_EXT_BIT(i))
 			json_object_set_new(kept, names[i], json_boolean(on & NH_EXT_BIT(i)));
 	}

@@ -125,3 +125,31 @@ nh_rc nh_query_id(struct nh_tx *tx, const struct nh_stmt *stmt, const struct nh_
 	nh_sql_end(rows);
 	return NH_OK;
 }
+
+bool nh_input_bool(const json_t *value, bool *out)
+{
+	static const struct {
+		const char *text;
+		bool value;
+	} words[] = {{"true", true}, {"1", true}, {"false", false}, {"0", false}};
+	if (json_is_boolean(value)) {
+		*out = json_is_true(value);
+		return true;
+	}
+	for (size_t i = 0; json_is_string(value) && i < NH_ARRAY_LEN(words); i++) {
+		if (strcmp(json_string_value(value), words[i].text) == 0) {
+			*out = words[i].value;
+			return true;
+		}
+	}
+	return false;
+}
+
+bool nh_input_integer(const json_t *value, int64_t *out)
+{
+	if (json_is_string(value))
+		return nh_parse_i64(nh_slice_of(json_string_value(value), json_string_length(value)), INT64_MIN, INT64_MAX, out) == NH_OK;
+	if (json_is_integer(value))
+		*out = json_integer_value(value);
+	return json_is_integer(value);
+}

@@ -23,6 +23,13 @@ nh_slice nh_text_cut(struct nh_arena *arena, nh_slice text, size_t max_bytes);
 nh_rc nh_input_optional_text(struct nh_arena *arena, const json_t *fields, const char *key, size_t max_bytes, bool *present, nh_slice *out,
                              json_t **errors, struct nh_err *err);
 
+/*
+ * nh_input_bool, nh_input_integer - a JSON value, or the text that a form or an older client sends in its place: "true", "1", "false", "0"; decimal digits. false: neither (and *out is as
+ * it was). value may be NULL. source: reference/user-api-and-cli "1" (bodies), upstream casts both
+ */
+bool nh_input_bool(const json_t *value, bool *out);
+bool nh_input_integer(const json_t *value, int64_t *out);
+
 /* nh_input_pem - base64 of PEM text to a parsed certificate. NH_EFORMAT: not base64. NH_EINVAL: detail "Error decoding certificate". */
 struct nh_cert;
 nh_rc nh_input_certificate(nh_slice base64_pem, struct nh_cert **out, json_t **errors, struct nh_err *err);

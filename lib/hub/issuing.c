@@ -163,9 +163,10 @@ static nh_rc read_common(struct nh_ctx *ctx, const json_t *fields, nh_slice fall
 		return nh_refuse(errors, err, NH_EINVAL, "common_name", "should be at most %d character(s), none of them '/' or a control character", COMMON_NAME_MAX);
 	NH_TRY(nh_input_optional_text(ctx->arena, fields, "description", NH_NAME_MAX_BYTES, &present, &out->description, errors, err));
 	if (days && !json_is_null(days)) {
-		if (!json_is_integer(days) || json_integer_value(days) < 1 || json_integer_value(days) > VALID_DAYS_MAX)
+		int64_t n = 0;
+		if (!nh_input_integer(days, &n) || n < 1 || n > VALID_DAYS_MAX)
 			return nh_refuse(errors, err, NH_EINVAL, "valid_days", "is invalid: expected a number from 1 to %d", VALID_DAYS_MAX);
-		out->valid_days = (unsigned)json_integer_value(days);
+		out->valid_days = (unsigned)n;
 	}
 	return NH_OK;
 }

@@ -100,10 +100,7 @@ static nh_rc read_bool(const json_t *fields, const char *key, bool *out, json_t 
 	const json_t *value = json_object_get(fields, key);
 	if (!value)
 		return NH_OK;
-	if (!json_is_boolean(value))
-		return nh_refuse(errors, err, NH_EINVAL, key, "is invalid");
-	*out = json_is_true(value);
-	return NH_OK;
+	return nh_input_bool(value, out) ? NH_OK : nh_refuse(errors, err, NH_EINVAL, key, "is invalid");
 }
 
 /* This version takes fwup archives only, so the list is ["fwup"] or []. */

@@ -108,6 +108,11 @@ static nh_rc update(struct world *w, struct nh_err *err)
 	CHECK(!d.description.ptr && !d.tags.ptr && nh_slice_eq_str(d.extensions, "{\"geo\":false}") && d.custom_location.ptr);
 	OK(change(w, &d, "{\"updates_enabled\":false}"));
 	CHECK(!d.updates_enabled);
+	/* as forms say it */
+	OK(change(w, &d, "{\"updates_enabled\":\"1\",\"extensions\":{\"geo\":\"true\",\"health\":\"0\"}}"));
+	CHECK(d.updates_enabled && nh_slice_eq_str(d.extensions, "{\"health\":false,\"geo\":true}"));
+	OK(change(w, &d, "{\"updates_enabled\":\"false\"}"));
+	CHECK(!d.updates_enabled);
 	CHECK_RC(NH_EINVAL, change(w, &d, "{\"tags\":{}}"));
 	NH_AUTO_JSON json_t *none = json_object();
 	CHECK_RC(NH_ENOTFOUND, nh_device_update(&w->ctx, &w->as_eve, &d, none, &other, NO_ERRORS(w), E(w)));

@@ -54,6 +54,8 @@ static nh_rc refusals(struct world *w, struct nh_err *err)
 		{"{\"name\":\"a/b\"}", "name", NULL, "is invalid"},
 		{"{\"concurrent_updates\":0}", "concurrent_updates", NULL, "must be greater than 0"},
 		{"{\"concurrent_updates\":\"many\"}", "concurrent_updates", NULL, "is invalid"},
+		{"{\"concurrent_updates\":\"3 \"}", "concurrent_updates", NULL, "is invalid"},
+		{"{\"concurrent_updates\":\"0\"}", "concurrent_updates", NULL, "must be greater than 0"},
 		{"{\"concurrent_updates\":null}", "concurrent_updates", NULL, "can't be blank"},
 		{"{\"penalty_timeout_minutes\":59}", "penalty_timeout_minutes", NULL, "must be greater than or equal to 60"},
 		{"{\"device_failure_rate_seconds\":59}", "device_failure_rate_seconds", NULL, "must be greater than or equal to 60"},
@@ -123,6 +125,12 @@ static nh_rc edit(struct world *w, struct nh_err *err)
 	CHECK(h.condition_tag_count == 2 && nh_slice_eq_str(h.condition_tags[1], "b") && nh_slice_eq_str(h.condition_version, "~> 1.0"));
 	CHECK(h.release_interface_count == 1 && h.release_tag_count == 1 && nh_slice_eq_str(h.priority_queue_threshold, "0.9.0"));
 	CHECK(audited(w, NH_AUDIT_GROUP, g.id, "marked deployment group g inactive") && audited(w, NH_AUDIT_GROUP, g.id, "Conditions of"));
+
+	/* as forms say it */
+	OK(update(w, "{\"concurrent_updates\":\"4\",\"lock_device_membership\":\"false\",\"is_active\":\"1\"}", &h, &g));
+	CHECK(g.concurrent_updates == 4 && !g.lock_device_membership && g.is_active);
+	OK(update(w, "{\"concurrent_updates\":3,\"lock_device_membership\":\"true\",\"is_active\":\"0\"}", &g, &h));
+	CHECK(h.concurrent_updates == 3 && h.lock_device_membership && !h.is_active);
 
 	/* conditions are merged; null resets; the threshold's "" is null */
 	OK(update(w, "{\"conditions\":{\"tag_operator\":\"or\"},\"priority_queue_firmware_version_threshold\":\"\"}", &h, &g));
