@@ -195,9 +195,24 @@ class Load:
         self.process.stdout.close()
 
 
+BASELINE = BUILD / "bench" / "nh-bench-baseline"
+
+
 def baseline(*args):
     with on_core(SERVER_CORE):
-        return float(nhtest.run(BUILD / "bench" / "nh-bench-baseline", *args).stdout)
+        return float(nhtest.run(BASELINE, *args).stdout)
+
+
+@contextlib.contextmanager
+def other_core_busy():
+    """The load's core works meanwhile as it does while the load connects: where two cores are two threads of one, that slows the first by up to a half."""
+    with on_core(LOAD_CORE):
+        process = subprocess.Popen([BASELINE, "handshake", "1000000"], stdout=subprocess.DEVNULL)
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
 
 
 # ---- nginx -----------------------------------------------------------------------------------------------------------------------------
