@@ -60,14 +60,15 @@ class Main(CliCase):
         files = self.home / ".nh/certificates/acme"
         cert, = files.glob("d1-*-cert.pem")
         key, = files.glob("d1-*-key.pem")
-        running = {"uuid": one, "product": "widget", "version": "1.0.0", "platform": "fixture_board", "architecture": "aarch64"}
+        # It runs what its group wants already and is sent back, since one that does not is updated by the group at the same time, and then the command is refused.
+        running = {"uuid": two, "product": "widget", "version": "1.1.0", "platform": "fixture_board", "architecture": "aarch64"}
         async with Device(self.server, cert=cert, key=key) as device:
             self.assertEqual((await device.join(running))["status"], "ok")
             listed = await asyncio.to_thread(self.step, "device list --filter connection:connected", f"GET {PRODUCT}/devices?filters%5Bconnection%5D=connected")
-            self.assertRegex(listed, r"d1 +connected +1\.0\.0\n")
+            self.assertRegex(listed, r"d1 +connected +1\.1\.0\n")
             self.assertIn("Deployment group:    main\n", await asyncio.to_thread(self.step, "device show d1", f"GET {PRODUCT}/devices/d1"))
-            await asyncio.to_thread(self.step, f"device upgrade d1 {two}", f"POST {PRODUCT}/devices/d1/upgrade")
-            self.assertEqual((await device.event("update"))["firmware_meta"]["uuid"], two)
+            await asyncio.to_thread(self.step, f"device upgrade d1 {one}", f"POST {PRODUCT}/devices/d1/upgrade")
+            self.assertEqual((await device.event("update"))["firmware_meta"]["uuid"], one)
 
 
 class Browser(CliCase):
