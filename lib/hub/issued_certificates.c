@@ -12,7 +12,6 @@
 #include "store/authority.h"
 
 #define LIST_MAX 500
-#define TOUCH_INTERVAL_US (60 * NH_US_PER_S) /* as tokens */
 
 static void read_issued(const struct nh_rows *rows, struct nh_arena *arena, void *item)
 {
@@ -183,17 +182,7 @@ nh_rc nh_issued_revoke_user(struct nh_ctx *ctx, int64_t user_id, struct nh_err *
 
 nh_rc nh_user_by_certificate(struct nh_ctx *ctx, nh_slice sha256, struct nh_user *out, int64_t *touch, struct nh_err *err)
 {
-	struct nh_rows *rows = NULL;
-	nh_rc rc = nh_sql_one(ctx->tx, &nh_q_issued_login, NH_PARAMS(nh_p_blob(sha256), nh_p_int(nh_ctx_now(ctx))), &rows, err);
-	if (rc == NH_ENOTFOUND)
-		return NH_FAIL(err, NH_EAUTH, "the certificate signs nobody in");
-	NH_TRY(rc);
-	nh_user_read(rows, ctx->arena, out);
-	int64_t id = nh_col_int(rows, NH_USER_COLUMNS), last_used = nh_col_int(rows, NH_USER_COLUMNS + 1);
-	if (touch)
-		*touch = nh_ctx_now(ctx) - last_used > TOUCH_INTERVAL_US ? id : 0;
-	nh_sql_end(rows);
-	return NH_OK;
+	return nh_user_of_credential(ctx, &nh_q_issued_login, NH_PARAMS(nh_p_blob(sha256), nh_p_int(nh_ctx_now(ctx))), "the certificate signs nobody in", out, touch, err);
 }
 
 nh_rc nh_user_certificate_touch(struct nh_ctx *ctx, int64_t certificate_id, struct nh_err *err)

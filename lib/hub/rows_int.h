@@ -26,4 +26,10 @@ nh_rc nh_one_row(struct nh_tx *tx, struct nh_arena *arena, const struct nh_stmt 
 
 #define NH_USER_COLUMNS 6
 void nh_user_read(const struct nh_rows *rows, struct nh_arena *arena, void *user);
+/*
+ * nh_user_of_credential - whose credential it is: the statement finds a user's columns, the credential's id and when it was used last. *touch (NULL legal): the id where that is to be
+ * written anew, once a minute; else 0. NH_EAUTH "unknown". token.c
+ */
+nh_rc nh_user_of_credential(struct nh_ctx *ctx, const struct nh_stmt *stmt, const struct nh_param *params, size_t count, const char *unknown, struct nh_user *out, int64_t *touch,
+                            struct nh_err *err);
 void nh_device_read(const struct nh_rows *rows, struct nh_arena *arena, void *device);

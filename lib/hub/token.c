@@ -160,16 +160,13 @@ static nh_rc stored_form(nh_slice text, uint8_t hash[NH_SHA512_LEN])
 	return rc;
 }
 
-nh_rc nh_token_user(struct nh_ctx *ctx, nh_slice text, const char *context, struct nh_user *out, int64_t *touch, struct nh_err *err)
+nh_rc nh_user_of_credential(struct nh_ctx *ctx, const struct nh_stmt *stmt, const struct nh_param *params, size_t count, const char *unknown, struct nh_user *out, int64_t *touch,
+                            struct nh_err *err)
 {
-	uint8_t hash[NH_SHA512_LEN];
-	if (stored_form(text, hash) != NH_OK)
-		return NH_FAIL(err, NH_EAUTH, "token is malformed");
-
 	struct nh_rows *rows = NULL;
-	nh_rc rc = nh_sql_one(ctx->tx, &nh_q_token_find, NH_PARAMS(nh_p_str(context), nh_p_blob(nh_slice_of(hash, sizeof(hash)))), &rows, err);
+	nh_rc rc = nh_sql_one(ctx->tx, stmt, params, count, &rows, err);
 	if (rc == NH_ENOTFOUND)
-		return NH_FAIL(err, NH_EAUTH, "token is unknown");
+		return NH_FAIL(err, NH_EAUTH, "%s", unknown);
 	NH_TRY(rc);
 	nh_user_read(rows, ctx->arena, out);
 	int64_t id = nh_col_int(rows, NH_USER_COLUMNS), last_used = nh_col_int(rows, NH_USER_COLUMNS + 1);
@@ -177,6 +174,14 @@ nh_rc nh_token_user(struct nh_ctx *ctx, nh_slice text, const char *context, stru
 		*touch = nh_ctx_now(ctx) - last_used > TOUCH_INTERVAL_US ? id : 0;
 	nh_sql_end(rows);
 	return NH_OK;
+}
+
+nh_rc nh_token_user(struct nh_ctx *ctx, nh_slice text, const char *context, struct nh_user *out, int64_t *touch, struct nh_err *err)
+{
+	uint8_t hash[NH_SHA512_LEN];
+	if (stored_form(text, hash) != NH_OK)
+		return NH_FAIL(err, NH_EAUTH, "token is malformed");
+	return nh_user_of_credential(ctx, &nh_q_token_find, NH_PARAMS(nh_p_str(context), nh_p_blob(nh_slice_of(hash, sizeof(hash)))), "token is unknown", out, touch, err);
 }
 
 nh_rc nh_token_touch(struct nh_ctx *ctx, int64_t token_id, struct nh_err *err)
