@@ -2,7 +2,7 @@
  * Keys, certificates, requests: every profile is built, read back, and judged by openssl(1); certificates that openssl made are read; what is
  * broken or signed by another is refused.
  */
-#include "test_base.h"
+#include "judge.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,41 +30,7 @@ static int remove_dir(void **state)
 	return nh_process_run(&p, &status, NULL, NULL, NULL) == NH_OK ? status : -1;
 }
 
-static void save(const char *name, nh_slice bytes) { assert_int_equal(nh_file_write_atomic(name, bytes, 0600, NULL), NH_OK); }
-
 static void load(const char *name, struct nh_buf *out) { assert_int_equal(nh_file_read(name, 1 << 20, out, NULL), NH_OK); }
-
-/* Runs a shell line in the temporary folder; stdout to out. Fails the test unless it ends with 0. */
-static void shell(const char *line, struct nh_buf *out)
-{
-	struct nh_err e = NH_ERR_INIT;
-	NH_AUTO_BUF struct nh_buf errout = NH_BUF_INIT;
-	int status = -1;
-	struct nh_process p = {.argv = (const char *const[]){"sh", "-c", line, NULL}, .timeout_ms = 60000};
-	if (nh_process_run(&p, &status, out, &errout, &e) != NH_OK || status != 0)
-		fail_msg("%s: %d %s %s", line, status, e.msg, nh_buf_cstr(&errout));
-}
-
-static bool contains(const struct nh_buf *b, const char *text) { return nh_slice_find(nh_buf_slice(b), nh_slice_str(text)) >= 0; }
-
-static void assert_contains(const struct nh_buf *b, const char *text)
-{
-	if (!contains(b, text))
-		fail_msg("'%s' not in: %s", text, nh_buf_cstr(b));
-}
-
-static struct nh_cert *issue(const struct nh_cert_profile *p, const struct nh_key *key, const struct nh_cert *issuer, const struct nh_key *issuer_key)
-{
-	NH_AUTO_BUF struct nh_buf spki = NH_BUF_INIT, der = NH_BUF_INIT;
-	struct nh_err e = NH_ERR_INIT;
-	struct nh_cert *out = NULL;
-	assert_int_equal(nh_key_put_spki(&spki, key, &e), NH_OK);
-	if (nh_cert_issue(&der, p, nh_buf_slice(&spki), issuer, issuer_key, &nh_rng_system, &e) != NH_OK)
-		fail_msg("%s", e.msg);
-	if (nh_cert_parse_der(nh_buf_slice(&der), &out, &e) != NH_OK)
-		fail_msg("%s", e.msg);
-	return out;
-}
 
 static struct nh_key *new_key(void)
 {
