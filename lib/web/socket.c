@@ -41,6 +41,7 @@ struct session {
 	uint64_t checked_ms; /* when the database last said that all this may be */
 	size_t unsent;       /* what the viewers were told of */
 	bool job_out;
+	bool again;          /* something was said while a job was out, whose answer may be older than that */
 };
 
 /* ---- sending ----------------------------------------------------------------------------------------------------------------- */
@@ -267,15 +268,25 @@ static void check_done(struct nh_conn *conn, struct session *s, struct job *job)
 		handle(s, &job->message, &job->arena);
 }
 
+static bool check_due(const struct session *s)
+{
+	return s->channels && !s->job_out && nh_loop_now_ms(nh_conn_loop(s->conn)) >= s->checked_ms + s->web->config.recheck_ms;
+}
+
+static void start_check(struct session *s, struct nh_phoenix_message *message, struct nh_arena *arena);
+
 static void job_done(struct nh_conn *conn, void *arg)
 {
 	struct job *job = arg;
 	struct session *s = job->session;
-	s->job_out = false;
+	bool again = s->again;
+	s->job_out = s->again = false;
 	if (job->topic)
 		join_done(conn, s, job);
 	else
 		check_done(conn, s, job);
+	if (conn && again && check_due(s))
+		start_check(s, NULL, NULL);
 	nh_phoenix_message_fini(&job->message);
 	nh_arena_fini(&job->arena);
 	free(job->checks);
@@ -302,10 +313,6 @@ static void job_start(struct session *s, struct job *job)
 	nh_conn_work(s->conn, job_run, job_done, job);
 }
 
-static bool check_due(const struct session *s)
-{
-	return s->channels && !s->job_out && nh_loop_now_ms(nh_conn_loop(s->conn)) >= s->checked_ms + s->web->config.recheck_ms;
-}
 
 static void start_check(struct session *s, struct nh_phoenix_message *message, struct nh_arena *arena)
 {
@@ -358,6 +365,7 @@ static void on_news(void *ctx, nh_relay_news news, nh_slice event, nh_slice payl
 	case NH_RELAY_CLOSED: notice(c, "disconnected"); break;
 	}
 	count_unsent(s);
+	s->again = s->job_out;
 	if (check_due(s))
 		start_check(s, NULL, NULL);
 }
