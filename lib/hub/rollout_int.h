@@ -30,6 +30,9 @@ static inline void nh_device_topic(struct nh_ctx *ctx, int64_t device_id)
 	nh_effect_add(ctx, NH_EFFECT_TOPIC, device_id, NH_LIT("device"), NH_SLICE_EMPTY);
 }
 
+/* nh_device_facts_read - a row of nh_q_facts and its kin; facts: struct nh_device_facts. */
+void nh_device_facts_read(const struct nh_rows *rows, struct nh_arena *arena, void *facts);
+
 /* nh_device_join_group - automatic or by hand, all bookkeeping of a changed group: row, members' counters. group_id 0: none. No audit entry. */
 nh_rc nh_device_join_group(struct nh_ctx *ctx, int64_t device_id, int64_t old_group_id, int64_t group_id, struct nh_err *err);
 

@@ -171,7 +171,10 @@ nh_rc nh_update_report(struct nh_ctx *ctx, int64_t device_id, const struct nh_up
 static nh_rc add_statistics(struct nh_ctx *ctx, const struct nh_device_facts *before, nh_slice new_uuid, struct nh_err *err)
 {
 	int64_t size = 0, group_id = 0;
+	struct nh_inflight row = {0};
 	struct nh_rows *rows = NULL;
+	if (before->inflight)
+		NH_TRY(nh_inflight_get(ctx, before->id, &row, err));
 	nh_rc rc = nh_sql_one(ctx->tx, &nh_q_firmware_size_by_uuid, NH_PARAMS(nh_p_int(before->product_id), nh_p_text(new_uuid)), &rows, err);
 	if (rc == NH_OK) {
 		size = nh_col_int(rows, 0);
@@ -187,7 +190,7 @@ static nh_rc add_statistics(struct nh_ctx *ctx, const struct nh_device_facts *be
 	return nh_sql_exec(ctx->tx, &nh_q_update_stat_add,
 	                   NH_PARAMS(nh_p_int(before->product_id), nh_p_int(before->id), nh_p_ref(group_id),
 	                             before->firmware_uuid.len ? nh_p_text(before->firmware_uuid) : nh_p_null(), nh_p_text(new_uuid), nh_p_int(size),
-	                             nh_p_int(nh_ctx_now(ctx))),
+	                             nh_p_int(nh_ctx_now(ctx)), nh_p_ref(nh_slice_eq(row.firmware_uuid, new_uuid) ? row.inserted_at_us : 0)),
 	                   NULL, err);
 }
 
@@ -198,9 +201,9 @@ nh_rc nh_update_succeeded(struct nh_ctx *ctx, const struct nh_device_facts *befo
 		if (before->inflight_group_id)
 			NH_TRY(nh_sql_exec(ctx->tx, &nh_q_group_updated_add, NH_PARAMS(nh_p_int(before->inflight_group_id)), NULL, err));
 		nh_wake_group(ctx, before->inflight_group_id);
-		NH_TRY(delete_row(ctx, before->id, err));
 	}
 	NH_TRY(add_statistics(ctx, before, new_uuid, err));
+	NH_TRY(delete_row(ctx, before->id, err));
 	NH_TRY(nh_device_write(ctx, &nh_q_device_set_attempts, nh_p_str("[]"), before->id, err));
 	NH_TRY(nh_device_write(ctx, &nh_q_device_set_blocked, nh_p_null(), before->id, err));
 	NH_TRY(nh_sql_exec(ctx->tx, &nh_q_device_set_failure, NH_PARAMS(nh_p_null(), nh_p_null(), nh_p_int(before->id)), NULL, err));

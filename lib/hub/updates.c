@@ -35,7 +35,7 @@ static nh_validation validation_of(nh_slice text)
 	return nh_slice_eq_str(text, "not_validated") ? NH_VALIDATION_NOT_VALIDATED : NH_VALIDATION_UNKNOWN;
 }
 
-static void read_facts(const struct nh_rows *rows, struct nh_arena *arena, void *item)
+void nh_device_facts_read(const struct nh_rows *rows, struct nh_arena *arena, void *item)
 {
 	struct nh_device_facts *d = item;
 	*d = (struct nh_device_facts){
@@ -69,7 +69,7 @@ static void read_facts(const struct nh_rows *rows, struct nh_arena *arena, void 
 
 nh_rc nh_device_facts_load(struct nh_ctx *ctx, int64_t device_id, struct nh_device_facts *out, struct nh_err *err)
 {
-	return nh_one_row(ctx->tx, ctx->arena, &nh_q_facts, NH_PARAMS(nh_p_int(device_id)), read_facts, out, "device", err);
+	return nh_one_row(ctx->tx, ctx->arena, &nh_q_facts, NH_PARAMS(nh_p_int(device_id)), nh_device_facts_read, out, "device", err);
 }
 
 /* The live device of the organization, for what people do. */

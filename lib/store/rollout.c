@@ -68,11 +68,16 @@ STMT(firmware_for_release_id, FIRMWARE_OF_RELEASE "AND id = $2");
 
 /* ---- the device's place in the rollout ---------------------------------------------------------------------------------- */
 
-STMT(facts, "SELECT d.id, d.org_id, d.product_id, d.deployment_id, d.identifier, d.deleted_at, d.updates_enabled, d.updates_blocked_until, "
-            "d.update_attempts, d.firmware_uuid, d.firmware_version, d.firmware_platform, d.firmware_architecture, d.firmware_metadata, "
-            "d.firmware_validation_status, d.firmware_auto_revert_detected, d.tags, d.connected_at, d.first_seen_at, d.last_failure, "
-            "d.last_failure_at, c.network_interface, i.id, i.deployment_id FROM devices d "
-            "LEFT JOIN device_connections c ON c.device_id = d.id LEFT JOIN inflight_updates i ON i.device_id = d.id WHERE d.id = $1");
+#define FACTS                                                                                                                     \
+	"SELECT d.id, d.org_id, d.product_id, d.deployment_id, d.identifier, d.deleted_at, d.updates_enabled, d.updates_blocked_until, " \
+	"d.update_attempts, d.firmware_uuid, d.firmware_version, d.firmware_platform, d.firmware_architecture, d.firmware_metadata, " \
+	"d.firmware_validation_status, d.firmware_auto_revert_detected, d.tags, d.connected_at, d.first_seen_at, d.last_failure, " \
+	"d.last_failure_at, c.network_interface, i.id, i.deployment_id FROM devices d "                                           \
+	"LEFT JOIN device_connections c ON c.device_id = d.id LEFT JOIN inflight_updates i ON i.device_id = d.id "
+
+STMT(facts, FACTS "WHERE d.id = $1");
+STMT(facts_members, FACTS "WHERE d.deployment_id = $1 AND d.id > $2 AND d.deleted_at IS NULL ORDER BY d.id LIMIT $3");
+STMT(facts_ungrouped, FACTS "WHERE d.product_id = $1 AND d.deployment_id IS NULL AND d.deleted_at IS NULL AND d.id > $2 ORDER BY d.id LIMIT $3");
 STMT(device_set_group, "UPDATE devices SET deployment_id = $1, updated_at = $2 WHERE id = $3");
 STMT(device_set_firmware, "UPDATE devices SET firmware_uuid = $1, firmware_version = $2, firmware_platform = $3, firmware_architecture = $4, "
                           "firmware_metadata = $5, firmware_validation_status = $6, firmware_auto_revert_detected = $7, updated_at = $8 "
@@ -124,7 +129,7 @@ STMT(inflight_unheard, "SELECT i.device_id FROM inflight_updates i JOIN devices 
                        "WHERE i.status = 'requested' AND i.updated_at > $1 AND i.updated_at <= $2 AND i.firmware_id IS NOT NULL "
                        "AND d.connected_at IS NOT NULL AND d.deleted_at IS NULL ORDER BY i.updated_at LIMIT $3");
 STMT(update_stat_add, "INSERT INTO update_stats (product_id, device_id, deployment_id, type, source_firmware_uuid, target_firmware_uuid, "
-                      "update_bytes, saved_bytes, inserted_at) VALUES ($1, $2, $3, 'fwup_full', $4, $5, $6, 0, $7)");
+                      "update_bytes, saved_bytes, inserted_at, started_at) VALUES ($1, $2, $3, 'fwup_full', $4, $5, $6, 0, $7, $8)");
 STMT(firmware_for_payload, "SELECT f.uuid, f.version, f.platform, f.architecture, p.name, f.author, f.description, f.misc, f.vcs_identifier, "
                            "f.size_bytes, f.checksum, f.partials_checksums, f.org_id, f.product_id, f.object_key "
                            "FROM firmwares f JOIN products p ON p.id = f.product_id WHERE f.id = $1");
@@ -185,7 +190,7 @@ const struct nh_stmt *const nh_rollout_statements[] = {
 	&nh_q_group_by_id, &nh_q_group_by_name, &nh_q_group_list, &nh_q_group_candidates, &nh_q_group_insert, &nh_q_group_update,
 	&nh_q_group_set_release, &nh_q_group_delete, &nh_q_group_lock, &nh_q_group_count_add, &nh_q_group_updated_add, &nh_q_group_ids_active,
 	&nh_q_release_insert, &nh_q_release_list, &nh_q_firmware_for_release, &nh_q_firmware_for_release_id,
-	&nh_q_facts, &nh_q_device_set_group, &nh_q_device_set_firmware, &nh_q_device_set_validation,
+	&nh_q_facts, &nh_q_facts_members, &nh_q_facts_ungrouped, &nh_q_device_set_group, &nh_q_device_set_firmware, &nh_q_device_set_validation,
 	&nh_q_device_set_validated, &nh_q_device_set_attempts, &nh_q_device_set_blocked, &nh_q_device_set_updates, &nh_q_device_set_failure,
 	&nh_q_device_provision, &nh_q_device_online, &nh_q_device_firmware_add, &nh_q_device_firmware_trim, &nh_q_device_firmware_validation,
 	&nh_q_waiting_source, &nh_q_waiting_fifo, &nh_q_waiting_lifo,

@@ -34,6 +34,8 @@ extern const struct nh_stmt nh_q_firmware_for_release_id; /* product, id → the
 
 /* ---- the device's place in the rollout ---------------------------------------------------------------------------------- */
 extern const struct nh_stmt nh_q_facts;                /* device id → nh_device_facts, see rollout.c */
+extern const struct nh_stmt nh_q_facts_members;        /* group, after id, limit → as facts, of its live members by id */
+extern const struct nh_stmt nh_q_facts_ungrouped;      /* product, after id, limit → as facts, of its live devices without a group */
 extern const struct nh_stmt nh_q_device_set_group;     /* group or null, at, device id */
 extern const struct nh_stmt nh_q_device_set_firmware;  /* uuid, version, platform, architecture, metadata, validation, reverted, at, device id */
 extern const struct nh_stmt nh_q_device_set_validation;/* validation, reverted, at, device id */
@@ -61,7 +63,7 @@ extern const struct nh_stmt nh_q_inflight_set;         /* status, progress or nu
 extern const struct nh_stmt nh_q_inflight_delete;      /* device */
 extern const struct nh_stmt nh_q_inflight_expired;     /* before, limit → device */
 extern const struct nh_stmt nh_q_inflight_unheard;     /* after, until, limit → device: sent then, connected, nothing reported yet */
-extern const struct nh_stmt nh_q_update_stat_add;      /* product, device, group or null, source or null, target, bytes, at */
+extern const struct nh_stmt nh_q_update_stat_add;      /* product, device, group or null, source or null, target, bytes, at, sent at or null */
 extern const struct nh_stmt nh_q_firmware_for_payload; /* firmware id → what an update message says */
 extern const struct nh_stmt nh_q_firmware_size_by_uuid;/* product, uuid → size */
 extern const struct nh_stmt nh_q_firmware_metadata_by_uuid; /* product, uuid → metadata columns */
