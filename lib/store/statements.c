@@ -4,6 +4,7 @@
 #include "store/accounts.h"
 #include "store/authority.h"
 #include "store/foundation.h"
+#include "store/jobs.h"
 #include "store/overview.h"
 #include "store/rollout.h"
 #include "store/support.h"
@@ -14,6 +15,7 @@ const struct nh_stmt *const *const nh_store_statements[] = {
 	nh_accounts_statements,
 	nh_authority_statements,
 	nh_foundation_statements,
+	nh_jobs_statements,
 	nh_overview_statements,
 	nh_rollout_statements,
 	nh_support_statements,
