@@ -62,6 +62,7 @@ void nh_device_facts_read(const struct nh_rows *rows, struct nh_arena *arena, vo
 		.network_interface = nh_col_text(rows, 21, arena),
 		.inflight = !nh_col_null(rows, 22),
 		.inflight_group_id = nh_col_int(rows, 23),
+		.event_kinds = nh_col_int(rows, 24),
 	};
 	read_attempts(nh_col_text(rows, 8, arena), d);
 	nh_text_list_read(arena, nh_col_text(rows, 16, arena), &d->tags, &d->tag_count);

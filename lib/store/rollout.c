@@ -72,7 +72,7 @@ STMT(firmware_for_release_id, FIRMWARE_OF_RELEASE "AND id = $2");
 	"SELECT d.id, d.org_id, d.product_id, d.deployment_id, d.identifier, d.deleted_at, d.updates_enabled, d.updates_blocked_until, " \
 	"d.update_attempts, d.firmware_uuid, d.firmware_version, d.firmware_platform, d.firmware_architecture, d.firmware_metadata, " \
 	"d.firmware_validation_status, d.firmware_auto_revert_detected, d.tags, d.connected_at, d.first_seen_at, d.last_failure, " \
-	"d.last_failure_at, c.network_interface, i.id, i.deployment_id FROM devices d "                                           \
+	"d.last_failure_at, c.network_interface, i.id, i.deployment_id, (SELECT o.event_kinds FROM orgs o WHERE o.id = d.org_id) FROM devices d " \
 	"LEFT JOIN device_connections c ON c.device_id = d.id LEFT JOIN inflight_updates i ON i.device_id = d.id "
 
 STMT(facts, FACTS "WHERE d.id = $1");

@@ -10,6 +10,7 @@
 #include "store/support.h"
 #include "store/telemetry.h"
 #include "store/user_identities.h"
+#include "store/webhooks.h"
 
 const struct nh_stmt *const *const nh_store_statements[] = {
 	nh_accounts_statements,
@@ -21,5 +22,6 @@ const struct nh_stmt *const *const nh_store_statements[] = {
 	nh_support_statements,
 	nh_telemetry_statements,
 	nh_user_identities_statements,
+	nh_webhooks_statements,
 	NULL,
 };

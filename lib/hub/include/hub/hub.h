@@ -30,6 +30,7 @@ typedef enum nh_effect_kind {
 	NH_EFFECT_TOPIC,          /* publish on topic `name`: something about `id` changed (browser pages, event stream). Produced; nobody listens yet, so it is dropped */
 	NH_EFFECT_MAIL,           /* mail `id` was queued: wake who sends them */
 	NH_EFFECT_JOB,           /* a job of kind `name` was added (hub/jobs.h): wake the scheduler */
+	NH_EFFECT_EVENT,          /* an event was written (hub/events.h): wake who gives events out */
 	NH_EFFECT_OBJECT_DELETE,  /* delete object with key `name` now; it is written down as loose, so a sweep does what is not done here */
 } nh_effect_kind;
 

@@ -39,6 +39,7 @@ struct nh_device_facts {
 	int64_t inflight_group_id;
 	nh_slice last_failure;    /* why the latest update failed, for people; empty if none */
 	int64_t last_failure_at_us;
+	int64_t event_kinds;      /* bits of enum nh_event_kind: what webhooks of its organization ask for */
 };
 
 /* nh_device_facts_load - NH_ENOTFOUND: no such device (deleted ones are found and say so). */
