@@ -1,12 +1,11 @@
 /*
- * The audit log: appending, reading back, trimming. What is worth an entry is decided where the action is.
+ * The audit log: appending and reading back. Its chain: audit_chain.c. What is worth an entry is decided where the action is.
  * source: reference/server-behaviour "8"
  */
 #include "hub/audit.h"
 #include "input_int.h"
 #include "rows_int.h"
-#include "store/overview.h"
-#include "store/rollout.h"
+#include "store/audit.h"
 
 #define LIST_MAX 500
 
@@ -94,9 +93,4 @@ nh_rc nh_audit_list(struct nh_ctx *ctx, int64_t org_id, nh_audit_resource kind, 
 	*out = list.items;
 	*count = list.count;
 	return NH_OK;
-}
-
-nh_rc nh_audit_trim(struct nh_ctx *ctx, int64_t org_id, int64_t before_us, int64_t *deleted, struct nh_err *err)
-{
-	return nh_sql_exec(ctx->tx, &nh_q_audit_trim, NH_PARAMS(nh_p_int(org_id), nh_p_int(before_us)), deleted, err);
 }

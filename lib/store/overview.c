@@ -62,8 +62,6 @@ STMT(org_devices, "SELECT COALESCE(SUM(device_count), 0) FROM products WHERE org
 STMT(org_delete, "UPDATE orgs SET deleted_at = $1, updated_at = $1 WHERE id = $2 AND deleted_at IS NULL");
 STMT(org_delete_products, "UPDATE products SET deleted_at = $1, updated_at = $1 WHERE org_id = $2 AND deleted_at IS NULL");
 STMT(org_delete_cas, "DELETE FROM ca_certificates WHERE org_id = $1");
-STMT(audit_list_org, "SELECT id, inserted_at, actor_kind, actor_id, actor_name, resource_kind, resource_id, description FROM audit_logs "
-     "WHERE org_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3");
 
 const struct nh_stmt *const nh_overview_statements[] = {
 	&nh_q_pin_add, &nh_q_pin_remove, &nh_q_pin_list, &nh_q_pin_forget, &nh_q_pin_strangers,
@@ -72,6 +70,6 @@ const struct nh_stmt *const nh_overview_statements[] = {
 	&nh_q_search_devices, &nh_q_search_groups, &nh_q_search_firmwares,
 	&nh_q_device_deleted, &nh_q_device_restore, &nh_q_device_destroy, &nh_q_device_secret_list,
 	&nh_q_identity_assign, &nh_q_identity_get, &nh_q_identity_remove,
-	&nh_q_org_settings, &nh_q_org_update, &nh_q_org_devices, &nh_q_org_delete, &nh_q_org_delete_products, &nh_q_org_delete_cas, &nh_q_audit_list_org,
+	&nh_q_org_settings, &nh_q_org_update, &nh_q_org_devices, &nh_q_org_delete, &nh_q_org_delete_products, &nh_q_org_delete_cas,
 	NULL,
 };

@@ -5,21 +5,6 @@
 
 #define STMT(id, text) const struct nh_stmt nh_q_##id = {#id, text}
 
-/* ---- audit log --------------------------------------------------------------------------------------------------------- */
-
-#define AUDIT "SELECT id, inserted_at, actor_kind, actor_id, actor_name, resource_kind, resource_id, description FROM audit_logs "
-
-STMT(audit_add, "INSERT INTO audit_logs (org_id, actor_kind, actor_id, actor_name, resource_kind, resource_id, description, inserted_at) "
-                "VALUES ($1, $2, $3, $4, $5, $6, $7, $8)");
-STMT(audit_list, AUDIT "WHERE org_id = $1 AND resource_kind = $2 AND resource_id = $3 AND id < $4 ORDER BY id DESC LIMIT $5");
-/* Two index walks, each cut at the limit, then one short sort. */
-STMT(audit_list_device, "SELECT * FROM (SELECT * FROM (" AUDIT "WHERE org_id = $1 AND resource_kind = 'device' AND resource_id = $2 AND id < $3 "
-                        "ORDER BY id DESC LIMIT $4) AS a UNION SELECT * FROM (" AUDIT
-                        "WHERE org_id = $1 AND actor_kind = 'device' AND actor_id = $2 AND id < $3 ORDER BY id DESC LIMIT $4) AS b) AS c "
-                        "ORDER BY id DESC LIMIT $4");
-STMT(audit_trim, "DELETE FROM audit_logs WHERE id IN (SELECT id FROM audit_logs WHERE org_id = $1 AND inserted_at < $2 "
-                 "ORDER BY inserted_at LIMIT 500)");
-
 /* ---- deployment groups ------------------------------------------------------------------------------------------------- */
 
 #define GROUP                                                                                                                     \
@@ -186,7 +171,6 @@ STMT(auth_device_secret, "SELECT s.secret, d.product_id, d.org_id, d.id, d.ident
                          "JOIN devices d ON d.id = s.device_id WHERE s.key = $1 AND s.deactivated_at IS NULL AND d.deleted_at IS NULL");
 
 const struct nh_stmt *const nh_rollout_statements[] = {
-	&nh_q_audit_add, &nh_q_audit_list, &nh_q_audit_list_device, &nh_q_audit_trim,
 	&nh_q_group_by_id, &nh_q_group_by_name, &nh_q_group_list, &nh_q_group_candidates, &nh_q_group_insert, &nh_q_group_update,
 	&nh_q_group_set_release, &nh_q_group_delete, &nh_q_group_lock, &nh_q_group_count_add, &nh_q_group_updated_add, &nh_q_group_ids_active,
 	&nh_q_release_insert, &nh_q_release_list, &nh_q_firmware_for_release, &nh_q_firmware_for_release_id,

@@ -2,6 +2,7 @@
  * Every family of statements of this program: what nh_db_open prepares. A new family file adds its list here.
  */
 #include "store/accounts.h"
+#include "store/audit.h"
 #include "store/authority.h"
 #include "store/foundation.h"
 #include "store/jobs.h"
@@ -14,6 +15,7 @@
 
 const struct nh_stmt *const *const nh_store_statements[] = {
 	nh_accounts_statements,
+	nh_audit_statements,
 	nh_authority_statements,
 	nh_foundation_statements,
 	nh_jobs_statements,

@@ -223,7 +223,6 @@ static nh_rc audit(struct world *w, struct nh_err *err)
 {
 	struct nh_audit_entry *list;
 	size_t count;
-	int64_t deleted;
 	struct nh_actor device = {NH_ACTOR_DEVICE, 77, NH_LIT("d-77")};
 	for (int i = 0; i < 5; i++)
 		OK(nh_audit_add(&w->ctx, &w->as_ada, w->acme.id, NH_AUDIT_DEVICE, 77, E(w), "entry %d", i));
@@ -248,13 +247,6 @@ static nh_rc audit(struct world *w, struct nh_err *err)
 	OK(nh_audit_add(&w->ctx, &w->as_ada, w->acme.id, NH_AUDIT_ORG, 1, E(w), "%s", nh_buf_cstr(&text)));
 	OK(nh_audit_list(&w->ctx, w->acme.id, NH_AUDIT_ORG, 1, 0, 1, &list, &count, E(w)));
 	CHECK(list[0].description.len <= NH_AUDIT_DESCRIPTION_MAX && nh_utf8_valid(list[0].description));
-
-	OK(nh_audit_trim(&w->ctx, w->acme.id, w->now_us, &deleted, E(w)));
-	CHECK(deleted == 0);
-	OK(nh_audit_trim(&w->ctx, w->acme.id, w->now_us + 1, &deleted, E(w)));
-	CHECK(deleted >= 7);
-	OK(nh_audit_list(&w->ctx, w->other.id, NH_AUDIT_DEVICE, 77, 0, 1, &list, &count, E(w)));
-	CHECK(count == 1);
 	return NH_OK;
 }
 static void test_audit(void **state) { on_each_engine(audit, NULL); }

@@ -57,6 +57,3 @@ const char *nh_audit_resource_name(nh_audit_resource kind);
  */
 nh_rc nh_audit_list(struct nh_ctx *ctx, int64_t org_id, nh_audit_resource kind, int64_t resource_id, int64_t before_id, size_t limit,
                     struct nh_audit_entry **out, size_t *count, struct nh_err *err);
-
-/* nh_audit_trim - deletes at most 500 entries of org_id older than before_us; *deleted (NULL legal) tells how many, so that the caller repeats. NH_EIO. */
-nh_rc nh_audit_trim(struct nh_ctx *ctx, int64_t org_id, int64_t before_us, int64_t *deleted, struct nh_err *err);

@@ -46,6 +46,5 @@ extern const struct nh_stmt nh_q_org_devices;      /* org → devices of its pro
 extern const struct nh_stmt nh_q_org_delete;       /* at, org */
 extern const struct nh_stmt nh_q_org_delete_products; /* at, org */
 extern const struct nh_stmt nh_q_org_delete_cas;   /* org */
-extern const struct nh_stmt nh_q_audit_list_org;   /* org, before id, limit: columns of nh_q_audit_list */
 
 extern const struct nh_stmt *const nh_overview_statements[];

@@ -1,17 +1,11 @@
 /*
- * Statements of the rollout family: deployment groups, releases, updates in flight, connections, the device's place in the rollout, audit log.
+ * Statements of the rollout family: deployment groups, releases, updates in flight, connections, the device's place in the rollout.
  * Tables: db/migrations/0002-rollout.sql. The texts, with the columns in order, are in rollout.c; the hub's files that bind and read them stay
  * beside their rules. Dates are microseconds, lists are JSON arrays of strings.
  */
 #pragma once
 
 #include "store/db.h"
-
-/* ---- audit log --------------------------------------------------------------------------------------------------------- */
-extern const struct nh_stmt nh_q_audit_add;    /* org, actor kind, actor id, actor name, resource kind, resource id, description, at */
-extern const struct nh_stmt nh_q_audit_list;   /* org, kind, id, before id, limit */
-extern const struct nh_stmt nh_q_audit_list_device; /* org, device id, before id, limit: also where the device acted */
-extern const struct nh_stmt nh_q_audit_trim;   /* org, before */
 
 /* ---- deployment groups ------------------------------------------------------------------------------------------------- */
 #define NH_GROUP_COLUMNS 44 /* columns of each statement that reads a group with its current release; order: nh_hub group_read */
