@@ -8,8 +8,11 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -18,6 +21,8 @@
 
 #define DEFAULT_OUTPUT_MAX ((size_t)1 << 20)
 #define BLOCK 16384
+#define FDS_MAX 8
+#define CANCEL_LOOK_MS 100
 
 enum { READ_END, WRITE_END };
 enum { IN, OUT, ERR, EXEC, PIPES };
@@ -62,15 +67,59 @@ static nh_rc open_pipes(struct run *r, struct nh_err *err)
 	return NH_OK;
 }
 
+/* In the child, as all up to child(). Limits of the kind that only ever get lower. */
+static bool limit_to(int what, uint64_t to)
+{
+	struct rlimit limit;
+	if (to == 0)
+		return true;
+	if (getrlimit(what, &limit) != 0)
+		return false;
+	if (limit.rlim_max == RLIM_INFINITY || to < limit.rlim_max)
+		limit.rlim_max = to;
+	limit.rlim_cur = limit.rlim_max;
+	return setrlimit(what, &limit) == 0;
+}
+
+static bool limit_all(const struct nh_process_limits *l)
+{
+	/* Who may not have a network of one's own may have it in a name space where one is somebody else. */
+	if (l->no_network && unshare(CLONE_NEWNET) != 0)
+		(void)unshare(CLONE_NEWUSER | CLONE_NEWNET);
+	if (l->nice > 0 && setpriority(PRIO_PROCESS, 0, l->nice) != 0)
+		return false;
+	return limit_to(RLIMIT_CPU, l->cpu_s) && limit_to(RLIMIT_FSIZE, l->file_bytes) && limit_to(RLIMIT_AS, l->memory_bytes);
+}
+
+/* First out of the way, since one of them may be another's place. */
+static bool take_fds(const struct nh_process *p)
+{
+	int high[FDS_MAX];
+	for (size_t i = 0; i < p->fd_count; i++)
+		if ((high[i] = fcntl(p->fds[i], F_DUPFD_CLOEXEC, 3 + FDS_MAX)) < 0)
+			return false;
+	for (size_t i = 0; i < p->fd_count; i++)
+		if (dup2(high[i], 3 + (int)i) < 0)
+			return false;
+	return true;
+}
+
+/* A parent that died before we asked for the signal is not noticed by it. */
+static bool die_with(pid_t parent) { return prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 && getppid() == parent; }
+
 /* In the child: async-signal-safe calls only. Never returns. */
-static void child(const struct run *r)
+static void child(const struct run *r, pid_t parent)
 {
 	const struct nh_process *p = r->p;
+	int tell = fcntl(r->fds[EXEC][WRITE_END], F_DUPFD_CLOEXEC, 3 + FDS_MAX); /* where no descriptor of the child's comes */
 	int in = p->stdin_fd > 0 ? p->stdin_fd : r->fds[IN][READ_END];
 	setpgid(0, 0);
-	bool ok = dup2(in, STDIN_FILENO) >= 0 && dup2(r->fds[OUT][WRITE_END], STDOUT_FILENO) >= 0 && dup2(r->fds[ERR][WRITE_END], STDERR_FILENO) >= 0;
+	bool ok = tell >= 0 && dup2(in, STDIN_FILENO) >= 0 && dup2(r->fds[OUT][WRITE_END], STDOUT_FILENO) >= 0 && dup2(r->fds[ERR][WRITE_END], STDERR_FILENO) >= 0;
+	ok = ok && take_fds(p) && (!p->dies_with_us || die_with(parent));
 	if (ok && p->cwd)
 		ok = chdir(p->cwd) == 0;
+	if (ok && p->limits)
+		ok = limit_all(p->limits);
 	signal(SIGPIPE, SIG_DFL);
 	sigset_t none;
 	sigemptyset(&none);
@@ -80,7 +129,7 @@ static void child(const struct run *r)
 	else if (ok)
 		execvp(p->argv[0], (char *const *)p->argv);
 	int number = errno;
-	ssize_t n = write(r->fds[EXEC][WRITE_END], &number, sizeof number);
+	ssize_t n = write(tell, &number, sizeof number);
 	_exit(n < 0 ? 126 : 127);
 }
 
@@ -90,9 +139,10 @@ static nh_rc start(struct run *r, struct nh_err *err)
 	sigset_t all, mask;
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &mask);
+	pid_t parent = getpid();
 	r->pid = fork();
 	if (r->pid == 0)
-		child(r);
+		child(r, parent);
 	int number = errno;
 	pthread_sigmask(SIG_SETMASK, &mask, NULL);
 	if (r->pid < 0)
@@ -147,17 +197,30 @@ static nh_rc drain(struct run *r, int which, struct nh_err *err)
 
 static bool done(const struct run *r) { return r->fds[OUT][READ_END] < 0 && r->fds[ERR][READ_END] < 0 && r->fds[EXEC][READ_END] < 0; }
 
+/* How long to wait for the child at most, -1: for ever. NH_ETIMEOUT, NH_ECLOSED: not any more. */
+static nh_rc patience(const struct run *r, int *wait_ms, struct nh_err *err)
+{
+	uint64_t now = nh_mono_ms(), left = INT32_MAX;
+	*wait_ms = -1;
+	if (r->p->cancel && __atomic_load_n(r->p->cancel, __ATOMIC_ACQUIRE))
+		return NH_FAIL(err, NH_ECLOSED, "%s was stopped", r->p->argv[0]);
+	if (r->deadline_ms) {
+		left = r->deadline_ms > now ? r->deadline_ms - now : 0;
+		if (left == 0)
+			return NH_FAIL(err, NH_ETIMEOUT, "%s did not end within %llu ms and was stopped", r->p->argv[0], (unsigned long long)r->p->timeout_ms);
+	}
+	if (r->p->cancel && left > CANCEL_LOOK_MS)
+		left = CANCEL_LOOK_MS;
+	if (r->deadline_ms || r->p->cancel)
+		*wait_ms = left > INT32_MAX ? INT32_MAX : (int)left;
+	return NH_OK;
+}
+
 static nh_rc talk(struct run *r, struct nh_err *err)
 {
 	while (!done(r)) {
-		int wait_ms = -1;
-		if (r->deadline_ms) {
-			uint64_t now = nh_mono_ms(), left = r->deadline_ms > now ? r->deadline_ms - now : 0;
-			if (left == 0)
-				return NH_FAIL(err, NH_ETIMEOUT, "%s did not end within %llu ms and was stopped", r->p->argv[0],
-					       (unsigned long long)r->p->timeout_ms);
-			wait_ms = left > INT32_MAX ? INT32_MAX : (int)left;
-		}
+		int wait_ms;
+		NH_TRY(patience(r, &wait_ms, err));
 		struct pollfd polls[PIPES] = {
 			[IN] = {.fd = r->fds[IN][WRITE_END], .events = POLLOUT},
 			[OUT] = {.fd = r->fds[OUT][READ_END], .events = POLLIN},
@@ -179,14 +242,13 @@ static nh_rc talk(struct run *r, struct nh_err *err)
 static nh_rc await(struct run *r, int *status, struct nh_err *err)
 {
 	for (unsigned pause_ms = 1;;) {
-		pid_t n = waitpid(r->pid, status, r->deadline_ms ? WNOHANG : 0);
+		int wait_ms;
+		pid_t n = waitpid(r->pid, status, r->deadline_ms || r->p->cancel ? WNOHANG : 0);
 		if (n == r->pid)
 			return NH_OK;
 		if (n < 0 && errno != EINTR)
 			return NH_FAIL(err, NH_EINTERNAL, "lost track of %s: %s", r->p->argv[0], strerrordesc_np(errno));
-		if (n == 0 && nh_mono_ms() >= r->deadline_ms)
-			return NH_FAIL(err, NH_ETIMEOUT, "%s did not end within %llu ms and was stopped", r->p->argv[0],
-				       (unsigned long long)r->p->timeout_ms);
+		NH_TRY(patience(r, &wait_ms, err));
 		if (n == 0)
 			(void)poll(NULL, 0, (int)pause_ms);
 		pause_ms = pause_ms < 32 ? pause_ms * 2 : 50;
@@ -236,6 +298,7 @@ static void sigpipe_release(const sigset_t *old, bool was_pending)
 
 nh_rc nh_process_run(const struct nh_process *p, int *exit_status, struct nh_buf *out, struct nh_buf *errout, struct nh_err *err)
 {
+	NH_ASSERT(p->fd_count <= FDS_MAX);
 	struct run r = {.p = p, .to_feed = p->stdin_bytes, .out = out, .errout = errout};
 	r.max = p->max_output_bytes ? p->max_output_bytes : DEFAULT_OUTPUT_MAX;
 	r.deadline_ms = p->timeout_ms ? nh_mono_ms() + p->timeout_ms : 0;

@@ -1,8 +1,12 @@
 /* Option tables and child processes. */
 #include "test_base.h"
 
+#include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "base/option.h"
 #include "base/process.h"
@@ -154,6 +158,68 @@ static void process_limits(void **state)
 
 static void count(void *ctx, nh_slice bytes) { *(size_t *)ctx += bytes.len; }
 
+static void cancel_now(void *ctx, nh_slice bytes) { __atomic_store_n((bool *)ctx, true, __ATOMIC_RELEASE); }
+
+/* What a child may use, what it is given, and when it ends without having been asked. */
+static void process_confined(void **state)
+{
+	static const struct {
+		const char *script, *said;
+		struct nh_process_limits limits;
+		int status;
+	} cases[] = {
+		{"ulimit -v; ulimit -t; nice", "65536\n7\n9\n", {.memory_bytes = 64 << 20, .cpu_s = 7, .nice = 9}, 0},
+		{"ulimit -v; ulimit -t", "unlimited\nunlimited\n", {0}, 0},
+		{"(head -c 100000 /dev/zero >&3) 2>/dev/null; wc -c <&3 >/dev/null; stat -L -c %s /proc/self/fd/3", "4096\n", {.file_bytes = 4096}, 0},
+		{"dd if=/dev/zero of=/dev/null bs=100M count=1 2>/dev/null", "", {.memory_bytes = 64 << 20}, 1},
+		{"unshare -n true 2>/dev/null || unshare -rn true 2>/dev/null || { echo 0; exit 1; }; tail -n +3 /proc/net/dev | grep -vc ' lo:'", "0\n", {.no_network = true}, 1},
+	};
+	for (size_t i = 0; i < NH_ARRAY_LEN(cases); i++) {
+		NH_AUTO_BUF struct nh_buf out = NH_BUF_INIT;
+		struct nh_err e = NH_ERR_INIT;
+		int status = -1, fds[2];
+		FILE *file = tmpfile();
+		assert_non_null(file);
+		fds[0] = fds[1] = fileno(file);
+		struct nh_process p = {.argv = SH(cases[i].script), .limits = &cases[i].limits, .fds = fds, .fd_count = 2};
+		assert_int_equal(nh_process_run(&p, &status, &out, NULL, &e), NH_OK);
+		assert_int_equal(status, cases[i].status);
+		assert_string_equal(nh_buf_cstr(&out), cases[i].said);
+		fclose(file);
+	}
+	/* Told to stop before it began, and told by what the child did. */
+	bool cancel = true;
+	int status = 0;
+	struct nh_process p = {.argv = SH("sleep 1000"), .cancel = &cancel};
+	assert_int_equal(nh_process_run(&p, &status, NULL, NULL, NULL), NH_ECLOSED);
+	p = (struct nh_process){.argv = SH("echo now; exec sleep 1000"), .cancel = &cancel, .on_stdout = cancel_now, .ctx = &cancel};
+	cancel = false;
+	assert_int_equal(nh_process_run(&p, &status, NULL, NULL, NULL), NH_ECLOSED);
+}
+
+/* A child of a thread that ends is not left behind: what it holds open is closed. */
+static void process_orphan(void **state)
+{
+	int ends[2];
+	uint8_t byte;
+	assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+	pid_t parent = fork();
+	assert_true(parent >= 0);
+	if (parent == 0) {
+		int status;
+		close(ends[0]);
+		NH_IGNORE(nh_process_run(&(struct nh_process){.argv = SH("echo here >&3; exec sleep 1000"), .fds = &ends[1], .fd_count = 1, .dies_with_us = true}, &status, NULL, NULL, NULL));
+		_exit(0);
+	}
+	close(ends[1]);
+	assert_int_equal(read(ends[0], &byte, 1), 1);
+	kill(parent, SIGKILL);
+	waitpid(parent, NULL, 0);
+	while (read(ends[0], &byte, 1) > 0)
+		continue;
+	close(ends[0]);
+}
+
 static void process_stream(void **state)
 {
 	size_t total = 0;
@@ -168,6 +234,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(options),	 cmocka_unit_test(environment),	   cmocka_unit_test(help),
 		cmocka_unit_test(processes), cmocka_unit_test(process_limits), cmocka_unit_test(process_stream),
+		cmocka_unit_test(process_confined), cmocka_unit_test(process_orphan),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -6,6 +6,15 @@
 
 #include "base/buf.h"
 
+/* What the child may use, set by the kernel before its first instruction; its own children inherit all of it. 0 = no limit. */
+struct nh_process_limits {
+	uint64_t memory_bytes;       /* of addresses (RLIMIT_AS): not for programs built with a sanitizer, which reserve terabytes of them */
+	uint64_t cpu_s;              /* of processor time */
+	uint64_t file_bytes;         /* of any file it writes */
+	int nice;                    /* 0 to 19: how much it gives way to others */
+	bool no_network;             /* network interfaces of its own, none of which leads anywhere; where the system lets nobody have that, it keeps ours */
+};
+
 struct nh_process {
 	const char *const *argv;     /* NULL-terminated; argv[0] is looked up in PATH */
 	const char *const *envp;     /* NULL = inherit */
@@ -13,6 +22,11 @@ struct nh_process {
 	nh_slice stdin_bytes;        /* fed, then closed */
 	int stdin_fd;                /* used instead when > 0; borrowed */
 	uint64_t timeout_ms;         /* 0 = none; on expiry the child's process group is killed: NH_ETIMEOUT */
+	const struct nh_process_limits *limits; /* NULL = ours */
+	const int *fds;              /* become the child's descriptors 3, 4, …; borrowed */
+	size_t fd_count;             /* at most 8 */
+	bool dies_with_us;           /* killed when the calling thread ends, however that happens: never left behind by a crash */
+	const bool *cancel;          /* atomic, looked at now and then: once true the child's process group is killed, NH_ECLOSED. NULL legal */
 	size_t max_output_bytes;     /* per stream; 0 = 1 MiB; beyond it: killed, NH_ETOOBIG */
 	/* called for each piece of stdout as it comes, instead of collecting; NULL = collect */
 	void (*on_stdout)(void *ctx, nh_slice bytes);
