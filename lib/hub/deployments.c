@@ -7,11 +7,13 @@
  */
 #include "hub/audit.h"
 #include "hub/permissions.h"
+#include "hub/rollouts.h"
 #include "rollout_int.h"
 #include "rows_int.h"
 #include "store/rollout.h"
 
 #define TEXT_LIST_MAX 256
+#define ROLLOUT_COLUMNS 10
 
 /* ---- reading ------------------------------------------------------------------------------------------------------------ */
 
@@ -71,6 +73,29 @@ static nh_group_status status_of(nh_slice text)
 	return NH_GROUP_UNKNOWN_ERROR;
 }
 
+/* What no one could have stored wrongly is not checked here; a zone that the system has lost is UTC. */
+static void read_rollout(const struct nh_rows *rows, int first, struct nh_arena *arena, struct nh_rollout *out)
+{
+	if (nh_col_null(rows, first))
+		return;
+	*out = (struct nh_rollout){
+		.release_id = nh_col_int(rows, first),
+		.state = nh_rollout_state_parse(nh_col_text(rows, first + 1, arena)),
+		.epoch = nh_col_int(rows, first + 2),
+		.wave = nh_col_int(rows, first + 3),
+		.waves = nh_col_int(rows, first + 4),
+		.share = (uint64_t)nh_col_int(rows, first + 5),
+		.named = nh_col_bool(rows, first + 6),
+		.not_before_us = nh_col_int(rows, first + 7),
+		.zone_name = nh_col_text(rows, first + 9, arena),
+	};
+	NH_AUTO_JSON json_t *windows = NULL;
+	if (nh_json_parse(nh_col_text(rows, first + 8, arena), (size_t)1 << 16, &windows, NULL) == NH_OK)
+		(void)nh_windows_read(windows, out->windows, &out->window_count);
+	if (out->window_count > 0)
+		(void)!nh_zone_find(out->zone_name, &out->zone, NULL);
+}
+
 void nh_group_read(const struct nh_rows *rows, struct nh_arena *arena, void *item)
 {
 	struct nh_group *g = item;
@@ -107,7 +132,8 @@ void nh_group_read(const struct nh_rows *rows, struct nh_arena *arena, void *ite
 	nh_text_list_read(arena, nh_col_text(rows, 7, arena), &g->condition_tags, &g->condition_tag_count);
 	nh_text_list_read(arena, nh_col_text(rows, 18, arena), &g->release_interfaces, &g->release_interface_count);
 	nh_text_list_read(arena, nh_col_text(rows, 19, arena), &g->release_tags, &g->release_tag_count);
-	nh_release_read(rows, NH_GROUP_COLUMNS - NH_RELEASE_COLUMNS, arena, &g->release);
+	nh_release_read(rows, NH_GROUP_COLUMNS - ROLLOUT_COLUMNS - NH_RELEASE_COLUMNS, arena, &g->release);
+	read_rollout(rows, NH_GROUP_COLUMNS - ROLLOUT_COLUMNS, arena, &g->rollout);
 	g->release.group_id = g->id;
 	g->release_count = g->release.number; /* releases are numbered from 1 and never deleted */
 }

@@ -5,7 +5,7 @@
  * decided. source: reference/server-behaviour "3.8" Selection, "3.9", "3.10"; reference/device-protocol "10"
  */
 #include "base/semver.h"
-#include "hub/updates.h"
+#include "hub/rollouts.h"
 
 static bool contains(const nh_slice *list, size_t count, nh_slice wanted)
 {
@@ -49,10 +49,38 @@ static bool rate_met(const struct nh_device_facts *device, const struct nh_group
 	return recent >= group->failure_rate_amount;
 }
 
+bool nh_rollout_begun_for(const struct nh_rollout *r, const struct nh_device_facts *device)
+{
+	if (r->release_id == 0 || r->wave > r->waves)
+		return true;
+	if (r->named && device->named_release_id == r->release_id)
+		return true;
+	return nh_rollout_rank(r->release_id, device->id) < r->share;
+}
+
+const struct nh_zone *nh_rollout_zone(const struct nh_rollout *r, const struct nh_device_facts *device)
+{
+	return device->timezone.len > 0 ? device->zone : r->zone;
+}
+
 static void say(struct nh_update_decision *d, nh_update_reason reason, bool holds)
 {
 	if (holds)
 		d->reasons[d->count++] = reason;
+}
+
+/* What its release's plan says. A person who updates one device goes ahead of waves and windows, but not of a stop. */
+static void say_rollout(struct nh_update_decision *d, const struct nh_device_facts *device, const struct nh_rollout *r, nh_update_how how, int64_t now_us)
+{
+	if (r->release_id == 0)
+		return;
+	say(d, NH_UPDATE_ROLLOUT_PAUSED, r->state == NH_ROLLOUT_PAUSED);
+	say(d, NH_UPDATE_ROLLOUT_STOPPED, r->state == NH_ROLLOUT_STOPPED);
+	if (how == NH_UPDATE_BY_HAND)
+		return;
+	say(d, NH_UPDATE_NOT_BEFORE, now_us < r->not_before_us);
+	say(d, NH_UPDATE_WAVE_NOT_BEGUN, !nh_rollout_begun_for(r, device));
+	say(d, NH_UPDATE_OUTSIDE_WINDOW, !nh_windows_open(r->windows, r->window_count, nh_rollout_zone(r, device), now_us));
 }
 
 struct nh_update_decision nh_update_decide(const struct nh_device_facts *device, const struct nh_group *group, nh_update_how how, int64_t now_us)
@@ -74,6 +102,7 @@ struct nh_update_decision nh_update_decide(const struct nh_device_facts *device,
 		say(&d, NH_UPDATE_NETWORK_INTERFACE, !on_allowed_interface(device, group));
 		say(&d, NH_UPDATE_RELEASE_TAGS, !carries_release_tags(device, group));
 		say(&d, NH_UPDATE_ABOVE_THRESHOLD, how == NH_UPDATE_PRIORITY && !within_priority(device, group));
+		say_rollout(&d, device, &group->rollout, how, now_us);
 	}
 	bool eligible = d.count == 0;
 	if (group) {
@@ -115,6 +144,11 @@ const char *nh_update_reason_text(nh_update_reason reason)
 		[NH_UPDATE_FAILURE_RATE] = "too many updates were attempted within a short time",
 		[NH_UPDATE_FAILURE_THRESHOLD] = "too many updates were attempted without success",
 		[NH_UPDATE_ABOVE_THRESHOLD] = "its version is above the priority queue's threshold",
+		[NH_UPDATE_ROLLOUT_PAUSED] = "its rollout is paused",
+		[NH_UPDATE_ROLLOUT_STOPPED] = "its rollout was stopped because too many devices failed",
+		[NH_UPDATE_NOT_BEFORE] = "the release's time has not come",
+		[NH_UPDATE_WAVE_NOT_BEGUN] = "its wave of the rollout has not begun",
+		[NH_UPDATE_OUTSIDE_WINDOW] = "no maintenance window is open where it stands",
 	};
 	NH_ASSERT((size_t)reason < NH_ARRAY_LEN(text));
 	return text[reason];

@@ -63,7 +63,12 @@ void nh_device_facts_read(const struct nh_rows *rows, struct nh_arena *arena, vo
 		.inflight = !nh_col_null(rows, 22),
 		.inflight_group_id = nh_col_int(rows, 23),
 		.event_kinds = nh_col_int(rows, 24),
+		.timezone = nh_col_text(rows, 25, arena),
+		.named_release_id = nh_col_int(rows, 26),
+		.named_wave = nh_col_int(rows, 27),
 	};
+	if (d->timezone.len > 0)
+		(void)!nh_zone_find(d->timezone, &d->zone, NULL); /* one that the system has lost is UTC */
 	read_attempts(nh_col_text(rows, 8, arena), d);
 	nh_text_list_read(arena, nh_col_text(rows, 16, arena), &d->tags, &d->tag_count);
 }

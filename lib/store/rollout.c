@@ -15,9 +15,11 @@
 	"g.device_failure_rate_amount, g.device_failure_rate_seconds, g.failure_threshold, g.penalty_timeout_minutes, "           \
 	"g.connecting_code, g.notes, g.current_updated_devices, g.device_count, g.inserted_at, g.updated_at, "                    \
 	"r.id, r.number, r.firmware_id, r.archive_id, f.uuid, f.version, f.platform, f.architecture, r.description, r.notes, "    \
-	"r.inserted_at, r.updated_at, a.uuid "                                                                                    \
+	"r.inserted_at, r.updated_at, a.uuid, "                                                                                   \
+	"ro.release_id, ro.state, ro.epoch, ro.wave, ro.waves, ro.share, ro.named, ro.not_before, ro.windows, ro.zone "           \
 	"FROM deployment_groups g LEFT JOIN deployment_releases r ON r.id = g.current_release_id "                                \
-	"LEFT JOIN firmwares f ON f.id = r.firmware_id LEFT JOIN archives a ON a.id = r.archive_id "
+	"LEFT JOIN firmwares f ON f.id = r.firmware_id LEFT JOIN archives a ON a.id = r.archive_id "                               \
+	"LEFT JOIN rollouts ro ON ro.release_id = g.current_release_id "
 
 STMT(group_by_id, GROUP "WHERE g.id = $1");
 STMT(group_by_name, GROUP "WHERE g.product_id = $1 AND g.name = $2");
@@ -57,7 +59,9 @@ STMT(firmware_for_release_id, FIRMWARE_OF_RELEASE "AND id = $2");
 	"SELECT d.id, d.org_id, d.product_id, d.deployment_id, d.identifier, d.deleted_at, d.updates_enabled, d.updates_blocked_until, " \
 	"d.update_attempts, d.firmware_uuid, d.firmware_version, d.firmware_platform, d.firmware_architecture, d.firmware_metadata, " \
 	"d.firmware_validation_status, d.firmware_auto_revert_detected, d.tags, d.connected_at, d.first_seen_at, d.last_failure, " \
-	"d.last_failure_at, c.network_interface, i.id, i.deployment_id, (SELECT o.event_kinds FROM orgs o WHERE o.id = d.org_id) FROM devices d " \
+	"d.last_failure_at, c.network_interface, i.id, i.deployment_id, (SELECT o.event_kinds FROM orgs o WHERE o.id = d.org_id), " \
+	"d.timezone, d.rollout_release_id, d.rollout_wave FROM devices d "                                                        \
+	 \
 	"LEFT JOIN device_connections c ON c.device_id = d.id LEFT JOIN inflight_updates i ON i.device_id = d.id "
 
 STMT(facts, FACTS "WHERE d.id = $1");

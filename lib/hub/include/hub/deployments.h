@@ -11,6 +11,7 @@
 #pragma once
 
 #include "hub/hub.h"
+#include "hub/windows.h"
 
 typedef enum nh_group_status { NH_GROUP_READY, NH_GROUP_PREPARING, NH_GROUP_DELTAS_FAILED, NH_GROUP_UNKNOWN_ERROR } nh_group_status;
 
@@ -20,6 +21,29 @@ struct nh_release {
 	nh_slice firmware_uuid, firmware_version, platform, architecture;
 	nh_slice archive_uuid, description, notes; /* pointer NULL if none */
 	int64_t inserted_at_us, updated_at_us;
+};
+
+typedef enum nh_rollout_state {
+	NH_ROLLOUT_RUNNING,
+	NH_ROLLOUT_PAUSED,      /* by a person */
+	NH_ROLLOUT_STOPPED,     /* by evidence (hub/rollouts.h) */
+	NH_ROLLOUT_FINISHED,    /* every device that can have it has it; who joins later still gets it */
+	NH_ROLLOUT_ROLLED_BACK, /* a later release took its place on purpose */
+} nh_rollout_state;
+
+/* What deciding asks of a release's rollout (hub/rollouts.h). */
+struct nh_rollout {
+	int64_t release_id;       /* 0: the release has none and goes to everybody */
+	nh_rollout_state state;
+	int64_t epoch;            /* of its counters */
+	int64_t wave, waves;      /* wave > waves: everybody */
+	uint64_t share;           /* of begun waves the largest, in 2^32 of the group */
+	bool named;               /* a begun wave names its devices */
+	int64_t not_before_us;    /* 0: at once */
+	struct nh_window windows[NH_WINDOWS_MAX];
+	size_t window_count;
+	const struct nh_zone *zone; /* where a device has none of its own; NULL: UTC */
+	nh_slice zone_name;
 };
 
 struct nh_group {
@@ -48,6 +72,7 @@ struct nh_group {
 	int64_t updated_devices;            /* updates completed */
 	int64_t device_count, release_count;
 	struct nh_release release;          /* the current one */
+	struct nh_rollout rollout;          /* of the current release */
 	int64_t inserted_at_us, updated_at_us;
 };
 

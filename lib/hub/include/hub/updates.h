@@ -39,6 +39,9 @@ struct nh_device_facts {
 	int64_t inflight_group_id;
 	nh_slice last_failure;    /* why the latest update failed, for people; empty if none */
 	int64_t last_failure_at_us;
+	nh_slice timezone;          /* its own, an IANA name; empty: none */
+	const struct nh_zone *zone; /* of timezone; NULL where it has none of its own */
+	int64_t named_release_id, named_wave; /* the release for which a wave named it, and which; 0: none did */
 	int64_t event_kinds;      /* bits of enum nh_event_kind: what webhooks of its organization ask for */
 };
 
@@ -62,6 +65,11 @@ typedef enum nh_update_reason {
 	NH_UPDATE_FAILURE_RATE,
 	NH_UPDATE_FAILURE_THRESHOLD,
 	NH_UPDATE_ABOVE_THRESHOLD,  /* priority queue: version above its threshold, or not a version */
+	NH_UPDATE_ROLLOUT_PAUSED,   /* by a person */
+	NH_UPDATE_ROLLOUT_STOPPED,  /* by itself, on evidence */
+	NH_UPDATE_NOT_BEFORE,       /* the release's time has not come */
+	NH_UPDATE_WAVE_NOT_BEGUN,   /* the device's wave of the rollout */
+	NH_UPDATE_OUTSIDE_WINDOW,   /* of maintenance, in the device's zone: nh_windows_next(…, nh_rollout_zone(…), …) */
 	NH_UPDATE_REASON_COUNT,
 } nh_update_reason;
 
@@ -81,7 +89,7 @@ struct nh_update_decision {
 typedef enum nh_update_how {
 	NH_UPDATE_QUEUE,    /* the orchestrator's normal queue */
 	NH_UPDATE_PRIORITY, /* its priority queue: also version <= threshold */
-	NH_UPDATE_BY_HAND,  /* a person asks for the group's update now: as QUEUE */
+	NH_UPDATE_BY_HAND,  /* a person asks for the group's update now: as QUEUE, ahead of waves and windows */
 	NH_UPDATE_POLL,     /* a polling device asks: as QUEUE, without the connection */
 } nh_update_how;
 

@@ -8,7 +8,7 @@
 #include "store/db.h"
 
 /* ---- deployment groups ------------------------------------------------------------------------------------------------- */
-#define NH_GROUP_COLUMNS 44 /* columns of each statement that reads a group with its current release; order: nh_hub group_read */
+#define NH_GROUP_COLUMNS 54 /* columns of each statement that reads a group with its current release and that one's rollout; order: nh_hub group_read */
 extern const struct nh_stmt nh_q_group_by_id;      /* id */
 extern const struct nh_stmt nh_q_group_by_name;    /* product, name */
 extern const struct nh_stmt nh_q_group_list;       /* product */
