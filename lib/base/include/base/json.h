@@ -14,6 +14,11 @@
 nh_rc nh_json_parse(nh_slice text, size_t max_bytes, json_t **out, struct nh_err *err);
 void nh_json_put(struct nh_buf *out, const json_t *value);        /* compact, keys in insertion order */
 void nh_json_put_pretty(struct nh_buf *out, const json_t *value); /* two-space indent, final LF */
+/*
+ * nh_json_put_canonical - as RFC 8785 has it: the same bytes for the same value, whoever wrote it. NH_EFORMAT: an integer beyond ±2^53, or nested deeper than 64. NH_ENOMEM.
+ * What was appended until then stays. source: RFC 8785
+ */
+nh_rc nh_json_put_canonical(struct nh_buf *out, const json_t *value, struct nh_err *err);
 void nh_json_put_string(struct nh_buf *out, nh_slice text);       /* quoted and escaped; invalid UTF-8 becomes U+FFFD */
 
 /* Borrowed views; empty / default where the key is absent or of another type. */
