@@ -60,6 +60,7 @@ struct cli_command {
 extern const struct cli_command cli_config_commands[], cli_user_commands[], cli_account_commands[], cli_overview_commands[], cli_org_commands[], cli_product_commands[], cli_key_commands[],
 	cli_firmware_commands[], cli_archive_commands[], cli_device_commands[], cli_agent_commands[], cli_import_commands[], cli_telemetry_commands[], cli_certificate_commands[],
 	cli_deployment_commands[], cli_script_commands[], cli_iroh_commands[], cli_ca_commands[], cli_authority_commands[], cli_migrate_commands[], cli_watch_commands[], cli_completion_commands[], cli_help_commands[];
+extern const struct cli_command cli_explain_commands[];
 extern const struct cli_flag cli_global_flags[];
 extern const struct cli_flag cli_yes_flags[]; /* of every command that asks before it removes something */
 /* Another name of a word below other words: {"device", "certs", "certificates"}; alias NULL ends. */
@@ -299,6 +300,10 @@ struct cli_progress {
 };
 void cli_progress_update(struct cli_progress *p, uint64_t done, uint64_t total);
 void cli_progress_end(struct cli_progress *p);
+
+/* cmd_explain.c: {"limit": 3, "missing": ["a"]} as "limit 3, missing [a]"; a remedy as a sentence, and the command or the request that does it */
+const char *cli_facts_text(struct nh_cli *c, const json_t *facts);
+void cli_put_remedies(struct nh_cli *c, const json_t *remedies);
 
 /* cmd_key.c: for firmware */
 nh_rc cli_key_load(struct nh_cli *c, const char *name, const char *password, uint8_t secret_key[64], struct nh_err *err);

@@ -133,6 +133,7 @@ static const struct cli_action device_new = {
 static const struct cli_action update = {"PUT", CLI_DEVICE, &device_view, "Updated device :1", .details = true};
 static const struct cli_action removal = {"DELETE", CLI_DEVICE, NULL, "Deleted device :1 from :org/:product", "Delete device :1 from :org/:product?"};
 static const struct cli_action upgrade = {"POST", CLI_DEVICE "/upgrade", NULL, "Upgrade to :2 requested for device :1", .takes = {NULL, "uuid"}};
+static const struct cli_action upgrade_available = {"POST", CLI_DEVICE "/upgrade/available", NULL, "Sent device :1 what its deployment group has for it"};
 static const struct cli_action reboot = {"POST", CLI_DEVICE "/reboot", NULL, "Reboot requested for device :1"};
 static const struct cli_action reconnect = {"POST", CLI_DEVICE "/reconnect", NULL, "Reconnect requested for device :1"};
 static const struct cli_action identify = {"POST", CLI_DEVICE "/identify", NULL, "Device :1 was asked to show itself"};
@@ -152,13 +153,16 @@ static const struct cli_flag field_flags[] = {{"description", 0, CLI_TEXT, "TEXT
 static const struct cli_flag move_flags[] = {
 	{"to-product", 0, CLI_TEXT, "PRODUCT", "product to move to"}, {"to-org", 0, CLI_TEXT, "ORG", "its organization (default: the same)"}, {NULL}};
 
+/* What a person names is theirs from then on: the server switches automatic updates off. What the group has comes ahead of its queue, and nothing else changes. */
+static nh_rc send_firmware(struct nh_cli *c, struct nh_err *err) { return cli_send_with(c, c->arg_count == 2 ? &upgrade : &upgrade_available, err); }
+
 const struct cli_command cli_device_commands[] = {
 	{"device list", "", 0, 0, CLI_IN_PRODUCT, list_flags, list, "list devices"},
 	{"device show", "<device>", 1, 1, CLI_IN_PRODUCT, NULL, cli_run_show, "show a device", &device},
 	{"device create", "<identifier>", 1, 1, CLI_IN_PRODUCT, field_flags, cli_run_send, "create a device", &device_new},
 	{"device update", "<device>", 1, 1, CLI_IN_PRODUCT, field_flags, cli_run_send, "change a device", &update},
 	{"device delete", "<device>", 1, 1, CLI_IN_PRODUCT, cli_yes_flags, cli_run_send, "delete a device", &removal},
-	{"device upgrade", "<device> <firmware>", 2, 2, CLI_IN_PRODUCT, NULL, cli_run_send, "send a firmware to a device now", &upgrade},
+	{"device upgrade", "<device> [firmware]", 1, 2, CLI_IN_PRODUCT, NULL, send_firmware, "send a firmware to a device now (default: its deployment group's)"},
 	{"device move", "<device>", 1, 1, CLI_IN_PRODUCT, move_flags, move, "move a device to another product"},
 	{"device auth", "<file>", 1, 1, CLI_IN_PRODUCT, NULL, auth, "show the device that has this certificate"},
 	{"device reboot", "<device>", 1, 1, CLI_IN_PRODUCT, NULL, cli_run_send, "ask a device to reboot", &reboot},

@@ -93,26 +93,11 @@ nh_rc nh_device_write(struct nh_ctx *ctx, const struct nh_stmt *stmt, struct nh_
 	return nh_sql_exec(ctx->tx, stmt, NH_PARAMS(value, nh_p_int(nh_ctx_now(ctx)), nh_p_int(device_id)), NULL, err);
 }
 
-/* ---- why (not) ------------------------------------------------------------------------------------------------------------ */
-
 /* The device's group; *found false where it has none. */
 static nh_rc load_group(struct nh_ctx *ctx, const struct nh_device_facts *d, struct nh_group *group, bool *found, struct nh_err *err)
 {
 	*found = d->group_id != 0;
 	return *found ? nh_group_get_by_id(ctx, d->group_id, group, err) : NH_OK;
-}
-
-nh_rc nh_update_explain(struct nh_ctx *ctx, int64_t org_id, int64_t device_id, struct nh_update_decision *out, struct nh_err *err)
-{
-	struct nh_device_facts d;
-	struct nh_group group;
-	bool found;
-	NH_TRY(nh_device_facts_load(ctx, device_id, &d, err));
-	if (d.org_id != org_id)
-		return NH_FAIL(err, NH_ENOTFOUND, "no such device");
-	NH_TRY(load_group(ctx, &d, &group, &found, err));
-	*out = nh_update_decide(&d, found ? &group : NULL, NH_UPDATE_QUEUE, nh_ctx_now(ctx));
-	return NH_OK;
 }
 
 /* ---- sending -------------------------------------------------------------------------------------------------------------- */

@@ -7,6 +7,7 @@
 #include "store/foundation.h"
 #include "store/jobs.h"
 #include "store/overview.h"
+#include "store/plan.h"
 #include "store/rollout.h"
 #include "store/support.h"
 #include "store/telemetry.h"
@@ -20,6 +21,7 @@ const struct nh_stmt *const *const nh_store_statements[] = {
 	nh_foundation_statements,
 	nh_jobs_statements,
 	nh_overview_statements,
+	nh_plan_statements,
 	nh_rollout_statements,
 	nh_support_statements,
 	nh_telemetry_statements,

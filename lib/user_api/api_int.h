@@ -197,6 +197,7 @@ extern const struct endpoint
 	ep_products, ep_product, ep_product_create, ep_product_update, ep_product_delete,
 	ep_secrets, ep_secret_create, ep_secret_delete,
 	ep_firmwares, ep_firmware, ep_firmware_delete, ep_firmware_download, ep_firmware_upload,
+	ep_device_explain, ep_short_explain, ep_device_upgrade_available,
 	ep_devices, ep_devices_csv, ep_device, ep_device_create, ep_device_create_named, ep_device_update, ep_device_delete, ep_device_auth, ep_device_import,
 	ep_device_reboot, ep_device_reconnect, ep_device_identify, ep_device_upgrade, ep_device_penalty, ep_device_move, ep_device_scripts,
 	ep_short_device, ep_short_reboot, ep_short_reconnect, ep_short_upgrade, ep_short_penalty, ep_short_move, ep_short_scripts,

@@ -166,6 +166,8 @@ const struct nh_route nh_user_api_routes[] = {
 	ROUTE(POST, DEVICE "/reconnect", ep_device_reconnect, "Make a device connect anew"),
 	ROUTE(POST, DEVICE "/identify", ep_device_identify, "Make a device show itself"),
 	ROUTE(POST, DEVICE "/upgrade", ep_device_upgrade, "Send a firmware to a device"),
+	ROUTE(POST, DEVICE "/upgrade/available", ep_device_upgrade_available, "Send a device now what its group has for it"),
+	ROUTE(GET, DEVICE "/explain", ep_device_explain, "Why is a device updated or not, and what would change that?"),
 	ROUTE(POST, DEVICE "/move", ep_device_move, "Move a device to another product"),
 	ROUTE(DELETE, DEVICE "/penalty", ep_device_penalty, "Let a device out of the penalty box"),
 	HANDLER(POST, DEVICE "/code", handle_code, &ep_device_code, "Type into a device's console"),
@@ -196,6 +198,7 @@ const struct nh_route nh_user_api_routes[] = {
 
 	ROUTE(GET, SHORT, ep_short_device, "Show a device"),
 	HANDLER(POST, SHORT "/code", handle_code, &ep_short_code, "Type into a device's console"),
+	ROUTE(GET, SHORT "/explain", ep_short_explain, "Why is a device updated or not, and what would change that?"),
 	ROUTE(GET, SHORT "/scripts", ep_short_scripts, "List support scripts for a device"),
 	HANDLER(POST, SHORT "/scripts/:name_or_id", handle_script_run, &ep_short_script_run, "Run a support script on a device"),
 	ROUTE(POST, SHORT "/reboot", ep_short_reboot, "Reboot a device"),

@@ -9,6 +9,7 @@
 #include "hub/deployments.h"
 #include "hub/device_session.h"
 #include "hub/devices.h"
+#include "hub/explain.h"
 #include "hub/orchestrator.h"
 #include "hub/updates.h"
 #include "store/foundation.h"

@@ -557,9 +557,9 @@ static nh_rc penalties(struct world *w, struct nh_err *err)
 	OK(nh_device_facts_load(&w->ctx, u.device, &d, E(w)));
 	CHECK(!d.inflight && d.blocked_until_us == w->now_us + 1440 * 60 * NH_US_PER_S && d.attempt_count == 0);
 	CHECK(audited(w, NH_AUDIT_DEVICE, u.device, "penalty box for 1440 minutes"));
-	struct nh_update_decision why;
+	struct nh_explained why;
 	OK(nh_update_explain(&w->ctx, w->acme.id, u.device, &why, E(w)));
-	CHECK(why.verdict == NH_UPDATE_WAIT && why.count == 1 && why.reasons[0] == NH_UPDATE_BLOCKED);
+	CHECK(why.decision.verdict == NH_UPDATE_WAIT && why.decision.count == 1 && why.decision.reasons[0] == NH_UPDATE_BLOCKED);
 	CHECK_RC(NH_ENOTFOUND, nh_update_explain(&w->ctx, w->other.id, u.device, &why, E(w)));
 	w->now_us = d.blocked_until_us;
 	OK(run_group(w, u.group.id, &run)); /* the penalty is over, it begins with a clean record */

@@ -98,9 +98,6 @@ struct nh_update_decision nh_update_decide(const struct nh_device_facts *device,
 bool nh_update_has_reason(const struct nh_update_decision *decision, nh_update_reason reason);
 const char *nh_update_reason_text(nh_update_reason reason); /* one clause for people, a literal */
 
-/* nh_update_explain - loads and decides: why does (or will) this device not update? Read. NH_ENOTFOUND: not in this organization. */
-nh_rc nh_update_explain(struct nh_ctx *ctx, int64_t org_id, int64_t device_id, struct nh_update_decision *out, struct nh_err *err);
-
 /*
  * nh_update_send - inflight row, audit entry, effect DEVICE_PUSH "update" with exactly the payload of device-protocol 8.1. group NULL: manual push
  * of firmware_id. NH_ECONFLICT: the device already has an inflight update. NH_ENOTFOUND: firmware unknown. NH_EIO. The caller has decided.
