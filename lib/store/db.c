@@ -176,6 +176,14 @@ nh_rc nh_db_write(struct nh_db *db, nh_tx_fn fn, void *arg, struct nh_err *err)
 	return ended(db, &db->writing, db->driver->write(db, fn, arg, err), err);
 }
 
+nh_rc nh_db_take(struct nh_db *db, nh_tx_fn fn, void *arg, struct nh_err *err)
+{
+	NH_DB_TALLY(db, writes);
+	return ended(db, &db->writing, db->driver->take(db, fn, arg, err), err);
+}
+
+bool nh_tx_reads(const struct nh_tx *tx) { return tx->reads; }
+
 bool nh_db_available(const struct nh_db *db) { return !nh_episode_going(&db->reading) && !nh_episode_going(&db->writing); }
 
 void nh_db_stats(const struct nh_db *db, struct nh_db_stats *out)

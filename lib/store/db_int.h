@@ -26,6 +26,7 @@ struct nh_driver {
 	void (*close)(struct nh_db *db);
 	nh_rc (*read)(struct nh_db *db, nh_tx_fn fn, void *arg, struct nh_err *err);
 	nh_rc (*write)(struct nh_db *db, nh_tx_fn fn, void *arg, struct nh_err *err);
+	nh_rc (*take)(struct nh_db *db, nh_tx_fn fn, void *arg, struct nh_err *err); /* see nh_db_take */
 	/* keeps other processes from migrating until unlock */
 	nh_rc (*migration_lock)(struct nh_db *db, struct nh_err *err);
 	void (*migration_unlock)(struct nh_db *db);
@@ -53,6 +54,7 @@ struct nh_db {
 
 struct nh_tx {
 	struct nh_db *db;
+	bool reads; /* of nh_db_read */
 	struct nh_rows *open; /* results not yet ended */
 };
 

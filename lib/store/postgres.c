@@ -1,6 +1,7 @@
 /*
  * PostgreSQL driver: a pool of connections, each used by one thread at a time, mended when lost. Writes run SERIALIZABLE, so that rules that hold with
- * SQLite's one writer hold here; a serialization failure or deadlock runs the function again. Reads are REPEATABLE READ, READ ONLY: a snapshot.
+ * SQLite's one writer hold here; a serialization failure or deadlock runs the function again. Reads are REPEATABLE READ, READ ONLY: a snapshot. Who only takes from a
+ * table (nh_db_take) does so READ COMMITTED.
  *
  * source: design/architecture "5. Data"
  */
@@ -103,10 +104,12 @@ static nh_rc begin(struct pg_db *db, struct pg_conn *conn, const char *sql, stru
 	}
 }
 
+#define READS "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+
 static nh_rc transact(struct pg_db *db, struct pg_conn *conn, const char *sql, nh_tx_fn fn, void *arg, bool *retry, struct nh_err *err)
 {
 	NH_TRY(begin(db, conn, sql, err));
-	struct pg_tx tx = {.base = {.db = &db->base}, .conn = conn};
+	struct pg_tx tx = {.base = {.db = &db->base, .reads = strcmp(sql, READS) == 0}, .conn = conn};
 	nh_rc rc = attempt(db, &tx, fn, arg, err);
 	*retry = tx.retry;
 	if (!tx.retry && rc != NH_OK && tx.broken == NH_EIO) /* lost in its middle: not fn's own code */
@@ -121,7 +124,7 @@ static void back_off(unsigned attempt_number)
 	nanosleep(&(struct timespec){.tv_nsec = (long)(us * 1000)}, NULL);
 }
 
-static nh_rc pg_write(struct nh_db *base, nh_tx_fn fn, void *arg, struct nh_err *err)
+static nh_rc write_with(struct nh_db *base, const char *sql, nh_tx_fn fn, void *arg, struct nh_err *err)
 {
 	struct pg_db *db = (struct pg_db *)base;
 	struct pg_conn *conn = take(db);
@@ -133,7 +136,7 @@ static nh_rc pg_write(struct nh_db *base, nh_tx_fn fn, void *arg, struct nh_err 
 			NH_DB_TALLY(base, retries);
 		}
 		retry = false;
-		rc = transact(db, conn, "BEGIN", fn, arg, &retry, err);
+		rc = transact(db, conn, sql, fn, arg, &retry, err);
 	}
 	give(db, conn);
 	if (rc == NH_OK)
@@ -141,12 +144,16 @@ static nh_rc pg_write(struct nh_db *base, nh_tx_fn fn, void *arg, struct nh_err 
 	return retry ? NH_FAIL(err, NH_EAGAIN, "the transaction collided with others %d times in a row", ATTEMPTS_MAX) : rc;
 }
 
+static nh_rc pg_write(struct nh_db *base, nh_tx_fn fn, void *arg, struct nh_err *err) { return write_with(base, "BEGIN", fn, arg, err); }
+
+static nh_rc pg_take(struct nh_db *base, nh_tx_fn fn, void *arg, struct nh_err *err) { return write_with(base, "BEGIN ISOLATION LEVEL READ COMMITTED", fn, arg, err); }
+
 static nh_rc pg_read(struct nh_db *base, nh_tx_fn fn, void *arg, struct nh_err *err)
 {
 	struct pg_db *db = (struct pg_db *)base;
 	struct pg_conn *conn = take(db);
 	bool retry = false;
-	nh_rc rc = transact(db, conn, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", fn, arg, &retry, err);
+	nh_rc rc = transact(db, conn, READS, fn, arg, &retry, err);
 	give(db, conn);
 	return rc;
 }
@@ -224,6 +231,7 @@ static const struct nh_driver driver = {
 	.close = pg_close,
 	.read = pg_read,
 	.write = pg_write,
+	.take = pg_take,
 	.migration_lock = pg_migration_lock,
 	.migration_unlock = pg_migration_unlock,
 	.exec = nh_pg_exec,

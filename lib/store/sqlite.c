@@ -367,7 +367,7 @@ void nh_sqlite_readers_resume(struct sqlite_db *db)
 static nh_rc sqlite_read(struct nh_db *base, nh_tx_fn fn, void *arg, struct nh_err *err)
 {
 	struct sqlite_db *db = (struct sqlite_db *)base;
-	struct sqlite_tx tx = {.base = {.db = base}};
+	struct sqlite_tx tx = {.base = {.db = base, .reads = true}};
 	NH_TRY(take_reader(db, &tx.conn, err));
 	nh_rc rc = nh_sqlite_run(tx.conn, "BEGIN", err);
 	if (rc == NH_OK) {
@@ -421,6 +421,7 @@ static const struct nh_driver driver = {
 	.close = sqlite_close,
 	.read = sqlite_read,
 	.write = nh_sqlite_write,
+	.take = nh_sqlite_write,
 	.migration_lock = sqlite_migration_lock,
 	.migration_unlock = sqlite_migration_unlock,
 	.exec = sqlite_exec,

@@ -4,8 +4,10 @@
 #include "store/accounts.h"
 #include "store/audit.h"
 #include "store/authority.h"
+#include "store/deltas.h"
 #include "store/foundation.h"
 #include "store/jobs.h"
+#include "store/nodes.h"
 #include "store/overview.h"
 #include "store/plan.h"
 #include "store/rollout.h"
@@ -18,8 +20,10 @@ const struct nh_stmt *const *const nh_store_statements[] = {
 	nh_accounts_statements,
 	nh_audit_statements,
 	nh_authority_statements,
+	nh_deltas_statements,
 	nh_foundation_statements,
 	nh_jobs_statements,
+	nh_nodes_statements,
 	nh_overview_statements,
 	nh_plan_statements,
 	nh_rollout_statements,

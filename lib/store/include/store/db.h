@@ -84,6 +84,13 @@ nh_rc nh_db_read(struct nh_db *db, nh_tx_fn fn, void *arg, struct nh_err *err);
  * again and again (PostgreSQL). */
 nh_rc nh_db_write(struct nh_db *db, nh_tx_fn fn, void *arg, struct nh_err *err);
 
+/*
+ * nh_db_take - as nh_db_write, for what many take from one table and nobody decides anything else by (a server's messages, its beat): with PostgreSQL each statement sees what is
+ * committed by then (READ COMMITTED), so that takers neither collide with those who add nor make them run again. Not for rules that must hold.
+ */
+nh_rc nh_db_take(struct nh_db *db, nh_tx_fn fn, void *arg, struct nh_err *err);
+bool nh_tx_reads(const struct nh_tx *tx); /* is it a transaction of nh_db_read? */
+
 /* nh_tx_notify - queues a message for other nodes, sent with the commit (PostgreSQL NOTIFY; nothing on SQLite). payload < 8000 bytes, ids only. */
 nh_rc nh_tx_notify(struct nh_tx *tx, const char *channel, nh_slice payload, struct nh_err *err);
 
