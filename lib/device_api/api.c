@@ -266,6 +266,10 @@ static void carry_out(struct nh_device_api *api, const struct nh_effect *e)
 			certificates_put(&api->certificates, e->payload.ptr, e->id);
 		break;
 	case NH_EFFECT_GROUP_WAKE: rollout_wake(&api->rollout, e->id); break;
+	case NH_EFFECT_JOB:
+		if (api->config.wake_scheduler)
+			api->config.wake_scheduler(api->config.wake_ctx, e->name);
+		break;
 	case NH_EFFECT_PRODUCT_SETTINGS:
 		if (api->server)
 			registry_each(&api->registry, e->id, settings_of, api);

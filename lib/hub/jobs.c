@@ -59,15 +59,15 @@ static nh_slice claimant(const struct nh_ctx *ctx)
 	return node.len > 0 ? node : NH_LIT("-");
 }
 
-nh_rc nh_job_claim(struct nh_ctx *ctx, const char *kinds, int64_t lease_us, struct nh_job *out, int64_t *next_us, struct nh_err *err)
+nh_rc nh_job_next(struct nh_ctx *ctx, const char *kinds, int64_t *ready_us, struct nh_err *err)
+{
+	return nh_query_id(ctx->tx, &nh_q_job_next, NH_PARAMS(nh_p_str(kinds)), ready_us, err);
+}
+
+nh_rc nh_job_claim(struct nh_ctx *ctx, const char *kinds, int64_t lease_us, struct nh_job *out, struct nh_err *err)
 {
 	int64_t now = nh_ctx_now(ctx);
-	*next_us = 0;
-	nh_rc rc = nh_one_row(ctx->tx, ctx->arena, &nh_q_job_claim, NH_PARAMS(nh_p_text(claimant(ctx)), nh_p_int(now + lease_us), nh_p_int(now), nh_p_str(kinds)), read_job, out, "job", err);
-	if (rc != NH_ENOTFOUND)
-		return rc;
-	rc = nh_query_id(ctx->tx, &nh_q_job_next, NH_PARAMS(nh_p_str(kinds)), next_us, err);
-	return rc == NH_OK || rc == NH_ENOTFOUND ? NH_FAIL(err, NH_ENOTFOUND, "no job is due") : rc;
+	return nh_one_row(ctx->tx, ctx->arena, &nh_q_job_claim, NH_PARAMS(nh_p_text(claimant(ctx)), nh_p_int(now + lease_us), nh_p_int(now), nh_p_str(kinds)), read_job, out, "job", err);
 }
 
 nh_rc nh_job_renew(struct nh_ctx *ctx, int64_t id, int64_t claims, int64_t lease_us, struct nh_err *err)

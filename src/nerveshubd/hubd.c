@@ -64,15 +64,18 @@ static nh_rc open_tls(struct hubd *h, struct nh_err *err)
 	return rc;
 }
 
-static void carry_out(void *ctx, const struct nh_effects *effects)
+static void wake_scheduler(void *h, nh_slice kind) { scheduler_wake(h, kind); }
+
+void hubd_carry_out(struct hubd *h, const struct nh_effects *effects)
 {
-	struct hubd *h = ctx;
 	for (size_t i = 0; i < effects->count; i++) {
 		if (effects->items[i].kind == NH_EFFECT_MAIL)
 			nh_mailer_wake(h->mailer);
 	}
 	nh_device_api_effects(h->device_api, effects);
 }
+
+static void carry_out(void *h, const struct nh_effects *effects) { hubd_carry_out(h, effects); }
 
 static bool sends_mails(const struct settings *s) { return *s->smtp_server || *s->mail_folder; }
 
@@ -124,7 +127,7 @@ static nh_rc open_parts(struct hubd *h, struct nh_err *err)
 	NH_TRY(bootstrap(s, &h->identity, err));
 	h->hub = (struct nh_hub_config){.secret_key = nh_buf_slice(&h->identity.secret), .node = nh_buf_slice(&h->identity.node), .download_ttl_s = 86400, .max_firmware_bytes = s->firmware_max_bytes,
 					.max_archive_bytes = s->archive_max_bytes, .shared_secrets_enabled = s->shared_secrets, .registration_open = s->registrations, .mails = sends_mails(s), .download_base_url = ""};
-	struct nh_db_config db = {.url = s->database_url, .connections = (unsigned)s->workers + 2, /* and the mailer's */ .timeout_ms = s->database_timeout_ms, .statements = nh_store_statements};
+	struct nh_db_config db = {.url = s->database_url, .connections = (unsigned)s->workers + 3 + SCHEDULER_THREADS, /* and upkeep's, and the mailer's */ .timeout_ms = s->database_timeout_ms, .statements = nh_store_statements};
 	NH_TRY(nh_db_open(&db, &h->db, err));
 	NH_TRY(authority_open(h, err));
 	NH_TRY(open_objects(h, err));
@@ -135,7 +138,7 @@ static nh_rc open_parts(struct hubd *h, struct nh_err *err)
 	h->limiter = nh_limiter_new();
 	h->device_api = nh_device_api_new(&(struct nh_device_api_config){.db = h->db, .objects = h->objects, .pool = h->pool, .relay = h->relay, .hub = &h->hub, .geo = geo_resolver(h->geo), .clock = &nh_clock_system,
 									 .rng = &nh_rng_system, .orchestrator_interval_ms = s->orchestrator_interval_ms, .idle_ms = s->device_idle_ms,
-									 .health_every_ms = s->health_every_ms, .connects_per_minute = limit(s->device_connects), .messages_per_second = limit(s->device_messages)});
+									 .health_every_ms = s->health_every_ms, .wake_scheduler = wake_scheduler, .wake_ctx = h, .connects_per_minute = limit(s->device_connects), .messages_per_second = limit(s->device_messages)});
 	h->user_api = nh_user_api_new(&(struct nh_user_api_config){.db = h->db, .objects = h->objects, .hub = &h->hub, .clock = &nh_clock_system, .rng = &nh_rng_system,
 								   .relay = h->relay, .effects = carry_out, .effects_ctx = h, .limiter = h->limiter, .platform_name = s->platform_name});
 	NH_TRY(issuers_open(h, err));
@@ -171,7 +174,7 @@ static void set_listeners(struct hubd *h)
 		.reserve = 8};
 }
 
-/* What the last run left when it was cut off. An object store that is away for a while is no reason not to serve the rest: housekeeping tries again. */
+/* What the last run left when it was cut off. An object store that is away for a while is no reason not to serve the rest: the job "objects" tries again. */
 static void recover_objects(struct hubd *h)
 {
 	struct nh_err err = NH_ERR_INIT;
@@ -194,12 +197,15 @@ static nh_rc open_server(struct hubd *h, struct nh_err *err)
 	nh_user_api_start(h->user_api, h->server);
 	recover_objects(h);
 	NH_TRY(start_mailer(h, err));
-	NH_TRY(housekeeping_start(h, err));
+	NH_TRY(scheduler_start(h, err));
+	NH_TRY(upkeep_start(h, err));
 	return nh_server_start(h->server, err);
 }
 
 static void take_down(struct hubd *h)
 {
+	upkeep_stop(h);
+	scheduler_stop(h);
 	nh_pool_free(h->pool);
 	nh_mailer_free(h->mailer);
 	nh_server_free(h->server);
@@ -216,6 +222,7 @@ static void take_down(struct hubd *h)
 	nh_authority_free(h->authority);
 	nh_objects_close(h->objects);
 	nh_db_close(h->db);
+	scheduler_free(h);
 	nh_buf_fini(&h->download_url);
 	nh_buf_fini(&h->web_url);
 	identity_fini(&h->identity);
@@ -234,7 +241,8 @@ nh_rc hubd_open(const struct settings *s, struct hubd *out, struct nh_err *err)
 
 void hubd_close(struct hubd *h)
 {
-	housekeeping_stop(h);
+	upkeep_stop(h);
+	scheduler_stop(h);
 	nh_device_api_stop(h->device_api);
 	nh_server_drain(h->server, h->settings->drain_ms);
 	take_down(h);

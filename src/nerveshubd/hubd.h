@@ -9,22 +9,14 @@
 #include "device_api/device_api.h"
 #include "geo.h"
 #include "hub/authority.h"
-#include "hub/certificate_expiry.h"
 #include "hub/limiter.h"
 #include "outbound/mail.h"
+#include "scheduler.h"
 #include "settings.h"
 #include "store/db.h"
+#include "upkeep.h"
 #include "user_api/user_api.h"
 #include "web/web.h"
-
-struct housekeeping {
-	struct nh_timer *timer;
-	uint64_t expiry_mono_ms;   /* when certificates were last counted; 0: not yet */
-	int64_t expiry_warned_us;  /* when their number was last told */
-	struct nh_expiring_counts expiring; /* atomic, each */
-	struct nh_work work;
-	bool running, stopping; /* atomic */
-};
 
 struct hubd {
 	const struct settings *settings;
@@ -49,13 +41,14 @@ struct hubd {
 	struct nh_mount api_mounts[4], device_mounts[2], web_mounts[6], metrics_mounts[2];
 	struct nh_listener listeners[4]; /* device, web, metrics, and with an authority api */
 	struct nh_server *server;
-	struct housekeeping housekeeping;
+	struct scheduler *scheduler; /* atomic: set when it starts */
+	struct upkeep *upkeep;
+	struct figures figures;
 	bool first_start; /* the administrator was created now */
 };
 
-/* housekeeping.c: deletes objects that nobody names and what devices told too long ago, from time to time, while the server runs. */
-nh_rc housekeeping_start(struct hubd *h, struct nh_err *err); /* after the server was opened: its first loop carries the timer */
-void housekeeping_stop(struct hubd *h);                       /* waits until the timer is closed; what is under way ends with the pool */
+/* hubd_carry_out - what a committed transaction left, whoever ran it. Any thread. */
+void hubd_carry_out(struct hubd *h, const struct nh_effects *effects);
 
 enum { LISTENER_DEVICE, LISTENER_WEB, LISTENER_METRICS, LISTENER_API, LISTENER_COUNT };
 

@@ -21,7 +21,7 @@ static uint64_t counted(const int64_t *count) { return (uint64_t)__atomic_load_n
 
 static void put_expiring(struct nh_buf *out, const struct hubd *h)
 {
-	const struct nh_expiring_counts *expiring = &h->housekeeping.expiring;
+	const struct nh_expiring_counts *expiring = &h->figures.expiring;
 	const struct metric rows[] = {
 		{"authority_certificates_expiring", "Certificates of the authority that end within CERTIFICATE_WARN_DAYS", GAUGE, counted(&expiring->issued)},
 		{"ca_certificates_expiring", "Device CAs that end within CERTIFICATE_WARN_DAYS", GAUGE, counted(&expiring->cas)},

@@ -114,6 +114,8 @@ static const struct row rows[] = {
 	{"firmware-days", "FIRMWARE_DAYS_TO_KEEP", NULL, NUMBER, FIELD(firmware_days), "0", "N", "days that firmware and archives are kept which no release names and no device runs; 0 = for ever"},
 	{"firmware-newest", "FIRMWARE_NEWEST_TO_KEEP", NULL, NUMBER, FIELD(firmware_newest), "10", "N", "newest versions of each product, platform and architecture that are kept whatever their age"},
 	{"drain", "DEVICE_SOCKET_DRAINER_SHUTDOWN", NULL, DURATION, FIELD(drain_ms), "30000ms", "TIME", "how long a stop may take; plain numbers are milliseconds", 1},
+	{"job-speed", "NERVESHUB_JOB_SPEED", NULL, POSITIVE, FIELD(job_speed), "1", "N", "periodic work comes so many times as often, and what failed is tried again so much earlier: for tests"},
+	{"job-lease", "NERVESHUB_JOB_LEASE", NULL, DURATION, FIELD(job_lease_ms), "60s", "TIME", "another server may take over a job whose server was silent for so long; at least 1s"},
 	{"loops", "NERVESHUB_LOOPS", NULL, NUMBER, FIELD(loops), "0", "N", "I/O threads; 0 = one a core"},
 	{"workers", "NERVESHUB_WORKERS", NULL, NUMBER, FIELD(workers), "0", "N", "worker threads; 0 = 16 or four a core"},
 	{"secret-key", "SECRET_KEY_BASE", NULL, SECRET, FIELD(secret_key), "", "TEXT", "signs URLs and tokens; default: made once in the data directory"},

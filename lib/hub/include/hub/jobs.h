@@ -36,11 +36,10 @@ static inline bool nh_job_stopping(const struct nh_job *job) { return job->stopp
 nh_rc nh_job_ensure(struct nh_ctx *ctx, const char *kind, int64_t first_us, int64_t latest_us, struct nh_err *err);
 /* nh_job_recover - at start: what the last run of this node held may be claimed at once; *count. Does nothing for a node without a name. */
 nh_rc nh_job_recover(struct nh_ctx *ctx, size_t *count, struct nh_err *err);
-/*
- * nh_job_claim - the job of these kinds (" kind kind … ", blanks at both ends) that could run for the longest, for lease_us; out in the arena. NH_ENOTFOUND: none may run now, or
- * another server was faster; *next_us: when one may be claimed (0: none waits).
- */
-nh_rc nh_job_claim(struct nh_ctx *ctx, const char *kinds, int64_t lease_us, struct nh_job *out, int64_t *next_us, struct nh_err *err);
+/* nh_job_next - when one of these kinds (" kind kind … ", blanks at both ends) may be claimed, also of those that run: then their lease ends (read). NH_ENOTFOUND: there is none. */
+nh_rc nh_job_next(struct nh_ctx *ctx, const char *kinds, int64_t *ready_us, struct nh_err *err);
+/* nh_job_claim - of these kinds the one that could run for the longest, for lease_us; out in the arena. NH_ENOTFOUND: none may run now, or another server was faster. */
+nh_rc nh_job_claim(struct nh_ctx *ctx, const char *kinds, int64_t lease_us, struct nh_job *out, struct nh_err *err);
 /* nh_job_renew - lease_us from now on. NH_ENOTFOUND: the claim is lost. */
 nh_rc nh_job_renew(struct nh_ctx *ctx, int64_t id, int64_t claims, int64_t lease_us, struct nh_err *err);
 /*
