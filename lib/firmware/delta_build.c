@@ -189,6 +189,13 @@ static nh_rc target_end(void *ctx, uint64_t size, uint32_t crc, struct nh_err *e
 	return unpack_end(s, err);
 }
 
+/* A device finds it where it was written, in one piece: holes would have to be in the patch's old data, too. */
+static bool contiguous(const struct builder *b, nh_slice member)
+{
+	const struct nh_fw_resource *r = nh_fw_manifest_resource(b->source.manifest, nh_slice_skip(member, 5));
+	return r && r->run_count == 1;
+}
+
 /* The target was unpacked before: a member of the source is old data for the target's member of the same name. */
 static nh_rc source_begin(void *ctx, const struct nh_fw_member *m, struct nh_err *err)
 {
@@ -197,6 +204,8 @@ static nh_rc source_begin(void *ctx, const struct nh_fw_member *m, struct nh_err
 	for (size_t i = 0; i < b->member_count; i++) {
 		if (!b->members[i].candidate || b->members[i].source_unpacked || !nh_slice_eq(b->members[i].name, m->name))
 			continue;
+		if (!contiguous(b, m->name))
+			return NH_OK;
 		b->members[i].source_unpacked = true;
 		return unpack_begin(s, i, err);
 	}
@@ -241,7 +250,7 @@ static nh_rc patch_make(struct builder *b, size_t i, struct nh_err *err)
 	argv[n] = NULL;
 	int status = 0;
 	NH_AUTO_BUF struct nh_buf said = NH_BUF_INIT, complaints = NH_BUF_INIT;
-	NH_TRY(nh_process_run(&(struct nh_process){.argv = argv, .timeout_ms = b->config->timeout_ms}, &status, &said, &complaints, err));
+	NH_TRY(nh_process_run(&(struct nh_process){.argv = argv, .timeout_ms = b->config->timeout_ms, .limits = b->config->limits, .dies_with_us = true}, &status, &said, &complaints, err));
 	if (status != 0)
 		return NH_FAIL(err, NH_EIO, "xdelta3 ended with status %d: %.*s", status, NH_ARG(nh_slice_trim(nh_buf_slice(&complaints))));
 	struct stat st;

@@ -125,6 +125,73 @@ static void built_delta_equals_the_whole(void **state)
 	assert_int_equal(files_left(), 0);
 }
 
+static nh_rc check(const char *source, const char *target, const char *delta, struct nh_err *err)
+{
+	return nh_fw_delta_check(&(struct nh_fw_delta_check){.source = source, .target = target, .delta = delta, .scratch = dir}, err);
+}
+
+/* A delta is good for exactly its source and its target, and with every byte of it. */
+static void only_a_good_delta_passes(void **state)
+{
+	NH_AUTO_ARENA struct nh_arena arena = NH_ARENA_INIT;
+	struct nh_err err = NH_ERR_INIT;
+	struct nh_fw_delta_result r;
+	const char *source = nh_arena_printf(&arena, "%s", fixture_path("widget-1.0.0.fw")), *target = nh_arena_printf(&arena, "%s", fixture_path("widget-1.1.0.fw"));
+	const char *out = at(&arena, "delta.fw"), *bad = at(&arena, "bad.fw");
+	assert_int_equal(build(source, target, out, &r, &err), NH_OK);
+	if (check(source, target, out, &err) != NH_OK)
+		fail_msg("%s", err.msg);
+	assert_int_equal(check(source, target, fixture_path("widget-1.0.0-to-1.1.0.delta.fw"), &err), NH_OK);
+	assert_int_equal(check(source, target, target, &err), NH_OK); /* no patch at all: nothing is wrong with it */
+
+	assert_int_equal(check(fixture_path("widget-2.0.0-rc.1.fw"), target, out, &err), NH_EFORMAT);
+	assert_int_equal(check(source, fixture_path("widget-2.0.0-rc.1.fw"), out, &err), NH_EFORMAT);
+	assert_string_equal(err.msg, "metadata and signature of the delta are not the target's");
+	assert_int_equal(check(fixture_path("minimal-unsigned.fw"), target, out, &err), NH_EFORMAT);
+	assert_int_equal(check(source, target, at(&arena, "none.fw"), &err), NH_ENOTFOUND);
+	assert_int_equal(nh_fw_delta_check(&(struct nh_fw_delta_check){.source = source, .target = target, .delta = out, .scratch = dir, .scratch_max_bytes = 100}, &err), NH_ETOOBIG);
+
+	/* A bit of every seventh byte flipped: noticed, or one that means nothing; in so small an archive much of the container does. */
+	NH_AUTO_BUF struct nh_buf delta = NH_BUF_INIT;
+	size_t refused = 0, tried = 0;
+	assert_int_equal(nh_file_read(out, 1u << 20, &delta, &err), NH_OK);
+	for (size_t i = 0; i < delta.len; i += 7, tried++) {
+		delta.ptr[i] ^= 0x10;
+		assert_int_equal(nh_file_write_atomic(bad, nh_buf_slice(&delta), 0600, &err), NH_OK);
+		refused += check(source, target, bad, &err) != NH_OK;
+		delta.ptr[i] ^= 0x10;
+	}
+	if (refused * 10 < tried * 6)
+		fail_msg("%zu of %zu noticed", refused, tried);
+	unlink(bad);
+	unlink(out);
+	assert_int_equal(files_left(), 0);
+}
+
+/* xdelta3 reads more of the old data than a device may: the tasks say where that ends. */
+static const char *create(struct nh_arena *arena, const char *name, const char *conf);
+static void old_data_ends_where_the_task_says(void **state)
+{
+	static const char conf[] = "file-resource r { contents=\"%s%s%s%s%s%s\" }\ntask upgrade { on-resource r { delta-source-raw-offset=0 delta-source-raw-count=%d raw_write(9) } }";
+	static const char part[] = "0123456789 every good boy deserves fudge, said the quick brown fox to the lazy dog; then it jumped 9876543210 |";
+	for (int blocks = 1; blocks <= 2; blocks++) {
+		NH_AUTO_ARENA struct nh_arena arena = NH_ARENA_INIT;
+		struct nh_err err = NH_ERR_INIT;
+		struct nh_fw_delta_result r;
+		const char *out = at(&arena, "d.fw"), *end = "this is what is only at the very end of both, where a device with one block cannot read it at all";
+		const char *source = create(&arena, "s.fw", nh_arena_printf(&arena, conf, part, part, part, part, part, end, blocks));
+		const char *target = create(&arena, "t.fw", nh_arena_printf(&arena, conf, end, part, part, part, part, "b", blocks));
+		assert_int_equal(build(source, target, out, &r, &err), NH_OK);
+		assert_int_equal(r.outcome, NH_FW_DELTA_BUILT);
+		if (check(source, target, out, &err) != (blocks == 2 ? NH_OK : NH_EFORMAT))
+			fail_msg("%d blocks: %s", blocks, err.msg);
+		unlink(out);
+		unlink(source);
+		unlink(target);
+	}
+	assert_int_equal(files_left(), 0);
+}
+
 static const char *create(struct nh_arena *arena, const char *name, const char *conf)
 {
 	struct nh_err err = NH_ERR_INIT;
@@ -209,6 +276,7 @@ static int tear_down(void **state) { return rmdir(dir); }
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(features), cmocka_unit_test(built_delta_equals_the_whole), cmocka_unit_test(outcomes), cmocka_unit_test(failures)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(features), cmocka_unit_test(built_delta_equals_the_whole), cmocka_unit_test(outcomes), cmocka_unit_test(only_a_good_delta_passes),
+		cmocka_unit_test(old_data_ends_where_the_task_says), cmocka_unit_test(failures)};
 	return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -7,6 +7,7 @@
  */
 #pragma once
 
+#include "base/process.h"
 #include "firmware/metadata.h"
 
 struct nh_fw_features {
@@ -42,6 +43,7 @@ struct nh_fw_delta_build {
 	const char *scratch;            /* directory for unpacked resources: a new folder is made in it, and removed */
 	uint64_t scratch_max_bytes;     /* of unpacked resources and patches; 0 = 8 GiB */
 	uint64_t timeout_ms;            /* for one resource; 0 = none */
+	const struct nh_process_limits *limits; /* of xdelta3; NULL = ours */
 };
 
 struct nh_fw_delta_result {
@@ -55,3 +57,16 @@ struct nh_fw_delta_result {
  * NH_ETIMEOUT, NH_ETOOBIG (scratch_max_bytes), NH_ENOSPC, NH_EPERM, NH_EIO.
  */
 nh_rc nh_fw_delta_build(const struct nh_fw_delta_build *b, struct nh_fw_delta_result *out, struct nh_err *err);
+
+struct nh_fw_delta_check {
+	const char *source, *target, *delta; /* whole archives, and what was made of them */
+	const char *scratch;            /* directory for unpacked resources, which have no name in it */
+	uint64_t scratch_max_bytes;     /* of one of them; 0 = 8 GiB */
+};
+
+/*
+ * nh_fw_delta_check - does the delta turn the source into the target? Every patch is applied to the source's resource, as far as the tasks let a device read it, and every result compared with the
+ * hash in the metadata, which must be the target's byte for byte, as must be its signature; who signed it is not looked at. NH_OK only for a delta that may be handed out.
+ * NH_EFORMAT: the first thing that is wrong. NH_ENOTFOUND (a file), NH_ETOOBIG (scratch_max_bytes), NH_ENOSPC, NH_EPERM, NH_EIO.
+ */
+nh_rc nh_fw_delta_check(const struct nh_fw_delta_check *check, struct nh_err *err);
