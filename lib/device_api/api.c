@@ -41,7 +41,7 @@ static nh_rc clean_tx(struct nh_tx *tx, void *arg, struct nh_err *err)
 	struct clean *clean = arg;
 	struct nh_effects effects = {0};
 	struct nh_ctx ctx = device_api_ctx(clean->api, tx, clean->arena, &effects);
-	return clean->own ? nh_session_clean_node(&ctx, &clean->cleaned, err) : nh_session_clean_stale(&ctx, clean->before_us, &clean->cleaned, err);
+	return clean->own ? nh_session_clean_node(&ctx, nh_ctx_node(&ctx), &clean->cleaned, err) : nh_session_clean_stale(&ctx, clean->before_us, &clean->cleaned, err);
 }
 
 static nh_rc clean_all(struct clean *clean, struct nh_err *err)
@@ -199,10 +199,12 @@ static void push_on_loop(struct nh_conn *conn, struct nh_conn_message *base)
 
 static void close_on_loop(struct nh_conn *conn, struct nh_conn_message *base)
 {
+	struct message *m = (struct message *)(void *)base;
+	nh_slice only = m->said ? nh_buf_slice(&m->said->payload) : NH_SLICE_EMPTY;
 	/* source: reference/device-protocol "4": 1001 for every close the server asks for */
-	if (conn)
+	if (conn && (only.len == 0 || socket_is(conn, only)))
 		nh_ws_close(conn, NH_WS_CLOSE_GOING_AWAY, NH_SLICE_EMPTY);
-	message_free((struct message *)(void *)base);
+	message_free(m);
 }
 
 static void type_on_loop(struct nh_conn *conn, struct nh_conn_message *base)
@@ -253,6 +255,22 @@ static void to_device(struct nh_device_api *api, const struct nh_effect *e, stru
 }
 
 static void settings_of(void *ctx, int64_t device_id, struct nh_conn_id id) { send(ctx, NH_EFFECT_DEVICE_SETTINGS, device_id, id, NULL); }
+
+static void close_of(void *ctx, int64_t device_id, struct nh_conn_id id) { send(ctx, NH_EFFECT_DEVICE_CLOSE, device_id, id, NULL); }
+
+void nh_device_api_begin_anew(struct nh_device_api *api)
+{
+	certificates_clear(&api->certificates);
+	registry_each(&api->registry, 0, close_of, api);
+}
+
+void nh_device_api_forget_certificates(struct nh_device_api *api) { certificates_clear(&api->certificates); }
+
+bool nh_device_api_here(struct nh_device_api *api, int64_t device_id)
+{
+	struct nh_conn_id id;
+	return registry_get(&api->registry, device_id, &id);
+}
 
 static void carry_out(struct nh_device_api *api, const struct nh_effect *e)
 {

@@ -97,3 +97,12 @@ void certificates_forget(struct certificates *c, const uint8_t *fingerprint)
 	}
 	pthread_rwlock_unlock(&c->lock);
 }
+
+void certificates_clear(struct certificates *c)
+{
+	pthread_rwlock_wrlock(&c->lock);
+	memset(c->places, 0, c->sets * CERTIFICATE_WAYS * sizeof *c->places);
+	c->used = c->forgotten = c->victim = 0;
+	c->count = 0;
+	pthread_rwlock_unlock(&c->lock);
+}

@@ -34,6 +34,7 @@ void certificates_fini(struct certificates *c);
 int64_t certificates_find(struct certificates *c, const uint8_t *fingerprint); /* device id, 0 = not known */
 void certificates_put(struct certificates *c, const uint8_t *fingerprint, int64_t device_id);
 void certificates_forget(struct certificates *c, const uint8_t *fingerprint);
+void certificates_clear(struct certificates *c); /* forgets all */
 
 /* ---- who is connected here: registry.c ---------------------------------------------------------------------------------- */
 
@@ -56,7 +57,7 @@ bool registry_is(struct registry *r, int64_t device_id, struct nh_conn_id id); /
 void registry_remove(struct registry *r, int64_t device_id, struct nh_conn_id id); /* only where it is still this one */
 size_t registry_count(struct registry *r);
 void registry_set_product(struct registry *r, int64_t device_id, struct nh_conn_id id, int64_t product_id); /* where it is still this one */
-/* All joined connections of the product. Nobody comes or goes meanwhile, so each must be quick and must not call the registry. */
+/* All joined connections of the product; 0: all connections. Nobody comes or goes meanwhile, so each must be quick and must not call the registry. */
 void registry_each(struct registry *r, int64_t product_id, void (*each)(void *ctx, int64_t device_id, struct nh_conn_id id), void *ctx);
 
 /* ---- who connects again and again: reconnects.c ------------------------------------------------------------------------- */
@@ -189,6 +190,7 @@ void socket_upgrade(struct nh_request *req, struct nh_response *res);
 void socket_push(struct nh_conn *conn, nh_slice event, nh_slice payload); /* [loop] drops it unless the device has joined or is just joining */
 bool socket_push_frame(struct nh_conn *conn, struct nh_ws_frame *frame);  /* [loop] the same, framed once for many; false: nothing was sent, this device needs socket_push */
 void socket_type(struct nh_conn *conn, nh_slice text); /* [loop] into the device's console, now or once it is joined */
+bool socket_is(struct nh_conn *conn, nh_slice connection_id); /* [loop] is it this connection of its device, and no later one? */
 void socket_settings(struct nh_conn *conn);            /* [loop] what the session knows of settings is out of date */
 
 /* polling.c */

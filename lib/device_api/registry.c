@@ -86,7 +86,7 @@ void registry_each(struct registry *r, int64_t product_id, void (*each)(void *ct
 		const struct registered *entry = value;
 		int64_t device_id;
 		memcpy(&device_id, key.ptr, sizeof device_id);
-		if (entry->product_id == product_id)
+		if (product_id == 0 || entry->product_id == product_id)
 			each(ctx, device_id, entry->conn);
 	}
 	pthread_mutex_unlock(&r->lock);

@@ -254,6 +254,12 @@ static void on_open(struct nh_conn *conn, void *session)
 	nh_server_send(s->api->server, old, message);
 }
 
+bool socket_is(struct nh_conn *conn, nh_slice connection_id)
+{
+	const struct session *s = nh_conn_session(conn);
+	return s && nh_slice_eq_str(connection_id, s->hub.connection_id);
+}
+
 /* The device has read what people said to it. */
 static void on_drained(struct nh_conn *conn, void *session)
 {

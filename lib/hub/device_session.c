@@ -6,6 +6,7 @@
  */
 #include "hub/archives.h"
 #include "hub/audit.h"
+#include "hub/nodes.h"
 #include "hub/overview.h"
 #include "rows_int.h"
 #include "session_int.h"
@@ -78,6 +79,8 @@ struct row {
 
 static nh_rc put_row(struct nh_ctx *ctx, const struct nh_opening *o, const struct row *row, int64_t *changed, struct nh_err *err)
 {
+	if (row->ended_at_us == 0 && row->stmt == &nh_q_connection_open)
+		NH_TRY(nh_node_replaced(ctx, o->device_id, err));
 	return nh_sql_exec(ctx->tx, row->stmt,
 	                   NH_PARAMS(nh_p_str(o->connection_id), nh_p_int(o->device_id), nh_p_str(row->status), nh_p_int(o->at_us), nh_p_int(row->seen_at_us),
 	                             row->ended_at_us ? nh_p_int(row->ended_at_us) : nh_p_null(), nh_p_text(nh_ctx_node(ctx)), nh_p_text(row->metadata)),
@@ -429,11 +432,11 @@ nh_rc nh_session_clean_stale(struct nh_ctx *ctx, int64_t before_us, size_t *clea
 	return clean(ctx, &list, cleaned, err);
 }
 
-nh_rc nh_session_clean_node(struct nh_ctx *ctx, size_t *cleaned, struct nh_err *err)
+nh_rc nh_session_clean_node(struct nh_ctx *ctx, nh_slice node, size_t *cleaned, struct nh_err *err)
 {
 	struct nh_list list = NH_LIST_OF(ctx->arena, struct nh_seen);
 	*cleaned = 0;
-	NH_TRY(nh_list_rows(ctx->tx, &list, &nh_q_connection_of_node, NH_PARAMS(nh_p_text(nh_ctx_node(ctx)), nh_p_int(STALE_MAX)), read_stale, err));
+	NH_TRY(nh_list_rows(ctx->tx, &list, &nh_q_connection_of_node, NH_PARAMS(nh_p_text(node), nh_p_int(STALE_MAX)), read_stale, err));
 	return clean(ctx, &list, cleaned, err);
 }
 

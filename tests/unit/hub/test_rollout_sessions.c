@@ -208,7 +208,7 @@ static nh_rc restarts(struct world *w, struct nh_err *err)
 	OK(nh_session_clean_stale(&w->ctx, w->now_us, &cleaned, E(w)));
 	CHECK(cleaned == 0);
 	w->now_us -= 3600 * NH_US_PER_S;
-	OK(nh_session_clean_node(&w->ctx, &cleaned, E(w)));
+	OK(nh_session_clean_node(&w->ctx, nh_ctx_node(&w->ctx), &cleaned, E(w)));
 	CHECK(cleaned == 1);
 	OK(nh_device_facts_load(&w->ctx, there, &d, E(w)));
 	CHECK(!d.connected);

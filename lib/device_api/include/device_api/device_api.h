@@ -56,6 +56,14 @@ nh_tls_verdict nh_device_api_verify_slow(void *worker, void *api, nh_slice der, 
 /* nh_device_api_effects - carries out what a committed transaction left. Does not block; any thread. Content is copied. */
 void nh_device_api_effects(struct nh_device_api *api, const struct nh_effects *effects);
 
+bool nh_device_api_here(struct nh_device_api *api, int64_t device_id); /* any thread: is the device connected to this process? */
+/*
+ * nh_device_api_begin_anew - another server took this one for dead and ended its connections in the database: they are closed here, too, and come back; what was known by heart is forgotten.
+ * forget_certificates: only that. Any thread.
+ */
+void nh_device_api_begin_anew(struct nh_device_api *api);
+void nh_device_api_forget_certificates(struct nh_device_api *api);
+
 struct nh_device_api_stats {
 	uint64_t devices;             /* connected here */
 	uint64_t joins, refused, messages, replaced, pushes, pushes_lost; /* since start; lost: the connection ended first, and the next join decides anew */

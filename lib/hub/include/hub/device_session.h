@@ -123,8 +123,8 @@ nh_rc nh_session_seen(struct nh_ctx *ctx, const struct nh_seen *items, size_t co
  * ("Stale connection"), at most 500; *cleaned. NH_EIO.
  */
 nh_rc nh_session_clean_stale(struct nh_ctx *ctx, int64_t before_us, size_t *cleaned, struct nh_err *err);
-/* nh_session_clean_node - at start: every connection that the last run of this node left becomes disconnected, at most 500; *cleaned. NH_EIO. */
-nh_rc nh_session_clean_node(struct nh_ctx *ctx, size_t *cleaned, struct nh_err *err);
+/* nh_session_clean_node - every connection that a run of this node left, which is over, becomes disconnected, at most 500; *cleaned. NH_EIO. */
+nh_rc nh_session_clean_node(struct nh_ctx *ctx, nh_slice node, size_t *cleaned, struct nh_err *err);
 
 /* What people see of a device's connection (read). */
 struct nh_connection {

@@ -20,7 +20,7 @@
 
 typedef enum nh_effect_kind {
 	NH_EFFECT_DEVICE_PUSH,    /* push event `name` with JSON `payload` to device `id` on channel "device" */
-	NH_EFFECT_DEVICE_CLOSE,   /* close the connection of device `id` (deleted, blocked, credential revoked); name = reason */
+	NH_EFFECT_DEVICE_CLOSE,   /* close the connection of device `id` (deleted, blocked, credential revoked, replaced); name = reason; payload: the connection's id where only that one is meant, or empty */
 	NH_EFFECT_DEVICE_TYPE,    /* type text `payload` and a line end into the console of device `id`, once it has joined its console (devices that run no scripts) */
 	NH_EFFECT_DEVICE_SETTINGS,/* device `id`'s row changed: its session reloads what it cached */
 	NH_EFFECT_PRODUCT_SETTINGS,/* product `id`'s row changed: the sessions of its devices reload what they cached */
@@ -44,9 +44,11 @@ struct nh_effect {
 struct nh_effects {
 	struct nh_effect *items; /* in the context's arena */
 	size_t count, cap;
+	nh_slice told; /* the other server that was told last that there is something for it; in the arena */
 };
 
 struct nh_authority;
+struct nh_nodes;
 
 /* ---- context ----------------------------------------------------------------------------------------------------------- */
 
@@ -61,10 +63,16 @@ struct nh_hub_config {
 	uint64_t max_firmware_bytes;     /* default 1 GiB */
 	uint64_t max_archive_bytes;      /* default 200 000 000 */
 	nh_slice node;                   /* names this server among those of one database, the same at each start; empty where there is only one */
+	struct nh_nodes *nodes;          /* other servers on this database (hub/nodes.h); NULL: there are none */
 	struct nh_authority *authority;  /* signs certificates (hub/authority.h); NULL: this server issues none */
 	bool shared_secrets_enabled;
 	bool registration_open;
 	const char *web_url;             /* "https://host:port" that people reach, without trailing slash: in the links of mails. NULL: unknown */
+	struct {
+		bool http;               /* may urls of webhooks be http, too? */
+		int64_t give_up_us;      /* how long a delivery is tried; pauses are in proportion. 0 = a day */
+		int64_t waiting_max;     /* deliveries of one webhook that may wait; 0 = 100 000 */
+	} webhooks;
 	bool mails;                      /* can mails be sent? Without them addresses are not confirmed, and nobody can be invited who has no account */
 };
 
@@ -83,7 +91,7 @@ static inline int64_t nh_ctx_now(const struct nh_ctx *ctx) { return nh_clock_now
 /* For a column that is never NULL. */
 static inline nh_slice nh_ctx_node(const struct nh_ctx *ctx) { return ctx->config && ctx->config->node.len ? ctx->config->node : NH_LIT(""); }
 
-/* nh_effect_add - appends (copies name and payload into the arena). ctx->effects must not be NULL. */
+/* nh_effect_add - appends (copies name and payload into the arena). ctx->effects must not be NULL. What concerns a device that another server holds, or all servers, is left for them in the transaction as well. */
 void nh_effect_add(struct nh_ctx *ctx, nh_effect_kind kind, int64_t id, nh_slice name, nh_slice payload);
 
 /* ---- who acts ---------------------------------------------------------------------------------------------------------- */
