@@ -29,6 +29,7 @@ CREATE TABLE webhooks (
 	old_secret {{blob}}, -- sealed; signs, too, until old_secret_until
 	old_secret_until {{int}},
 	waiting {{int}} NOT NULL DEFAULT 0, -- deliveries that wait
+	dead {{int}} NOT NULL DEFAULT 0, -- deliveries that were given up
 	lost {{int}} NOT NULL DEFAULT 0, -- events that found no room since the last one that told so
 	failures {{int}} NOT NULL DEFAULT 0, -- of the endpoint, one after the other
 	failing_since {{int}}, -- null: the latest try went well
@@ -42,6 +43,7 @@ CREATE INDEX webhooks_org ON webhooks (org_id, id);
 CREATE INDEX webhooks_product ON webhooks (product_id);
 CREATE INDEX webhooks_creator ON webhooks (created_by_id);
 CREATE INDEX webhooks_due ON webhooks (due_at) WHERE due_at IS NOT NULL AND enabled = 1;
+CREATE INDEX webhooks_lost ON webhooks (id) WHERE lost > 0;
 
 CREATE TABLE webhook_deliveries (
 	id {{id}},
@@ -61,4 +63,4 @@ CREATE TABLE webhook_deliveries (
 CREATE INDEX webhook_deliveries_due ON webhook_deliveries (webhook_id, due_at, id) WHERE status = 'waiting';
 CREATE INDEX webhook_deliveries_status ON webhook_deliveries (webhook_id, status, id);
 CREATE INDEX webhook_deliveries_until ON webhook_deliveries (until) WHERE status = 'waiting';
-CREATE INDEX webhook_deliveries_age ON webhook_deliveries (inserted_at) WHERE status <> 'waiting';
+CREATE INDEX webhook_deliveries_age ON webhook_deliveries (status, inserted_at) WHERE status <> 'waiting';

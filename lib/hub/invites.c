@@ -16,32 +16,6 @@
 #include "store/foundation.h"
 #include "tickets_int.h"
 
-/* ---- telling admins ------------------------------------------------------------------------------------------------------- */
-
-struct addressee {
-	nh_slice name, email;
-};
-
-static void read_addressee(const struct nh_rows *rows, struct nh_arena *arena, void *item)
-{
-	*(struct addressee *)item = (struct addressee){nh_col_text(rows, 0, arena), nh_col_text(rows, 1, arena)};
-}
-
-/* mail: what all are told; except: who knows it already. */
-static nh_rc tell_admins(struct nh_ctx *ctx, int64_t org_id, int64_t except, const struct nh_mail *mail, struct nh_err *err)
-{
-	struct nh_list list = NH_LIST_OF(ctx->arena, struct addressee);
-	NH_TRY(nh_list_rows(ctx->tx, &list, &nh_q_org_admins, NH_PARAMS(nh_p_int(org_id), nh_p_int(except)), read_addressee, err));
-	const struct addressee *to = list.items;
-	for (size_t i = 0; i < list.count; i++) {
-		struct nh_mail one = *mail;
-		one.to = to[i].email;
-		one.name = to[i].name;
-		NH_TRY(nh_mail_queue(ctx, &one, err));
-	}
-	return NH_OK;
-}
-
 static int64_t actor_user(const struct nh_actor *actor) { return actor->kind == NH_ACTOR_USER ? actor->id : 0; }
 
 /* ---- inviting ------------------------------------------------------------------------------------------------------------- */
@@ -52,7 +26,7 @@ static nh_rc add_member(struct nh_ctx *ctx, const struct nh_actor *actor, const 
 	NH_TRY(nh_member_add(ctx, actor, org->id, email, role, out, errors, err));
 	NH_TRY(nh_sql_exec(ctx->tx, &nh_q_invite_settle, NH_PARAMS(nh_p_int(org->id), nh_p_text(nh_input_lower(ctx->arena, out->email))), NULL, err));
 	NH_TRY(nh_mail_queue(ctx, &(struct nh_mail){.kind = NH_MAIL_YOU_WERE_ADDED, .to = out->email, .name = out->name, .org = org->name, .who = actor->name}, err));
-	return tell_admins(ctx, org->id, actor_user(actor), &(struct nh_mail){.kind = NH_MAIL_MEMBER_ADDED, .org = org->name, .who = actor->name, .address = out->email}, err);
+	return nh_mail_queue_admins(ctx, org->id, actor_user(actor), &(struct nh_mail){.kind = NH_MAIL_MEMBER_ADDED, .org = org->name, .who = actor->name, .address = out->email}, err);
 }
 
 static nh_rc insert_invite(struct nh_ctx *ctx, const struct nh_actor *actor, int64_t org_id, nh_slice email, nh_role role, char token[NH_TOKEN_TEXT_MAX], struct nh_err *err)
@@ -89,7 +63,7 @@ static nh_rc invite(struct nh_ctx *ctx, const struct nh_actor *actor, const stru
 	NH_TRY(nh_audit_add(ctx, actor, org->id, NH_AUDIT_ORG, org->id, err, "User %.*s invited %.*s to organization %.*s", NH_ARG(actor->name), NH_ARG(email), NH_ARG(org->name)));
 	nh_slice link = nh_mail_link(ctx, "/invite/", nh_slice_str(token));
 	NH_TRY(nh_mail_queue(ctx, &(struct nh_mail){.kind = NH_MAIL_INVITATION, .to = email, .org = org->name, .who = actor->name, .link = link}, err));
-	return tell_admins(ctx, org->id, actor_user(actor), &(struct nh_mail){.kind = NH_MAIL_SOMEONE_INVITED, .org = org->name, .who = actor->name, .address = email}, err);
+	return nh_mail_queue_admins(ctx, org->id, actor_user(actor), &(struct nh_mail){.kind = NH_MAIL_SOMEONE_INVITED, .org = org->name, .who = actor->name, .address = email}, err);
 }
 
 nh_rc nh_member_invite(struct nh_ctx *ctx, const struct nh_actor *actor, const struct nh_org *org, nh_slice email, nh_slice role, bool *invited, struct nh_member *out,
@@ -159,7 +133,7 @@ static nh_rc join(struct nh_ctx *ctx, const struct nh_invite *invite, const stru
 	NH_TRY(nh_sql_exec(ctx->tx, &nh_q_invite_settle, NH_PARAMS(nh_p_int(invite->org_id), nh_p_text(nh_input_lower(ctx->arena, invite->email))), NULL, err));
 	NH_TRY(nh_audit_add(ctx, &actor, invite->org_id, NH_AUDIT_ORG, invite->org_id, err, "User %.*s accepted an invitation to organization %.*s", NH_ARG(user->name),
 	                    NH_ARG(invite->org_name)));
-	return tell_admins(ctx, invite->org_id, user->id,
+	return nh_mail_queue_admins(ctx, invite->org_id, user->id,
 	                   &(struct nh_mail){.kind = NH_MAIL_MEMBER_ADDED, .org = invite->org_name, .who = invite->inviter, .address = user->email}, err);
 }
 
@@ -187,12 +161,12 @@ nh_rc nh_invite_join(struct nh_ctx *ctx, nh_slice token, const struct nh_user *u
 nh_rc nh_member_expel(struct nh_ctx *ctx, const struct nh_actor *actor, const struct nh_org *org, nh_slice email, json_t **errors, struct nh_err *err)
 {
 	NH_TRY(nh_member_remove(ctx, actor, org->id, email, errors, err));
-	return tell_admins(ctx, org->id, actor_user(actor), &(struct nh_mail){.kind = NH_MAIL_MEMBER_REMOVED, .org = org->name, .who = actor->name, .address = email}, err);
+	return nh_mail_queue_admins(ctx, org->id, actor_user(actor), &(struct nh_mail){.kind = NH_MAIL_MEMBER_REMOVED, .org = org->name, .who = actor->name, .address = email}, err);
 }
 
 nh_rc nh_member_leave(struct nh_ctx *ctx, const struct nh_user *user, const struct nh_org *org, json_t **errors, struct nh_err *err)
 {
 	static const struct nh_actor system = {.kind = NH_ACTOR_SYSTEM};
 	NH_TRY(nh_member_remove(ctx, &system, org->id, user->email, errors, err));
-	return tell_admins(ctx, org->id, user->id, &(struct nh_mail){.kind = NH_MAIL_MEMBER_LEFT, .org = org->name, .address = user->email}, err);
+	return nh_mail_queue_admins(ctx, org->id, user->id, &(struct nh_mail){.kind = NH_MAIL_MEMBER_LEFT, .org = org->name, .address = user->email}, err);
 }

@@ -33,6 +33,7 @@ static const char *const names[NH_MAIL_KIND_COUNT] = {
 	[NH_MAIL_SECOND_FACTOR_ON] = "second_factor_on",
 	[NH_MAIL_SECOND_FACTOR_OFF] = "second_factor_off",
 	[NH_MAIL_ACCOUNT_DELETED] = "account_deleted",
+	[NH_MAIL_WEBHOOK_DISABLED] = "webhook_disabled",
 };
 
 const char *nh_mail_kind_name(nh_mail_kind kind) { return names[kind]; }
@@ -73,6 +74,31 @@ nh_slice nh_mail_link(const struct nh_ctx *ctx, const char *path, nh_slice token
 {
 	const char *url = ctx->config->web_url ? ctx->config->web_url : "";
 	return nh_slice_str(nh_arena_printf(ctx->arena, "%s%s%.*s", url, path, NH_ARG(token)));
+}
+
+/* ---- to admins ------------------------------------------------------------------------------------------------------------ */
+
+struct addressee {
+	nh_slice name, email;
+};
+
+static void read_addressee(const struct nh_rows *rows, struct nh_arena *arena, void *item)
+{
+	*(struct addressee *)item = (struct addressee){nh_col_text(rows, 0, arena), nh_col_text(rows, 1, arena)};
+}
+
+nh_rc nh_mail_queue_admins(struct nh_ctx *ctx, int64_t org_id, int64_t except, const struct nh_mail *mail, struct nh_err *err)
+{
+	struct nh_list list = NH_LIST_OF(ctx->arena, struct addressee);
+	NH_TRY(nh_list_rows(ctx->tx, &list, &nh_q_org_admins, NH_PARAMS(nh_p_int(org_id), nh_p_int(except)), read_addressee, err));
+	const struct addressee *to = list.items;
+	for (size_t i = 0; i < list.count; i++) {
+		struct nh_mail one = *mail;
+		one.to = to[i].email;
+		one.name = to[i].name;
+		NH_TRY(nh_mail_queue(ctx, &one, err));
+	}
+	return NH_OK;
 }
 
 /* ---- the sender's side -------------------------------------------------------------------------------------------------- */

@@ -7,6 +7,7 @@
 #include "hub/accounts.h"
 #include "hub/audit.h"
 #include "hub/overview.h"
+#include "hub/webhooks.h"
 #include "input_int.h"
 #include "rows_int.h"
 #include "store/overview.h"
@@ -62,6 +63,7 @@ nh_rc nh_org_delete(struct nh_ctx *ctx, const struct nh_actor *actor, const stru
 		return nh_refuse(errors, err, NH_ECONFLICT, "devices", "The organization still has devices (%lld). Delete or move them first.", (long long)devices);
 	NH_TRY(nh_sql_exec(ctx->tx, &nh_q_org_delete_products, NH_PARAMS(nh_p_int(now), nh_p_int(org->id)), NULL, err));
 	NH_TRY(nh_sql_exec(ctx->tx, &nh_q_org_delete_cas, NH_PARAMS(nh_p_int(org->id)), NULL, err));
+	NH_TRY(nh_webhooks_end(ctx, org->id, 0, err));
 	NH_TRY(nh_audit_add(ctx, actor, org->id, NH_AUDIT_ORG, org->id, err, "%.*s deleted organization %.*s", NH_ARG(actor->name), NH_ARG(org->name)));
 	return nh_sql_exec(ctx->tx, &nh_q_org_delete, NH_PARAMS(nh_p_int(now), nh_p_int(org->id)), NULL, err);
 }

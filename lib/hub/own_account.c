@@ -8,6 +8,7 @@
 #include "crypto/digest.h"
 #include "hub/authority.h"
 #include "hub/mails.h"
+#include "hub/webhooks.h"
 #include "input_int.h"
 #include "rows_int.h"
 #include "store/accounts.h"
@@ -194,6 +195,7 @@ static nh_rc may_go(const struct owned_org *org, json_t **errors, struct nh_err 
 static nh_rc bury_org(struct nh_ctx *ctx, int64_t org_id, struct nh_err *err)
 {
 	NH_TRY(nh_sql_exec(ctx->tx, &nh_q_org_bury_cas, NH_PARAMS(nh_p_int(org_id)), NULL, err));
+	NH_TRY(nh_webhooks_end(ctx, org_id, 0, err));
 	return nh_sql_exec(ctx->tx, &nh_q_org_bury, NH_PARAMS(nh_p_int(nh_ctx_now(ctx)), nh_p_int(org_id)), NULL, err);
 }
 

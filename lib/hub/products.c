@@ -6,6 +6,7 @@
 #include "hub/accounts.h"
 #include "hub/audit.h"
 #include "hub/products.h"
+#include "hub/webhooks.h"
 #include "input_int.h"
 #include "rows_int.h"
 #include "store/foundation.h"
@@ -171,6 +172,7 @@ nh_rc nh_product_delete(struct nh_ctx *ctx, const struct nh_actor *actor, const 
 	if (!changed)
 		return nh_refuse(errors, err, NH_ECONFLICT, "devices", "The product still has devices (%lld). Delete or move them first.",
 		                 (long long)now.device_count);
+	NH_TRY(nh_webhooks_end(ctx, product->org_id, product->id, err));
 	return nh_audit_add(ctx, actor, product->org_id, NH_AUDIT_PRODUCT, product->id, err, "%.*s deleted product %.*s", NH_ARG(actor->name),
 	                    NH_ARG(product->name));
 }

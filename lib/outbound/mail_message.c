@@ -33,6 +33,9 @@ static const struct wording {
 	[NH_MAIL_SECOND_FACTOR_ON] = {"A second factor was switched on", NULL, {"From now on, signing in to your account takes a code beside the password. If it was not you, write to us at once."}},
 	[NH_MAIL_SECOND_FACTOR_OFF] = {"The second factor was switched off", NULL, {"From now on, signing in to your account takes the password only. If it was not you, change your password at once."}},
 	[NH_MAIL_ACCOUNT_DELETED] = {"Your account was deleted", NULL, {"Your account was deleted, as somebody who was signed in with it asked for. If it was not you, write to us at once."}},
+	[NH_MAIL_WEBHOOK_DISABLED] = {"A webhook of {org} was switched off", NULL,
+	                              {"The webhook of the organization {org} that tells {address} of events was switched off: {who}.",
+	                               "Nothing more is sent there until somebody switches it on again. What could not be delivered can be sent anew then."}},
 };
 
 /* What people are called, on one line. */

@@ -27,6 +27,7 @@ typedef enum nh_mail_kind {
 	NH_MAIL_SECOND_FACTOR_ON,
 	NH_MAIL_SECOND_FACTOR_OFF,
 	NH_MAIL_ACCOUNT_DELETED,
+	NH_MAIL_WEBHOOK_DISABLED,  /* org, address: scheme and host of the endpoint, who: why */
 	NH_MAIL_KIND_COUNT,
 } nh_mail_kind;
 
@@ -40,6 +41,8 @@ struct nh_mail {
 
 /* nh_mail_queue - leaves the effect NH_EFFECT_MAIL. Where the server sends no mails (ctx->config->mails) nothing happens. */
 nh_rc nh_mail_queue(struct nh_ctx *ctx, const struct nh_mail *mail, struct nh_err *err);
+/* nh_mail_queue_admins - the same to each of the organization's administrators (at most 100) but the user `except`, who knows it already (0: to all). to and name of mail are not looked at. */
+nh_rc nh_mail_queue_admins(struct nh_ctx *ctx, int64_t org_id, int64_t except, const struct nh_mail *mail, struct nh_err *err);
 /* nh_mail_link - web_url, path and token. In the context's arena. */
 nh_slice nh_mail_link(const struct nh_ctx *ctx, const char *path, nh_slice token);
 

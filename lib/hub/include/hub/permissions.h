@@ -32,6 +32,10 @@
 	ACTION(IROH_SEE, "iroh_endpoint.see", VIEW)                                   \
 	ACTION(IROH_CREATE, "iroh_endpoint.create", MANAGE)                           \
 	ACTION(IROH_DELETE, "iroh_endpoint.delete", MANAGE)                           \
+	ACTION(WEBHOOK_SEE, "webhook.see", MANAGE)                                    \
+	ACTION(WEBHOOK_CREATE, "webhook.create", ADMIN)                               \
+	ACTION(WEBHOOK_UPDATE, "webhook.update", ADMIN)                               \
+	ACTION(WEBHOOK_DELETE, "webhook.delete", ADMIN)                               \
 	ACTION(PRODUCT_SEE, "product.see", VIEW)                                      \
 	ACTION(PRODUCT_CREATE, "product.create", ADMIN)                               \
 	ACTION(PRODUCT_UPDATE, "product.update", MANAGE)                              \
