@@ -39,10 +39,10 @@ nh_rollout_state nh_rollout_state_parse(nh_slice name); /* what is none of them:
 
 /* ---- plans --------------------------------------------------------------------------------------------------------------- */
 
-typedef enum nh_gate { NH_GATE_NONE, NH_GATE_MANUAL, NH_GATE_TIME, NH_GATE_HEALTH, NH_GATE_COUNT } nh_gate;
+typedef enum nh_gate_kind { NH_GATE_NONE, NH_GATE_MANUAL, NH_GATE_TIME, NH_GATE_HEALTH, NH_GATE_COUNT } nh_gate;
 const char *nh_gate_name(nh_gate gate);
 
-typedef enum nh_signal {
+typedef enum nh_signal_kind {
 	NH_SIGNAL_INSTALL, /* the device says that the update failed, or began it and said nothing more */
 	NH_SIGNAL_RETURN,  /* it installed the update and did not come back in time */
 	NH_SIGNAL_REVERT,  /* it came back with what it had before */
