@@ -26,9 +26,9 @@ CREATE TABLE audit_chains (
 	at {{int}} NOT NULL,
 	public_key {{blob}} NOT NULL,
 	signature {{blob}} NOT NULL,
-	anchor_due_at {{int}} -- null: nothing was sealed since the newest anchor
+	unanchored_at {{int}} -- when the first entry since the newest anchor was sealed; null: none was
 ) {{strict}};
-CREATE INDEX audit_chains_due ON audit_chains (anchor_due_at) WHERE anchor_due_at IS NOT NULL;
+CREATE INDEX audit_chains_unanchored ON audit_chains (unanchored_at) WHERE unanchored_at IS NOT NULL;
 
 CREATE TABLE audit_anchors (
 	org_id {{int}} NOT NULL REFERENCES orgs (id),

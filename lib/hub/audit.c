@@ -2,7 +2,7 @@
  * The audit log: appending and reading back. Its chain: audit_chain.c. What is worth an entry is decided where the action is.
  * source: reference/server-behaviour "8"
  */
-#include "hub/audit.h"
+#include "audit_int.h"
 #include "input_int.h"
 #include "rows_int.h"
 #include "store/audit.h"
@@ -58,7 +58,7 @@ nh_rc nh_audit_add(struct nh_ctx *ctx, const struct nh_actor *actor, int64_t org
 	                   NULL, err);
 }
 
-static void read_entry(const struct nh_rows *rows, struct nh_arena *arena, void *item)
+void nh_audit_entry_read(const struct nh_rows *rows, struct nh_arena *arena, void *item)
 {
 	*(struct nh_audit_entry *)item = (struct nh_audit_entry){
 		.id = nh_col_int(rows, 0),
@@ -83,13 +83,13 @@ nh_rc nh_audit_list(struct nh_ctx *ctx, int64_t org_id, nh_audit_resource kind, 
 	struct nh_param most = nh_p_int((int64_t)(limit < 1 ? 1 : limit > LIST_MAX ? LIST_MAX : limit));
 	struct nh_list list = NH_LIST_OF(ctx->arena, struct nh_audit_entry);
 	if (kind == NH_AUDIT_ORG)
-		NH_TRY(nh_list_rows(ctx->tx, &list, &nh_q_audit_list_org, NH_PARAMS(nh_p_int(org_id), before, most), read_entry, err));
+		NH_TRY(nh_list_rows(ctx->tx, &list, &nh_q_audit_list_org, NH_PARAMS(nh_p_int(org_id), before, most), nh_audit_entry_read, err));
 	else if (kind == NH_AUDIT_DEVICE)
 		NH_TRY(nh_list_rows(ctx->tx, &list, &nh_q_audit_list_device, NH_PARAMS(nh_p_int(org_id), nh_p_int(resource_id), before, most),
-		                    read_entry, err));
+		                    nh_audit_entry_read, err));
 	else
 		NH_TRY(nh_list_rows(ctx->tx, &list, &nh_q_audit_list,
-		                    NH_PARAMS(nh_p_int(org_id), nh_p_str(resource_names[kind]), nh_p_int(resource_id), before, most), read_entry, err));
+		                    NH_PARAMS(nh_p_int(org_id), nh_p_str(resource_names[kind]), nh_p_int(resource_id), before, most), nh_audit_entry_read, err));
 	*out = list.items;
 	*count = list.count;
 	return NH_OK;

@@ -22,13 +22,14 @@ STMT(audit_unsealed, AUDIT "WHERE seq IS NULL AND org_id = $1 ORDER BY id LIMIT 
 STMT(audit_sealed, "SELECT " COLUMNS ", seq, hash FROM audit_logs WHERE seq IS NOT NULL AND org_id = $1 AND seq > $2 ORDER BY seq LIMIT $3");
 STMT(audit_unsealed_org, "SELECT org_id FROM audit_logs WHERE seq IS NULL AND org_id > $1 ORDER BY org_id LIMIT 1");
 STMT(audit_seal, "UPDATE audit_logs SET seq = $1, hash = $2 WHERE id = $3 AND seq IS NULL");
-STMT(audit_last_seq, "SELECT MAX(seq) FROM audit_logs WHERE org_id = $1 AND seq IS NOT NULL");
+STMT(audit_last_seq, "SELECT COALESCE(MAX(seq), 0) FROM (SELECT MAX(seq) AS seq FROM audit_logs WHERE org_id = $1 AND seq IS NOT NULL "
+     "UNION ALL SELECT MAX(seq) FROM audit_anchors WHERE org_id = $1) AS u");
 STMT(audit_cut, "DELETE FROM audit_logs WHERE id IN (SELECT id FROM audit_logs WHERE seq IS NOT NULL AND org_id = $1 AND seq <= $2 ORDER BY seq LIMIT $3)");
 STMT(audit_orgs_of_user, "SELECT m.org_id FROM org_users m JOIN orgs o ON o.id = m.org_id WHERE m.user_id = $1 AND o.deleted_at IS NULL ORDER BY m.org_id");
 
 /* ---- the chain ------------------------------------------------------------------------------------------------------------ */
 
-#define CHAIN "SELECT chain, first_seq, from_seq, seq, hash, previous, at, public_key, signature, anchor_due_at FROM audit_chains "
+#define CHAIN "SELECT chain, first_seq, from_seq, seq, hash, previous, at, public_key, signature, unanchored_at FROM audit_chains "
 #define ANCHOR "SELECT chain, from_seq, seq, hash, previous, at, public_key, signature FROM audit_anchors "
 
 STMT(audit_chain_lock, "UPDATE audit_chains SET org_id = org_id WHERE org_id = $1");
@@ -36,16 +37,16 @@ STMT(audit_chain_get, CHAIN "WHERE org_id = $1");
 STMT(audit_chain_insert, "INSERT INTO audit_chains (org_id, chain, first_seq, from_seq, seq, hash, previous, at, public_key, signature) "
      "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)");
 STMT(audit_chain_update, "UPDATE audit_chains SET from_seq = $1, seq = $2, hash = $3, previous = $4, at = $5, public_key = $6, signature = $7, "
-     "anchor_due_at = CAST($8 AS BIGINT) WHERE org_id = $9");
-STMT(audit_chain_due, "SELECT org_id FROM audit_chains WHERE anchor_due_at <= $1 ORDER BY anchor_due_at LIMIT 1");
+     "unanchored_at = CAST($8 AS BIGINT) WHERE org_id = $9");
+STMT(audit_chain_due, "SELECT org_id FROM audit_chains WHERE unanchored_at < $1 ORDER BY unanchored_at LIMIT 1");
 STMT(audit_anchor_insert, "INSERT INTO audit_anchors (org_id, seq, chain, from_seq, hash, previous, at, public_key, signature) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)");
 STMT(audit_anchor_list, ANCHOR "WHERE org_id = $1 AND chain = $2 AND seq > $3 ORDER BY seq LIMIT $4");
 STMT(audit_anchor_newest, ANCHOR "WHERE org_id = $1 AND seq < $2 ORDER BY seq DESC LIMIT $3");
 STMT(audit_anchor_get, ANCHOR "WHERE org_id = $1 AND chain = $2 AND seq = $3");
 STMT(audit_cut_due, "SELECT c.org_id, MAX(a.seq) FROM audit_chains c JOIN orgs o ON o.id = c.org_id JOIN audit_anchors a ON a.org_id = c.org_id AND a.chain = c.chain "
-     "AND a.seq > c.from_seq WHERE a.at <= $1 - COALESCE(o.audit_log_days_to_keep, $2) * 86400000000 GROUP BY c.org_id ORDER BY c.org_id LIMIT $3");
+     "AND a.seq > c.from_seq WHERE a.at <= $1 - COALESCE(o.audit_log_days_to_keep, $2) * 86400000000 AND c.org_id > $3 GROUP BY c.org_id ORDER BY c.org_id LIMIT 1");
 STMT(audit_cut_left, "SELECT c.org_id, c.from_seq FROM audit_chains c WHERE EXISTS (SELECT 1 FROM audit_logs l WHERE l.seq IS NOT NULL AND l.org_id = c.org_id "
-     "AND l.seq <= c.from_seq) ORDER BY c.org_id LIMIT $1");
+     "AND l.seq <= c.from_seq) ORDER BY c.org_id LIMIT 1");
 
 /* ---- keys ------------------------------------------------------------------------------------------------------------------ */
 

@@ -16,22 +16,22 @@ extern const struct nh_stmt nh_q_audit_unsealed;    /* org, limit: the oldest fi
 extern const struct nh_stmt nh_q_audit_sealed;      /* org, behind seq, limit: in the chain's order; further columns: seq, hash */
 extern const struct nh_stmt nh_q_audit_unsealed_org; /* behind org → the next organization that has unsealed ones */
 extern const struct nh_stmt nh_q_audit_seal;        /* seq, hash, id */
-extern const struct nh_stmt nh_q_audit_last_seq;    /* org → highest seq, or null */
+extern const struct nh_stmt nh_q_audit_last_seq;    /* org → highest seq of an entry or anchor, or 0 */
 extern const struct nh_stmt nh_q_audit_cut;         /* org, up to seq, limit: deletes */
 extern const struct nh_stmt nh_q_audit_orgs_of_user; /* user → every organization whose member it is */
 
 /* ---- the chain ------------------------------------------------------------------------------------------------------------ */
 extern const struct nh_stmt nh_q_audit_chain_lock;    /* org: holds the row until the end of the transaction */
-extern const struct nh_stmt nh_q_audit_chain_get;     /* org → chain, first, from, seq, hash, previous, at, public key, signature, anchor due */
+extern const struct nh_stmt nh_q_audit_chain_get;     /* org → chain, first, from, seq, hash, previous, at, public key, signature, unanchored */
 extern const struct nh_stmt nh_q_audit_chain_insert;  /* org, chain, first, from, seq, hash, previous, at, public key, signature */
-extern const struct nh_stmt nh_q_audit_chain_update;  /* from, seq, hash, previous, at, public key, signature, anchor due, org */
-extern const struct nh_stmt nh_q_audit_chain_due;     /* at → an organization whose anchor is due */
+extern const struct nh_stmt nh_q_audit_chain_update;  /* from, seq, hash, previous, at, public key, signature, unanchored, org */
+extern const struct nh_stmt nh_q_audit_chain_due;     /* at → an organization of which something sealed before that is in no anchor */
 extern const struct nh_stmt nh_q_audit_anchor_insert; /* org, seq, chain, from, hash, previous, at, public key, signature */
 extern const struct nh_stmt nh_q_audit_anchor_list;   /* org, chain, behind seq, limit: the oldest first → chain, from, seq, hash, previous, at, public key, signature */
 extern const struct nh_stmt nh_q_audit_anchor_newest; /* org, before seq, limit: of any chain, the newest first */
 extern const struct nh_stmt nh_q_audit_anchor_get;    /* org, chain, seq */
-extern const struct nh_stmt nh_q_audit_cut_due;       /* at, days where the organization has none of its own, limit → org, anchor's seq: to be cut there */
-extern const struct nh_stmt nh_q_audit_cut_left;      /* limit → org, from: where entries before from are left to be deleted */
+extern const struct nh_stmt nh_q_audit_cut_due;       /* at, days where the organization has none of its own, behind org → org, anchor's seq: the next to be cut, and where */
+extern const struct nh_stmt nh_q_audit_cut_left;      /* → org, from: one where entries up to from are left to be deleted */
 
 /* ---- keys ------------------------------------------------------------------------------------------------------------------ */
 extern const struct nh_stmt nh_q_audit_key_list;   /* → number, public key, sealed seed, inserted at; the newest first */
