@@ -70,6 +70,8 @@ nh_rc nh_device_api_start(struct nh_device_api *api, struct nh_server *server, s
 	return rollout_start(&api->rollout, api, nh_server_loop(server, 0), err);
 }
 
+bool nh_device_api_clock_even(struct nh_device_api *api, uint64_t for_ms) { return presence_clock_even(&api->presence, for_ms); }
+
 void nh_device_api_stop(struct nh_device_api *api)
 {
 	rollout_stop(&api->rollout);

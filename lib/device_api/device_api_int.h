@@ -155,8 +155,6 @@ struct rollout {
 	struct nh_timer *timer;
 	struct rollout_group *groups; /* the loop's */
 	size_t count, cap;
-	uint64_t next_ms[4]; /* by kind of job */
-	bool running[4];
 	bool stopping; /* atomic */
 };
 

@@ -137,7 +137,7 @@ static nh_rc open_parts(struct hubd *h, struct nh_err *err)
 	h->relay = nh_relay_new();
 	h->limiter = nh_limiter_new();
 	h->device_api = nh_device_api_new(&(struct nh_device_api_config){.db = h->db, .objects = h->objects, .pool = h->pool, .relay = h->relay, .hub = &h->hub, .geo = geo_resolver(h->geo), .clock = &nh_clock_system,
-									 .rng = &nh_rng_system, .orchestrator_interval_ms = s->orchestrator_interval_ms, .idle_ms = s->device_idle_ms,
+									 .rng = &nh_rng_system, .idle_ms = s->device_idle_ms,
 									 .health_every_ms = s->health_every_ms, .wake_scheduler = wake_scheduler, .wake_ctx = h, .connects_per_minute = limit(s->device_connects), .messages_per_second = limit(s->device_messages)});
 	h->user_api = nh_user_api_new(&(struct nh_user_api_config){.db = h->db, .objects = h->objects, .hub = &h->hub, .clock = &nh_clock_system, .rng = &nh_rng_system,
 								   .relay = h->relay, .effects = carry_out, .effects_ctx = h, .limiter = h->limiter, .platform_name = s->platform_name});

@@ -14,6 +14,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/thread.h"
+#include "hub/orchestrator.h"
 #include "hubd.h"
 
 /* ---- kinds ------------------------------------------------------------------------------------------------------------------ */
@@ -30,21 +31,27 @@ struct job_kind {
 	unsigned attempts;    /* of a job on demand, then it is given up and stays to be seen; 0 = tried for ever. A periodic one comes again with its next period anyway */
 	uint64_t pause_ms;    /* after the first failure, doubled with each further one … */
 	uint64_t pause_max_ms;/* … up to this */
+	bool at_start;        /* a periodic one: also whenever a server starts, for a crash may have lost what it looks for */
 	job_run run;
 	uint64_t (*period_of)(const struct settings *s); /* where a setting says the period; else NULL */
 };
 
+static uint64_t rounds_ms(const struct settings *s) { return s->orchestrator_interval_ms ? s->orchestrator_interval_ms : NH_ORCHESTRATOR_INTERVAL_MS; }
+
 /*
- * All of them. "The telemetry of devices too old, every minute" reads: one server of those that share the database does it each minute.
+ * All of them. "telemetry, a minute" reads: one server of those that share the database looks each minute for telemetry that is too old.
  * source: reference/server-behaviour "11"
  */
 static const struct job_kind kinds[] = {
-	/* name             lane          period      attempts  pause            longest pause */
-	{"telemetry",       LANE_SHORT,   MINUTE_MS,  0,        10 * SECOND_MS,  10 * MINUTE_MS, job_telemetry},
-	{"files",           LANE_SHORT,   MINUTE_MS,  0,        10 * SECOND_MS,  10 * MINUTE_MS, job_files},
-	{"links",           LANE_SHORT,   MINUTE_MS,  0,        10 * SECOND_MS,  10 * MINUTE_MS, job_links},
-	{"objects",         LANE_OUTSIDE, MINUTE_MS,  0,        10 * SECOND_MS,  10 * MINUTE_MS, job_sweep},
-	{"certificates",    LANE_SHORT,   DAY_MS,     0,        MINUTE_MS,       HOUR_MS,        job_certificates},
+	/* name          lane          period                  attempts  pause           longest pause    at start */
+	{"rounds",       LANE_SHORT,   0,                      0,        5 * SECOND_MS,  MINUTE_MS,       true,  job_rounds, rounds_ms},
+	{"reminders",    LANE_SHORT,   NH_REMIND_EVERY_MS,     0,        5 * SECOND_MS,  MINUTE_MS,       false, job_reminders},
+	{"expiry",       LANE_SHORT,   5 * MINUTE_MS,          0,        5 * SECOND_MS,  MINUTE_MS,       false, job_expiry},
+	{"telemetry",    LANE_SHORT,   MINUTE_MS,              0,        10 * SECOND_MS, 10 * MINUTE_MS,  true,  job_telemetry},
+	{"files",        LANE_SHORT,   MINUTE_MS,              0,        10 * SECOND_MS, 10 * MINUTE_MS,  true,  job_files},
+	{"links",        LANE_SHORT,   MINUTE_MS,              0,        10 * SECOND_MS, 10 * MINUTE_MS,  true,  job_links},
+	{"objects",      LANE_OUTSIDE, MINUTE_MS,              0,        10 * SECOND_MS, 10 * MINUTE_MS,  true,  job_sweep},
+	{"certificates", LANE_SHORT,   DAY_MS,                 0,        MINUTE_MS,      HOUR_MS,         true,  job_certificates},
 };
 
 #define KINDS NH_ARRAY_LEN(kinds)
@@ -327,6 +334,14 @@ static bool next_job(struct lane *lane, struct turn *t)
 	return got;
 }
 
+static void lane_wake(struct lane *lane)
+{
+	pthread_mutex_lock(&lane->s->lock);
+	lane->woken = true;
+	pthread_cond_broadcast(&lane->changed);
+	pthread_mutex_unlock(&lane->s->lock);
+}
+
 static void *lane_main(void *arg)
 {
 	struct lane *lane = arg;
@@ -336,8 +351,10 @@ static void *lane_main(void *arg)
 	while (more) {
 		struct turn t = {.s = s, .lane = lane};
 		more = next_job(lane, &t);
-		if (more)
+		if (more) {
 			run_claimed(&t);
+			lane_wake(lane); /* it may be due before what the watch waits for */
+		}
 		nh_arena_fini(&t.arena);
 	}
 	return NULL;
@@ -347,36 +364,35 @@ void scheduler_wake(struct hubd *h, nh_slice kind)
 {
 	struct scheduler *s = __atomic_load_n(&h->scheduler, __ATOMIC_ACQUIRE);
 	size_t i = kind_of(kind);
-	if (!s || i == KINDS)
-		return;
-	pthread_mutex_lock(&s->lock);
-	s->lanes[kinds[i].lane].woken = true;
-	pthread_cond_broadcast(&s->lanes[kinds[i].lane].changed);
-	pthread_mutex_unlock(&s->lock);
+	if (s && i < KINDS)
+		lane_wake(&s->lanes[kinds[i].lane]);
 }
 
 /* ---- the keeper ------------------------------------------------------------------------------------------------------------- */
 
-static nh_rc ensure_fn(struct nh_ctx *ctx, void *arg, struct nh_err *err)
+static nh_rc ensure(struct nh_ctx *ctx, const struct hubd *h, bool start, struct nh_err *err)
 {
-	const struct hubd *h = arg;
 	int64_t now = nh_ctx_now(ctx);
 	for (size_t i = 0; i < KINDS; i++) {
 		int64_t period = period_us(h, &kinds[i]);
 		if (period > 0)
-			NH_TRY(nh_job_ensure(ctx, kinds[i].name, now, now + period, err));
+			NH_TRY(nh_job_ensure(ctx, kinds[i].name, now, start && kinds[i].at_start ? now : now + period, err));
 	}
 	return NH_OK;
 }
 
-struct recovery {
-	size_t count;
+static nh_rc ensure_fn(struct nh_ctx *ctx, void *arg, struct nh_err *err) { return ensure(ctx, arg, false, err); }
+
+struct beginning {
+	const struct hubd *h;
+	size_t recovered;
 };
 
-static nh_rc recover_fn(struct nh_ctx *ctx, void *arg, struct nh_err *err)
+static nh_rc begin_fn(struct nh_ctx *ctx, void *arg, struct nh_err *err)
 {
-	struct recovery *recovery = arg;
-	return nh_job_recover(ctx, &recovery->count, err);
+	struct beginning *beginning = arg;
+	NH_TRY(nh_job_recover(ctx, &beginning->recovered, err));
+	return ensure(ctx, beginning->h, true, err);
 }
 
 struct lease {
@@ -493,13 +509,12 @@ static nh_rc start_thread(struct scheduler *s, void *(*run)(void *), void *arg, 
 
 nh_rc scheduler_start(struct hubd *h, struct nh_err *err)
 {
-	struct recovery recovery = {0};
+	struct beginning beginning = {.h = h};
 	struct scheduler *s = new(h);
 	__atomic_store_n(&h->scheduler, s, __ATOMIC_RELEASE);
-	NH_TRY(job_write(h, recover_fn, &recovery, err));
-	NH_TRY(job_write(h, ensure_fn, h, err));
-	if (recovery.count > 0)
-		NH_LOG(NH_LOG_INFO, "job.recovered", NH_I("jobs", recovery.count));
+	NH_TRY(job_write(h, begin_fn, &beginning, err));
+	if (beginning.recovered > 0)
+		NH_LOG(NH_LOG_INFO, "job.recovered", NH_I("jobs", beginning.recovered));
 	NH_TRY(start_thread(s, keeper_main, s, err));
 	for (size_t l = 0; l < LANE_COUNT; l++) {
 		for (unsigned i = 0; i < lanes[l].threads; i++)

@@ -44,6 +44,11 @@ struct job_stats {
 size_t scheduler_kinds(void);
 void scheduler_stats(const struct hubd *h, size_t kind, struct job_stats *out); /* kind: from 0 */
 
+/* rounds.c */
+nh_rc job_rounds(struct hubd *h, const struct nh_job *job, struct nh_err *err);
+nh_rc job_reminders(struct hubd *h, const struct nh_job *job, struct nh_err *err);
+nh_rc job_expiry(struct hubd *h, const struct nh_job *job, struct nh_err *err);
+
 /* retention.c */
 nh_rc job_telemetry(struct hubd *h, const struct nh_job *job, struct nh_err *err);
 nh_rc job_files(struct hubd *h, const struct nh_job *job, struct nh_err *err);

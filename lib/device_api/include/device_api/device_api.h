@@ -25,7 +25,6 @@ struct nh_device_api_config {
 	const struct nh_hub_config *hub;
 	const struct nh_clock *clock;
 	const struct nh_rng *rng;
-	uint64_t orchestrator_interval_ms; /* how often each active group is looked at without a reason; 0 = 120 000 */
 	uint64_t idle_ms;                  /* a device silent for so long is disconnected; 0 = 180 000. source: reference/device-protocol "4" */
 	uint64_t health_every_ms;          /* how often devices are asked for their health; 0 = 3 600 000. source: reference/device-protocol "12.2" */
 	unsigned connects_per_minute;      /* of one device; the excess is answered 503 with Retry-After; 0 = 30 */
@@ -39,7 +38,7 @@ struct nh_device_api_config {
 
 /* Main. config is copied, what it points to must outlive the api. Never NULL; nothing runs before start. */
 struct nh_device_api *nh_device_api_new(const struct nh_device_api_config *config);
-/* nh_device_api_start - main, after nh_server_open: cleans connections that an earlier run left, starts the orchestrator's timer. NH_EIO. */
+/* nh_device_api_start - main, after nh_server_open: cleans connections that an earlier run left, starts the timer that runs the groups which were woken. NH_EIO. */
 nh_rc nh_device_api_start(struct nh_device_api *api, struct nh_server *server, struct nh_err *err);
 void nh_device_api_stop(struct nh_device_api *api); /* main: no new rollouts; before nh_server_drain */
 void nh_device_api_free(struct nh_device_api *api); /* after the server was freed. NULL legal */
@@ -63,6 +62,9 @@ bool nh_device_api_here(struct nh_device_api *api, int64_t device_id); /* any th
  */
 void nh_device_api_begin_anew(struct nh_device_api *api);
 void nh_device_api_forget_certificates(struct nh_device_api *api);
+
+/* nh_device_api_clock_even - was the wall clock not set by more than ten seconds for so long? Asked before what is overdue is ended. Any thread. */
+bool nh_device_api_clock_even(struct nh_device_api *api, uint64_t for_ms);
 
 struct nh_device_api_stats {
 	uint64_t devices;             /* connected here */
