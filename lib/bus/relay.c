@@ -5,106 +5,14 @@
  * Locking: the relay's mutex guards topics, queues, questions and the state of ends. Callbacks run on loops without it. An end is referenced by its owner and by the one message
  * it may have on its way to the loop; it is freed when both have let go. A question belongs to its loop, which frees it after its answer was given.
  */
-#include "bus/relay.h"
-
-#include <pthread.h>
 #include <stdlib.h>
 
 #include "base/arena.h"
-#include "base/map.h"
-#include "scrollback_int.h"
-
-/* Event and payload, shared by everybody under the mutex. */
-struct packet {
-	unsigned refs;
-	uint32_t event_len;
-	size_t payload_len;
-	uint8_t bytes[];
-};
-
-struct item {
-	struct item *next;
-	struct packet *packet;
-	uint64_t number;     /* a viewer's: lost before it; a device's: the question */
-	nh_relay_news news;  /* a viewer's */
-};
-
-/* What a device's and a viewer's end have in common. */
-struct end {
-	struct nh_relay *relay;
-	struct topic *topic; /* NULL: somebody else took the device's place */
-	struct nh_loop *loop;
-	void (*call)(struct end *end, const struct item *item);
-	void *ctx;
-	struct item *head, **tail;
-	size_t pending; /* bytes queued, and in the callback that runs */
-	bool posted;    /* message is on its way to the loop */
-	bool gone;      /* closed by its owner */
-	struct nh_message message;
-};
-
-struct nh_relay_device {
-	struct end end; /* first: an end is cast to what it belongs to */
-	nh_relay_device_fn fn;
-	size_t waiting;
-	struct question *questions;
-	unsigned question_count;
-};
-
-struct nh_relay_viewer {
-	struct end end; /* first */
-	nh_relay_viewer_fn fn;
-	struct nh_relay_viewer *prev, *next;
-	size_t waiting;
-	uint64_t lost;
-	bool missed; /* CLOSED or OPENED could not be queued */
-};
-
-struct topic {
-	struct {
-		int64_t device_id;
-		int64_t channel;
-	} key;
-	struct nh_relay_device *device;
-	struct nh_relay_viewer *viewers;
-	struct nh_buf about;
-	struct nh_scrollback scrollback;
-};
-
-/*
- * A question. Its message goes to the loop twice: to start the timer and, once it is settled, to run fn; where it is settled before the timer was started, once. settled: no longer
- * on the device's list, and nobody but the loop touches it any more.
- */
-struct question {
-	struct nh_relay *relay;
-	struct nh_relay_device *device;
-	struct question *prev, *next;
-	uint64_t number;
-	uint64_t timeout_ms;
-	struct nh_loop *loop;
-	struct nh_timer *timer;
-	nh_relay_answer_fn fn;
-	void *ctx;
-	nh_rc rc;
-	struct nh_buf answer;
-	bool settled;
-	bool posted;
-	struct nh_message message;
-};
-
-struct nh_relay {
-	pthread_mutex_t mutex;
-	pthread_cond_t changed;
-	struct nh_map *topics;
-	struct nh_scrollback_budget budget;
-	size_t posted; /* ends and questions on their way to a loop */
-	uint64_t last_question;
-	struct nh_relay_stats stats;
-};
+#include "relay_int.h"
 
 /* ---- packets and queues: under the mutex ----------------------------------------------------------------------------------- */
 
-static struct packet *packet_new(nh_slice event, nh_slice payload)
+struct packet *nh_relay_packet(nh_slice event, nh_slice payload)
 {
 	struct packet *p = nh_xcalloc(1, sizeof *p + event.len + payload.len);
 	p->event_len = (uint32_t)event.len;
@@ -116,7 +24,7 @@ static struct packet *packet_new(nh_slice event, nh_slice payload)
 	return p;
 }
 
-static size_t size_of(const struct packet *p) { return sizeof(struct item) + sizeof *p + p->event_len + p->payload_len; }
+size_t nh_relay_size_of(const struct packet *p) { return sizeof(struct item) + sizeof *p + p->event_len + p->payload_len; }
 static nh_slice event_of(const struct packet *p) { return nh_slice_of(p->bytes, p->event_len); }
 static nh_slice payload_of(const struct packet *p) { return nh_slice_of(p->bytes + p->event_len, p->payload_len); }
 
@@ -128,7 +36,7 @@ static void item_free(struct item *item)
 }
 
 /* A packet that nobody got. */
-static void packet_drop(struct packet *p)
+void nh_relay_packet_drop(struct packet *p)
 {
 	if (p->refs == 0)
 		free(p);
@@ -147,7 +55,7 @@ static void queue_empty(struct end *e)
 {
 	while (e->head) {
 		struct item *item = queue_take(e);
-		e->pending -= size_of(item->packet);
+		e->pending -= nh_relay_size_of(item->packet);
 		item_free(item);
 	}
 }
@@ -159,7 +67,7 @@ static void queue_add(struct end *e, struct packet *packet, nh_relay_news news, 
 	packet->refs++;
 	*e->tail = item;
 	e->tail = &item->next;
-	e->pending += size_of(packet);
+	e->pending += nh_relay_size_of(packet);
 	e->relay->stats.messages++;
 	if (!e->posted) {
 		e->posted = true;
@@ -174,10 +82,10 @@ static struct nh_relay_viewer *viewer_of(struct end *e) { return (struct nh_rela
 
 static bool viewer_fits(const struct nh_relay_viewer *v, const struct packet *p)
 {
-	return !v->missed && v->end.pending + v->waiting + size_of(p) <= NH_RELAY_PENDING_MAX;
+	return !v->missed && v->end.pending + v->waiting + nh_relay_size_of(p) <= NH_RELAY_PENDING_MAX;
 }
 
-static void viewer_add(struct nh_relay_viewer *v, struct packet *p, nh_relay_news news)
+void nh_relay_viewer_add(struct nh_relay_viewer *v, struct packet *p, nh_relay_news news)
 {
 	if (viewer_fits(v, p)) {
 		queue_add(&v->end, p, news, v->lost);
@@ -194,30 +102,35 @@ static void tell(struct topic *t, nh_relay_news news, nh_slice event, nh_slice p
 {
 	if (!t->viewers)
 		return;
-	struct packet *p = packet_new(event, payload);
-	for (struct nh_relay_viewer *v = t->viewers; v; v = v->next)
-		viewer_add(v, p, news);
-	packet_drop(p);
+	struct packet *p = nh_relay_packet(event, payload);
+	for (struct nh_relay_viewer *v = t->viewers; v; v = v->next) {
+		if (!nh_relay_hears(v, SOURCE_HERE, news))
+			continue;
+		nh_relay_viewer_add(v, p, news);
+		if (news == NH_RELAY_CLOSED)
+			nh_relay_fall_back(v);
+	}
+	nh_relay_packet_drop(p);
 }
 
-static void tell_one(struct nh_relay_viewer *v, nh_relay_news news, nh_slice event, nh_slice payload)
+void nh_relay_tell_one(struct nh_relay_viewer *v, nh_relay_news news, nh_slice event, nh_slice payload)
 {
-	struct packet *p = packet_new(event, payload);
-	viewer_add(v, p, news);
-	packet_drop(p);
+	struct packet *p = nh_relay_packet(event, payload);
+	nh_relay_viewer_add(v, p, news);
+	nh_relay_packet_drop(p);
 }
 
 /* OPENED and what was said so far, where the device is there. */
-static void tell_open(struct nh_relay_viewer *v)
+void nh_relay_tell_open(struct nh_relay_viewer *v)
 {
 	struct topic *t = v->end.topic;
-	if (!t->device)
+	if (!t->device || !nh_relay_hears(v, SOURCE_HERE, NH_RELAY_OPENED))
 		return;
-	tell_one(v, NH_RELAY_OPENED, NH_LIT("metadata"), nh_buf_slice(&t->about));
+	nh_relay_tell_one(v, NH_RELAY_OPENED, NH_LIT("metadata"), nh_buf_slice(&t->about));
 	if (t->scrollback.len > 0) {
 		NH_AUTO_BUF struct nh_buf text = NH_BUF_INIT;
 		nh_scrollback_put(&t->scrollback, &text);
-		tell_one(v, NH_RELAY_REPLAY, NH_SLICE_EMPTY, nh_buf_slice(&text));
+		nh_relay_tell_one(v, NH_RELAY_REPLAY, NH_SLICE_EMPTY, nh_buf_slice(&text));
 	}
 }
 
@@ -229,10 +142,11 @@ static void viewer_catch_up(struct nh_relay_viewer *v)
 	bool missed = v->missed;
 	v->missed = false;
 	if (v->lost > 0)
-		tell_one(v, NH_RELAY_MESSAGE, NH_SLICE_EMPTY, NH_SLICE_EMPTY);
+		nh_relay_tell_one(v, NH_RELAY_MESSAGE, NH_SLICE_EMPTY, NH_SLICE_EMPTY);
 	if (missed) {
-		tell_one(v, NH_RELAY_CLOSED, NH_SLICE_EMPTY, NH_SLICE_EMPTY);
-		tell_open(v);
+		v->source = SOURCE_NONE;
+		nh_relay_tell_one(v, NH_RELAY_CLOSED, NH_SLICE_EMPTY, NH_SLICE_EMPTY);
+		nh_relay_fall_back(v);
 	}
 }
 
@@ -272,7 +186,7 @@ static void deliver(void *arg)
 		pthread_mutex_unlock(&relay->mutex);
 		e->call(e, item);
 		pthread_mutex_lock(&relay->mutex);
-		e->pending -= size_of(item->packet);
+		e->pending -= nh_relay_size_of(item->packet);
 		item_free(item);
 		if (e->call == viewer_call && !e->gone)
 			viewer_catch_up(viewer_of(e));
@@ -301,7 +215,7 @@ static bool end_leave(struct end *e)
 
 /* ---- topics: under the mutex -------------------------------------------------------------------------------------------------- */
 
-static struct topic *topic_find(struct nh_relay *relay, int64_t device_id, nh_relay_channel channel)
+struct topic *nh_relay_topic_find(struct nh_relay *relay, int64_t device_id, nh_relay_channel channel)
 {
 	int64_t key[2] = {device_id, (int64_t)channel};
 	return nh_map_get(relay->topics, nh_slice_of(key, sizeof key));
@@ -309,7 +223,7 @@ static struct topic *topic_find(struct nh_relay *relay, int64_t device_id, nh_re
 
 static struct topic *topic_get(struct nh_relay *relay, int64_t device_id, nh_relay_channel channel)
 {
-	struct topic *t = topic_find(relay, device_id, channel);
+	struct topic *t = nh_relay_topic_find(relay, device_id, channel);
 	if (t)
 		return t;
 	t = nh_xcalloc(1, sizeof *t);
@@ -337,7 +251,7 @@ static void question_send(struct question *q)
 }
 
 /* Under the mutex. */
-static void question_settle(struct question *q, nh_rc rc, nh_slice answer)
+void nh_relay_question_settle(struct question *q, nh_rc rc, nh_slice answer)
 {
 	struct nh_relay_device *d = q->device;
 	if (d) {
@@ -346,6 +260,9 @@ static void question_settle(struct question *q, nh_rc rc, nh_slice answer)
 			q->next->prev = q->prev;
 		d->question_count--;
 	}
+	if (q->away)
+		nh_map_del(q->relay->away, nh_slice_of(&q->number, sizeof q->number));
+	q->away = false;
 	q->device = NULL;
 	q->settled = true;
 	q->rc = rc;
@@ -371,7 +288,7 @@ static void question_late(void *arg)
 	struct question *q = arg;
 	pthread_mutex_lock(&q->relay->mutex);
 	if (!q->settled)
-		question_settle(q, NH_ETIMEOUT, NH_SLICE_EMPTY);
+		nh_relay_question_settle(q, NH_ETIMEOUT, NH_SLICE_EMPTY);
 	pthread_mutex_unlock(&q->relay->mutex);
 }
 
@@ -396,9 +313,9 @@ static nh_rc question_put(struct question *q, struct nh_relay_device *d, nh_slic
 {
 	if (!d || !d->fn)
 		return NH_ECLOSED;
-	struct packet *p = packet_new(event, payload);
-	if (d->question_count >= NH_RELAY_QUESTIONS_MAX || d->end.pending + size_of(p) > NH_RELAY_PENDING_MAX) {
-		packet_drop(p);
+	struct packet *p = nh_relay_packet(event, payload);
+	if (d->question_count >= NH_RELAY_QUESTIONS_MAX || d->end.pending + nh_relay_size_of(p) > NH_RELAY_PENDING_MAX) {
+		nh_relay_packet_drop(p);
 		return NH_EAGAIN;
 	}
 	q->device = d;
@@ -411,20 +328,32 @@ static nh_rc question_put(struct question *q, struct nh_relay_device *d, nh_slic
 	return NH_OK;
 }
 
-void nh_relay_ask(struct nh_relay *relay, int64_t device_id, nh_slice event, nh_slice payload, uint64_t timeout_ms, struct nh_loop *loop, nh_relay_answer_fn fn, void *ctx)
+static void ask(struct nh_relay *relay, int64_t device_id, nh_slice event, nh_slice payload, uint64_t timeout_ms, struct nh_loop *loop, nh_relay_answer_fn fn, void *ctx, bool guest)
 {
 	struct question *q = nh_xcalloc(1, sizeof *q);
 	*q = (struct question){.relay = relay, .timeout_ms = timeout_ms, .loop = loop, .fn = fn, .ctx = ctx, .message = {.fn = question_arrives, .arg = q}};
 	pthread_mutex_lock(&relay->mutex);
 	q->number = ++relay->last_question;
 	relay->stats.questions++;
-	struct topic *t = topic_find(relay, device_id, NH_RELAY_SCRIPTS);
+	struct topic *t = nh_relay_topic_find(relay, device_id, NH_RELAY_SCRIPTS);
 	nh_rc rc = question_put(q, t ? t->device : NULL, event, payload);
+	if (rc == NH_ECLOSED && !guest && nh_relay_remote_ask(q, device_id, event, payload))
+		rc = NH_OK;
 	if (rc == NH_OK)
 		question_send(q);
 	else
-		question_settle(q, rc, NH_SLICE_EMPTY);
+		nh_relay_question_settle(q, rc, NH_SLICE_EMPTY);
 	pthread_mutex_unlock(&relay->mutex);
+}
+
+void nh_relay_ask(struct nh_relay *relay, int64_t device_id, nh_slice event, nh_slice payload, uint64_t timeout_ms, struct nh_loop *loop, nh_relay_answer_fn fn, void *ctx)
+{
+	ask(relay, device_id, event, payload, timeout_ms, loop, fn, ctx, false);
+}
+
+void nh_relay_guest_ask(struct nh_relay *relay, int64_t device_id, nh_slice event, nh_slice payload, uint64_t timeout_ms, struct nh_loop *loop, nh_relay_answer_fn fn, void *ctx)
+{
+	ask(relay, device_id, event, payload, timeout_ms, loop, fn, ctx, true);
 }
 
 void nh_relay_device_answer(struct nh_relay_device *end, uint64_t question, nh_slice payload)
@@ -435,9 +364,9 @@ void nh_relay_device_answer(struct nh_relay_device *end, uint64_t question, nh_s
 	while (q && q->number != question)
 		q = q->next;
 	if (q && payload.len > NH_RELAY_PENDING_MAX)
-		question_settle(q, NH_ETOOBIG, NH_SLICE_EMPTY);
+		nh_relay_question_settle(q, NH_ETOOBIG, NH_SLICE_EMPTY);
 	else if (q)
-		question_settle(q, NH_OK, payload);
+		nh_relay_question_settle(q, NH_OK, payload);
 	pthread_mutex_unlock(&relay->mutex);
 }
 
@@ -449,7 +378,7 @@ static void device_detach(struct nh_relay_device *d)
 	struct topic *t = d->end.topic;
 	queue_empty(&d->end);
 	while (d->questions)
-		question_settle(d->questions, NH_ECLOSED, NH_SLICE_EMPTY);
+		nh_relay_question_settle(d->questions, NH_ECLOSED, NH_SLICE_EMPTY);
 	d->end.topic = NULL;
 	t->device = NULL;
 	nh_buf_fini(&t->about);
@@ -522,7 +451,7 @@ void nh_relay_device_close(struct nh_relay_device *end)
 bool nh_relay_watched(struct nh_relay *relay, int64_t device_id, nh_relay_channel channel)
 {
 	pthread_mutex_lock(&relay->mutex);
-	struct topic *t = topic_find(relay, device_id, channel);
+	struct topic *t = nh_relay_topic_find(relay, device_id, channel);
 	bool watched = t && t->viewers;
 	pthread_mutex_unlock(&relay->mutex);
 	return watched;
@@ -530,46 +459,65 @@ bool nh_relay_watched(struct nh_relay *relay, int64_t device_id, nh_relay_channe
 
 /* ---- people ------------------------------------------------------------------------------------------------------------------------ */
 
-struct nh_relay_viewer *nh_relay_viewer_join(struct nh_relay *relay, int64_t device_id, nh_relay_channel channel, struct nh_loop *loop, nh_relay_viewer_fn fn, void *ctx)
+static struct nh_relay_viewer *join(struct nh_relay *relay, int64_t device_id, nh_relay_channel channel, struct nh_loop *loop, nh_relay_viewer_fn fn, void *ctx, bool guest)
 {
 	struct nh_relay_viewer *v = nh_xcalloc(1, sizeof *v);
 	pthread_mutex_lock(&relay->mutex);
 	struct topic *t = topic_get(relay, device_id, channel);
 	end_init(&v->end, t, relay, loop, viewer_call, ctx);
 	v->fn = fn;
+	v->guest = guest;
 	v->next = t->viewers;
 	if (v->next)
 		v->next->prev = v;
 	t->viewers = v;
 	relay->stats.viewers++;
-	tell_open(v);
+	nh_relay_tell_open(v);
+	if (!guest)
+		nh_relay_remote_join(v);
 	pthread_mutex_unlock(&relay->mutex);
 	return v;
+}
+
+struct nh_relay_viewer *nh_relay_viewer_join(struct nh_relay *relay, int64_t device_id, nh_relay_channel channel, struct nh_loop *loop, nh_relay_viewer_fn fn, void *ctx)
+{
+	return join(relay, device_id, channel, loop, fn, ctx, false);
+}
+
+struct nh_relay_viewer *nh_relay_guest_join(struct nh_relay *relay, int64_t device_id, nh_relay_channel channel, struct nh_loop *loop, nh_relay_viewer_fn fn, void *ctx)
+{
+	return join(relay, device_id, channel, loop, fn, ctx, true);
 }
 
 nh_rc nh_relay_viewer_say(struct nh_relay_viewer *viewer, nh_slice event, nh_slice payload)
 {
 	struct nh_relay *relay = viewer->end.relay;
-	struct packet *p = packet_new(event, payload);
+	struct packet *p = nh_relay_packet(event, payload);
 	nh_rc rc = NH_OK;
 	pthread_mutex_lock(&relay->mutex);
 	struct nh_relay_device *d = viewer->end.topic->device;
-	if (!d || !d->fn)
+	if (viewer->source > SOURCE_HERE)
+		rc = nh_relay_remote_say(viewer, event, payload);
+	else if (!d || !d->fn)
 		rc = NH_ECLOSED;
-	else if (d->end.pending + d->waiting + size_of(p) > NH_RELAY_PENDING_MAX)
+	else if (d->end.pending + d->waiting + nh_relay_size_of(p) > NH_RELAY_PENDING_MAX)
 		rc = NH_EAGAIN;
 	else
 		queue_add(&d->end, p, NH_RELAY_MESSAGE, 0);
-	packet_drop(p);
+	nh_relay_packet_drop(p);
 	pthread_mutex_unlock(&relay->mutex);
 	return rc;
 }
 
 void nh_relay_viewer_chat(struct nh_relay_viewer *viewer, nh_slice event, nh_slice payload)
 {
-	pthread_mutex_lock(&viewer->end.relay->mutex);
-	tell(viewer->end.topic, NH_RELAY_MESSAGE, event, payload);
-	pthread_mutex_unlock(&viewer->end.relay->mutex);
+	struct nh_relay *relay = viewer->end.relay;
+	struct topic *t = viewer->end.topic;
+	pthread_mutex_lock(&relay->mutex);
+	nh_relay_chat(t, event, payload);
+	if (relay->hooks.watch)
+		relay->hooks.chat(relay->hooks.ctx, t->key.device_id, (nh_relay_channel)t->key.channel, event, payload);
+	pthread_mutex_unlock(&relay->mutex);
 }
 
 void nh_relay_viewer_waiting(struct nh_relay_viewer *viewer, size_t bytes)
@@ -591,6 +539,7 @@ void nh_relay_viewer_leave(struct nh_relay_viewer *viewer)
 	if (viewer->next)
 		viewer->next->prev = viewer->prev;
 	relay->stats.viewers--;
+	nh_relay_remote_leave(viewer);
 	topic_leave(relay, t);
 	bool mine = end_leave(&viewer->end);
 	pthread_mutex_unlock(&relay->mutex);
@@ -604,6 +553,8 @@ struct nh_relay *nh_relay_new(void)
 {
 	struct nh_relay *relay = nh_xcalloc(1, sizeof *relay);
 	relay->topics = nh_map_new();
+	relay->viewers = nh_map_new();
+	relay->away = nh_map_new();
 	relay->budget.max = NH_RELAY_SCROLLBACK_TOTAL;
 	pthread_mutex_init(&relay->mutex, NULL);
 	pthread_cond_init(&relay->changed, NULL);
@@ -620,6 +571,8 @@ void nh_relay_free(struct nh_relay *relay)
 		pthread_cond_wait(&relay->changed, &relay->mutex);
 	pthread_mutex_unlock(&relay->mutex);
 	nh_map_free(relay->topics);
+	nh_map_free(relay->viewers);
+	nh_map_free(relay->away);
 	pthread_cond_destroy(&relay->changed);
 	pthread_mutex_destroy(&relay->mutex);
 	free(relay);

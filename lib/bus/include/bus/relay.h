@@ -14,7 +14,7 @@
  *   SHELL     output                                               input, window_size
  *   EVENTS    firmware_update                                      -
  *
- * In this process only; across nodes the same calls will lead over a socket between them.
+ * A device may be connected to another server of the same database: then the same calls lead over a link between the two (bus/links.h), with the same bounds. Chats reach the people of all servers.
  *
  * thread: new and free by main; a device's and a viewer's functions on the loop given at its open; ask and count by any thread. Callbacks run on the loop given, never inside the call
  * that registered them.  source: reference/device-protocol "11.4", "12.4", "9.4"; reference/user-api-and-cli "16.2" to "16.4"
@@ -102,6 +102,32 @@ void nh_relay_viewer_leave(struct nh_relay_viewer *viewer); /* fn is not called 
 typedef void (*nh_relay_answer_fn)(void *ctx, nh_rc rc, nh_slice payload);
 /* nh_relay_ask - event and payload to the device's end of NH_RELAY_SCRIPTS; fn runs exactly once, on loop, within timeout_ms (1 to 600 000). */
 void nh_relay_ask(struct nh_relay *relay, int64_t device_id, nh_slice event, nh_slice payload, uint64_t timeout_ms, struct nh_loop *loop, nh_relay_answer_fn fn, void *ctx);
+
+/* ---- other servers: links.c ---------------------------------------------------------------------------------------------- */
+
+/* Peers are numbered from 2 (here is 1). Hooks run under the relay's lock, on any thread: they note what is asked for, and call nothing of the relay. Slices are valid during the call. */
+#define NH_RELAY_PEERS_END 64u
+struct nh_relay_hooks {
+	void *ctx;
+	void (*watch)(void *ctx, uint64_t viewer, int64_t device_id, nh_relay_channel channel); /* at every peer; until unwatch */
+	void (*again)(void *ctx, uint64_t viewer, unsigned peer);                               /* say OPENED once more */
+	void (*unwatch)(void *ctx, uint64_t viewer);
+	void (*say)(void *ctx, uint64_t viewer, unsigned peer, nh_slice event, nh_slice payload); /* what the peer has handed to the device is told by remote_taken */
+	void (*chat)(void *ctx, int64_t device_id, nh_relay_channel channel, nh_slice event, nh_slice payload);
+	void (*ask)(void *ctx, uint64_t question, int64_t device_id, nh_slice event, nh_slice payload, uint64_t timeout_ms); /* remote_answer follows, once */
+};
+void nh_relay_set_hooks(struct nh_relay *relay, const struct nh_relay_hooks *hooks); /* main; before anybody joins, and NULL after the last left */
+
+/* What peers say; any thread. An unknown viewer or question has ended meanwhile. */
+void nh_relay_remote_news(struct nh_relay *relay, uint64_t viewer, unsigned peer, nh_relay_news news, nh_slice event, nh_slice payload, uint64_t lost);
+void nh_relay_remote_taken(struct nh_relay *relay, uint64_t viewer, unsigned peer, size_t bytes); /* event and payload of what was said */
+void nh_relay_remote_chat(struct nh_relay *relay, int64_t device_id, nh_relay_channel channel, nh_slice event, nh_slice payload);
+void nh_relay_remote_answer(struct nh_relay *relay, uint64_t question, nh_rc rc, nh_slice payload);
+
+/* A peer's viewer and question, at a device of this process: as nh_relay_viewer_join and nh_relay_ask, and never led on to others; people's chats do not reach it. again: OPENED and REPLAY once more. */
+struct nh_relay_viewer *nh_relay_guest_join(struct nh_relay *relay, int64_t device_id, nh_relay_channel channel, struct nh_loop *loop, nh_relay_viewer_fn fn, void *ctx);
+void nh_relay_guest_again(struct nh_relay_viewer *viewer); /* [loop] */
+void nh_relay_guest_ask(struct nh_relay *relay, int64_t device_id, nh_slice event, nh_slice payload, uint64_t timeout_ms, struct nh_loop *loop, nh_relay_answer_fn fn, void *ctx);
 
 struct nh_relay_stats {
 	uint64_t devices, viewers, questions; /* open now */
