@@ -64,6 +64,7 @@ static nh_rc create(struct nh_cli *c, struct nh_err *err)
 	{"version", 0, CLI_TEXT, "REQUIREMENT", "devices with such a version, as \"~> 1.2\" or \"< 2.0.0\"", "conditions.version"},       \
 	{"tag", 0, CLI_LIST, "TAG", "devices with this tag; repeatable", "conditions.tags"},                                              \
 	{"delta-updatable", 0, CLI_BOOL, "BOOL", "send deltas where possible", "delta_updatable"},                                        \
+	{"delta-wait-minutes", 0, CLI_NUMBER, "N", "how long devices wait for their deltas at most", "delta_wait_minutes"},               \
 	{"tag-operator", 0, CLI_TEXT, "and|or", "devices with all tags, or with one of them", "conditions.tag_operator"},                 \
 	{"notes", 0, CLI_TEXT, "TEXT", "for people", "notes"}
 

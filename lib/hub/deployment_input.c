@@ -10,6 +10,7 @@
 #include "base/semver.h"
 #include "hub/archives.h"
 #include "hub/audit.h"
+#include "hub/deltas.h"
 #include "hub/permissions.h"
 #include "hub/devices.h"
 #include "input_int.h"
@@ -19,12 +20,14 @@
 #define NOTES_MAX 1000
 #define DESCRIPTION_MAX 100
 #define COUNT_MAX INT64_C(1000000000)
+#define DELTA_WAIT_MAX 1440
+#define DELTA_WAIT_DEFAULT 10
 
 /* The editable part of a group, as it will be written. */
 struct form {
 	nh_slice name, condition_version, condition_tags, release_tags, release_interfaces, threshold, connecting_code, notes;
 	bool tags_any, is_active, delta_updatable, lock_membership, lifo, priority_enabled;
-	int64_t concurrent, priority_concurrent, failure_threshold_attempts, rate_amount, rate_seconds, group_failure_threshold, penalty_minutes;
+	int64_t concurrent, priority_concurrent, failure_threshold_attempts, rate_amount, rate_seconds, group_failure_threshold, penalty_minutes, delta_wait_minutes;
 };
 
 struct input {
@@ -125,6 +128,15 @@ static void read_positive(struct input *in, const char *key, const json_t *value
 static void read_from_60(struct input *in, const char *key, const json_t *value, void *out)
 {
 	read_count(in, key, value, 60, out);
+}
+
+static void read_delta_wait(struct input *in, const char *key, const json_t *value, void *out)
+{
+	int64_t n = 0;
+	if (!nh_input_integer(value, &n) || n < 0 || n > DELTA_WAIT_MAX)
+		refuse(in->errors, key, "must be a number of minutes from 0 to 1440");
+	else
+		*(int64_t *)out = n;
 }
 
 static void read_queue(struct input *in, const char *key, const json_t *value, void *out)
@@ -237,6 +249,7 @@ static const struct field {
 	{"is_active", read_bool, offsetof(struct form, is_active)},
 	{"state", read_state, offsetof(struct form, is_active)}, /* after is_active: it wins */
 	{"delta_updatable", read_bool, offsetof(struct form, delta_updatable)},
+	{"delta_wait_minutes", read_delta_wait, offsetof(struct form, delta_wait_minutes)},
 	{"lock_device_membership", read_bool, offsetof(struct form, lock_membership)},
 	{"connecting_code", read_code, offsetof(struct form, connecting_code)},
 	{"notes", read_notes, offsetof(struct form, notes)},
@@ -300,6 +313,7 @@ static struct form form_of(struct nh_arena *arena, const struct nh_group *g)
 		.rate_seconds = g->failure_rate_seconds,
 		.group_failure_threshold = g->group_failure_threshold,
 		.penalty_minutes = g->penalty_minutes,
+		.delta_wait_minutes = g->delta_wait_minutes,
 	};
 }
 
@@ -318,10 +332,11 @@ static struct form form_default(void)
 		.rate_seconds = 180,
 		.group_failure_threshold = 50,
 		.penalty_minutes = NH_PENALTY_DEFAULT_MINUTES,
+		.delta_wait_minutes = DELTA_WAIT_DEFAULT,
 	};
 }
 
-/* Status is always ready: it tells of deltas that are being built, and this version builds none. */
+/* Status is always ready: upstream's other ones stop the whole group while deltas are built or once one failed. Here each source waits for itself, and not for ever (hub/deltas.h). */
 static nh_rc form_write(struct nh_ctx *ctx, int64_t group_id, const struct form *f, struct nh_err *err)
 {
 	return nh_sql_exec(
@@ -332,7 +347,7 @@ static nh_rc form_write(struct nh_ctx *ctx, int64_t group_id, const struct form 
 	                  nh_p_int(f->priority_concurrent), nh_p_text_or_null(f->threshold), nh_p_text(f->release_interfaces), nh_p_text(f->release_tags),
 	                  nh_p_int(f->failure_threshold_attempts), nh_p_int(f->rate_amount), nh_p_int(f->rate_seconds),
 	                  nh_p_int(f->group_failure_threshold), nh_p_int(f->penalty_minutes), nh_p_text_or_null(f->connecting_code),
-	                  nh_p_text_or_null(f->notes), nh_p_int(nh_ctx_now(ctx)), nh_p_int(group_id)),
+	                  nh_p_text_or_null(f->notes), nh_p_int(f->delta_wait_minutes), nh_p_int(nh_ctx_now(ctx)), nh_p_int(group_id)),
 		NULL, err);
 }
 
@@ -470,6 +485,7 @@ nh_rc nh_group_create(struct nh_ctx *ctx, const struct nh_actor *actor, int64_t 
 	NH_TRY(form_write(ctx, group_id, &form, err));
 	NH_TRY(add_release(ctx, actor, group_id, 1, &release, err));
 	NH_TRY(nh_group_get_by_id(ctx, group_id, out, err));
+	NH_TRY(nh_deltas_request(ctx, out, NULL, err));
 	announce(ctx, out);
 	return nh_audit_add(ctx, actor, org_id, NH_AUDIT_GROUP, group_id, err, "%.*s created deployment group %.*s", NH_ARG(actor->name),
 	                    NH_ARG(form.name));
@@ -575,6 +591,8 @@ nh_rc nh_group_update(struct nh_ctx *ctx, const struct nh_actor *actor, const st
 	NH_TRY(nh_group_get_by_id(ctx, group->id, out, err));
 	if (with_fields)
 		NH_TRY(audit_changes(ctx, actor, group, out, err));
+	if (with_release || !group->is_active || !group->delta_updatable)
+		NH_TRY(nh_deltas_request(ctx, out, NULL, err));
 	announce(ctx, out);
 	return NH_OK;
 }

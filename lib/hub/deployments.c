@@ -128,6 +128,7 @@ void nh_group_read(const struct nh_rows *rows, struct nh_arena *arena, void *ite
 		.device_count = nh_col_int(rows, 28),
 		.inserted_at_us = nh_col_int(rows, 29),
 		.updated_at_us = nh_col_int(rows, 30),
+		.delta_wait_minutes = nh_col_int(rows, 31),
 	};
 	nh_text_list_read(arena, nh_col_text(rows, 7, arena), &g->condition_tags, &g->condition_tag_count);
 	nh_text_list_read(arena, nh_col_text(rows, 18, arena), &g->release_interfaces, &g->release_interface_count);
@@ -206,9 +207,9 @@ json_t *nh_group_json(const struct nh_group *g)
 {
 	json_t *conditions = json_pack("{s:o, s:o, s:s}", "version", nh_json_new_text(g->condition_version.ptr ? g->condition_version : NH_LIT("")),
 	                               "tags", text_array(g->condition_tags, g->condition_tag_count), "tag_operator", g->tags_any ? "or" : "and");
-	return json_pack("{s:o, s:b, s:s, s:o, s:o, s:o, s:o, s:b, s:I, s:I, s:o}", "name", nh_json_new_text(g->name), "is_active", g->is_active, "state",
+	return json_pack("{s:o, s:b, s:s, s:o, s:o, s:o, s:o, s:b, s:I, s:I, s:I, s:o}", "name", nh_json_new_text(g->name), "is_active", g->is_active, "state",
 	                 g->is_active ? "on" : "off", "firmware_uuid", nh_json_new_text(g->release.firmware_uuid), "current_release",
-	                 release_json(&g->release), "archive_uuid", nh_json_new_text(g->release.archive_uuid), "conditions", conditions, "delta_updatable", g->delta_updatable, "device_count",
+	                 release_json(&g->release), "archive_uuid", nh_json_new_text(g->release.archive_uuid), "conditions", conditions, "delta_updatable", g->delta_updatable, "delta_wait_minutes", (json_int_t)g->delta_wait_minutes, "device_count",
 	                 (json_int_t)g->device_count, "releases_count", (json_int_t)g->release_count, "notes", nh_json_new_text(g->notes));
 }
 

@@ -7,6 +7,7 @@
 #include "crypto/hmac.h"
 #include "hub/download.h"
 #include "rows_int.h"
+#include "store/deltas.h"
 #include "store/rollout.h"
 #include "store/support.h"
 
@@ -20,6 +21,11 @@ void nh_download_path(struct nh_buf *out, int64_t org_id, nh_slice firmware_uuid
 void nh_download_archive_path(struct nh_buf *out, int64_t product_id, nh_slice archive_uuid)
 {
 	nh_buf_printf(out, "/uploads/archives/%lld/%.*s.fw", (long long)product_id, NH_ARG(archive_uuid));
+}
+
+void nh_download_delta_path(struct nh_buf *out, int64_t delta_id, nh_slice target_uuid)
+{
+	nh_buf_printf(out, "/firmware/deltas/%lld/%.*s.fw", (long long)delta_id, NH_ARG(target_uuid));
 }
 
 /* The first line keeps this use of the key apart from every other one. */
@@ -83,11 +89,12 @@ static void read_target(const struct nh_rows *rows, struct nh_arena *arena, void
 	};
 }
 
-/* "PREFIX<id>/<uuid>.fw", and the statement that takes id and uuid. */
+/* "PREFIX<id>/<uuid>.fw", and the statement that takes id and uuid; the first that fits. */
 static const struct {
 	const char *prefix;
 	const struct nh_stmt *stmt;
 } kinds[] = {
+	{"/firmware/deltas/", &nh_q_download_delta},
 	{"/firmware/", &nh_q_download_firmware},
 	{"/uploads/archives/", &nh_q_archive_download},
 };

@@ -5,6 +5,7 @@
  * source: none; upstream keeps every file until a person deletes it (reference/server-behaviour "4")
  */
 #include "hub/audit.h"
+#include "hub/deltas.h"
 #include "hub/firmware.h"
 #include "hub/permissions.h"
 #include "intake_int.h"
@@ -36,7 +37,7 @@ static void read_unused(const struct nh_rows *rows, struct nh_arena *arena, void
 static const struct kind {
 	const char *noun;
 	const struct nh_stmt *find, *remove;
-	bool counted; /* products count them */
+	bool counted; /* products count them, and there are deltas of them */
 } kinds[] = {
 	{"firmware", &nh_q_firmware_unused, &nh_q_firmware_delete, true},
 	{"archive", &nh_q_archive_unused, &nh_q_archive_delete, false},
@@ -45,6 +46,8 @@ static const struct kind {
 static nh_rc drop(struct nh_ctx *ctx, const struct kind *kind, const struct unused *u, struct nh_err *err)
 {
 	static const struct nh_actor keeper = {NH_ACTOR_SYSTEM, 0, {(const uint8_t *)"retention", 9}};
+	if (kind->counted)
+		NH_TRY(nh_deltas_discard(ctx, u->id, err));
 	NH_TRY(nh_sql_exec(ctx->tx, kind->remove, NH_PARAMS(nh_p_int(u->product_id), nh_p_int(u->id)), NULL, err));
 	NH_TRY(nh_intake_discard(ctx, u->id, u->object_key, err));
 	if (kind->counted)

@@ -6,6 +6,7 @@
 #include "base/semver.h"
 #include "hub/accounts.h"
 #include "hub/audit.h"
+#include "hub/deltas.h"
 #include "hub/firmware.h"
 #include "hub/keys.h"
 #include "input_int.h"
@@ -238,6 +239,7 @@ nh_rc nh_firmware_delete(struct nh_ctx *ctx, const struct nh_actor *actor, const
 {
 	struct nh_firmware f;
 	NH_TRY(nh_firmware_open(ctx, actor, product, uuid, NH_MAY_FIRMWARE_DELETE, &f, err));
+	NH_TRY(nh_deltas_discard(ctx, f.id, err));
 	nh_rc rc = nh_sql_exec(ctx->tx, &nh_q_firmware_delete, NH_PARAMS(nh_p_int(product->id), nh_p_int(f.id)), NULL, err);
 	if (rc == NH_ECONFLICT)
 		return nh_refuse(errors, err, NH_EINVAL, "deployment_releases", "Firmware has associated deployment releases");

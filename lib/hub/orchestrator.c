@@ -9,11 +9,15 @@
 
 #include "hub/archives.h"
 #include "hub/audit.h"
+#include "hub/deltas.h"
 #include "hub/orchestrator.h"
+#include "hub/rollouts.h"
 #include "input_int.h"
 #include "rollout_int.h"
 #include "rows_int.h"
+#include "staged_int.h"
 #include "store/rollout.h"
+#include "store/staged_rollout.h"
 
 #define PAGE 200
 #define EXPIRE_MAX 500
@@ -29,6 +33,7 @@ struct selection {
 	const struct nh_group *group;
 	nh_update_how how;
 	size_t want;
+	int64_t delta_until_us; /* of the source being walked */
 	struct nh_list list; /* of struct candidate */
 };
 
@@ -38,33 +43,70 @@ struct selection {
 static struct nh_update_decision decide_row(const struct selection *s, const struct nh_rows *rows)
 {
 	const struct nh_group *g = s->group;
-	struct nh_device_facts d = {.firmware_version = nh_col_text(rows, 2, s->ctx->arena)};
+	struct nh_device_facts d = {.firmware_version = nh_col_text(rows, 2, s->ctx->arena), .delta_until_us = s->delta_until_us};
 	if (g->release_tag_count)
 		nh_text_list_read(s->ctx->arena, nh_col_text(rows, 3, s->ctx->arena), &d.tags, &d.tag_count);
 	if (g->release_interface_count)
 		d.network_interface = nh_col_text(rows, 4, s->ctx->arena);
+	if (g->rollout.release_id) {
+		d.id = nh_col_int(rows, 0);
+		d.timezone = nh_col_text(rows, 5, s->ctx->arena);
+		d.named_release_id = nh_col_int(rows, 6);
+		if (d.timezone.len > 0)
+			(void)!nh_zone_find(d.timezone, &d.zone, NULL);
+	}
 	return nh_update_decide(&d, g, s->how, nh_ctx_now(s->ctx));
 }
 
-/* One page of one firmware's devices; *position is where the walk stands. *end: no further page is needed. */
-static nh_rc select_page(struct selection *s, nh_slice source, struct candidate *position, size_t *taken, bool *end, struct nh_err *err)
+/* A walk over the devices of one firmware: all of them in the group's order, those of a range of places, or those that a wave named. */
+struct walk {
+	enum { WALK_ALL, WALK_SHARE, WALK_NAMED } over;
+	nh_slice source;
+	struct candidate position; /* where it stands */
+	uint64_t below;            /* of WALK_SHARE: where it ends */
+};
+
+static nh_rc open_page(struct selection *s, const struct walk *walk, struct nh_rows **rows, struct nh_err *err)
+{
+	const struct nh_group *g = s->group;
+	int64_t now = nh_ctx_now(s->ctx), key = walk->position.key, id = walk->position.device_id;
+	if (walk->over == WALK_SHARE)
+		return nh_sql_query(s->ctx->tx, &nh_q_waiting_share,
+		                    NH_PARAMS(nh_p_int(g->id), nh_p_text(walk->source), nh_p_int(now), nh_p_int(key), nh_p_int((int64_t)walk->below), nh_p_int(PAGE)), rows, err);
+	if (walk->over == WALK_NAMED)
+		return nh_sql_query(s->ctx->tx, &nh_q_waiting_named,
+		                    NH_PARAMS(nh_p_int(g->rollout.release_id), nh_p_text(walk->source), nh_p_int(now), nh_p_int(key), nh_p_int(id), nh_p_int(g->id), nh_p_int(PAGE)), rows, err);
+	return nh_sql_query(s->ctx->tx, g->lifo ? &nh_q_waiting_lifo : &nh_q_waiting_fifo,
+	                    NH_PARAMS(nh_p_int(g->id), nh_p_text(walk->source), nh_p_int(now), nh_p_int(key), nh_p_int(id), nh_p_int(PAGE)), rows, err);
+}
+
+static bool passes_by(const struct nh_update_decision *decision)
+{
+	static const nh_update_reason reasons[] = {NH_UPDATE_RELEASE_TAGS, NH_UPDATE_NETWORK_INTERFACE, NH_UPDATE_WAVE_NOT_BEGUN, NH_UPDATE_OUTSIDE_WINDOW};
+	for (size_t i = 0; i < NH_ARRAY_LEN(reasons); i++) {
+		if (nh_update_has_reason(decision, reasons[i]))
+			return true;
+	}
+	return false;
+}
+
+/* One page. *end: no further one is needed. */
+static nh_rc select_page(struct selection *s, struct walk *walk, size_t *taken, bool *end, struct nh_err *err)
 {
 	struct nh_rows *rows = NULL;
 	size_t seen = 0;
-	NH_TRY(nh_sql_query(s->ctx->tx, s->group->lifo ? &nh_q_waiting_lifo : &nh_q_waiting_fifo,
-	                    NH_PARAMS(nh_p_int(s->group->id), nh_p_text(source), nh_p_int(nh_ctx_now(s->ctx)), nh_p_int(position->key),
-	                              nh_p_int(position->device_id), nh_p_int(PAGE)),
-	                    &rows, err));
+	NH_TRY(open_page(s, walk, &rows, err));
 	nh_rc rc = NH_OK;
 	bool above = false;
 	while (*taken < s->want && !above && (rc = nh_sql_next(rows, err)) == NH_OK) {
 		seen++;
-		*position = (struct candidate){nh_col_int(rows, 0), nh_col_int(rows, 1)};
+		struct candidate found = {nh_col_int(rows, 0), nh_col_int(rows, 1)};
+		walk->position = (struct candidate){found.device_id, found.key + (walk->over == WALK_SHARE)};
 		struct nh_update_decision decision = decide_row(s, rows);
-		above = nh_update_has_reason(&decision, NH_UPDATE_ABOVE_THRESHOLD); /* as are all of the same firmware */
-		if (above || nh_update_has_reason(&decision, NH_UPDATE_RELEASE_TAGS) || nh_update_has_reason(&decision, NH_UPDATE_NETWORK_INTERFACE))
+		above = nh_update_has_reason(&decision, NH_UPDATE_ABOVE_THRESHOLD) || nh_update_has_reason(&decision, NH_UPDATE_DELTA); /* as are all of the same firmware */
+		if (above || passes_by(&decision))
 			continue;
-		*(struct candidate *)nh_list_add(&s->list) = *position;
+		*(struct candidate *)nh_list_add(&s->list) = found;
 		(*taken)++;
 	}
 	nh_sql_end(rows);
@@ -77,6 +119,7 @@ static nh_rc select_source(struct selection *s, nh_slice source, struct nh_err *
 	struct candidate position = s->group->lifo ? (struct candidate){INT64_MAX, INT64_MAX} : (struct candidate){0, INT64_MIN};
 	size_t taken = 0;
 	bool end = false;
+	NH_TRY(nh_delta_wait(s->ctx, s->group, source, true, &s->delta_until_us, err));
 	while (!end)
 		NH_TRY(select_page(s, source, &position, &taken, &end, err));
 	return NH_OK;
@@ -204,7 +247,9 @@ nh_rc nh_orchestrator_ask(struct nh_ctx *ctx, const struct nh_device_facts *d, n
 		return NH_OK;
 	NH_TRY(nh_sql_exec(ctx->tx, &nh_q_group_lock, NH_PARAMS(nh_p_int(nh_ctx_now(ctx)), nh_p_int(d->group_id)), &locked, err));
 	NH_TRY(nh_group_get_by_id(ctx, d->group_id, &group, err));
-	struct nh_update_decision decision = nh_update_decide(d, &group, NH_UPDATE_POLL, nh_ctx_now(ctx));
+	struct nh_device_facts known = *d;
+	NH_TRY(nh_delta_wait(ctx, &group, d->firmware_uuid, true, &known.delta_until_us, err));
+	struct nh_update_decision decision = nh_update_decide(&known, &group, NH_UPDATE_POLL, nh_ctx_now(ctx));
 	if (decision.verdict == NH_UPDATE_PENALIZE)
 		return nh_penalty_box(ctx, d, &group, err);
 	if (decision.verdict != NH_UPDATE_SEND || !group.release.firmware_id)
@@ -236,7 +281,11 @@ static nh_rc expire_one(struct nh_ctx *ctx, int64_t device_id, struct nh_err *er
 {
 	static const char text[] = "no report about the update for 30 minutes";
 	struct nh_device_facts d;
+	struct nh_inflight row;
 	NH_TRY(nh_device_facts_load(ctx, device_id, &d, err));
+	NH_TRY(nh_inflight_get(ctx, device_id, &row, err));
+	if (row.stage >= NH_STAGE_STARTED)
+		NH_TRY(nh_delta_blame(ctx, device_id, err));
 	struct nh_actor actor = nh_device_actor(&d);
 	NH_TRY(nh_sql_exec(ctx->tx, &nh_q_inflight_delete, NH_PARAMS(nh_p_int(device_id)), NULL, err));
 	NH_TRY(nh_sql_exec(ctx->tx, &nh_q_device_set_failure, NH_PARAMS(nh_p_str(text), nh_p_int(nh_ctx_now(ctx)), nh_p_int(device_id)), NULL, err));

@@ -104,6 +104,7 @@ struct nh_update_decision nh_update_decide(const struct nh_device_facts *device,
 		say(&d, NH_UPDATE_ABOVE_THRESHOLD, how == NH_UPDATE_PRIORITY && !within_priority(device, group));
 		say_rollout(&d, device, &group->rollout, how, now_us);
 	}
+	say(&d, NH_UPDATE_DELTA, how != NH_UPDATE_BY_HAND && device->delta_until_us > now_us);
 	bool eligible = d.count == 0;
 	if (group) {
 		say(&d, NH_UPDATE_FAILURE_RATE, rate_met(device, group, now_us));
@@ -148,6 +149,7 @@ const char *nh_update_reason_text(nh_update_reason reason)
 		[NH_UPDATE_ROLLOUT_STOPPED] = "its rollout was stopped because too many devices failed",
 		[NH_UPDATE_NOT_BEFORE] = "the release's time has not come",
 		[NH_UPDATE_WAVE_NOT_BEGUN] = "its wave of the rollout has not begun",
+		[NH_UPDATE_DELTA] = "its delta is still being built",
 		[NH_UPDATE_OUTSIDE_WINDOW] = "no maintenance window is open where it stands",
 	};
 	NH_ASSERT((size_t)reason < NH_ARRAY_LEN(text));

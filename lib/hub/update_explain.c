@@ -6,6 +6,7 @@
  * source: reference/server-behaviour "3.3", "3.4", "3.8" to "3.10"
  */
 #include "explain_int.h"
+#include "hub/deltas.h"
 #include "rollout_int.h"
 #include "rows_int.h"
 #include "input_int.h"
@@ -33,6 +34,7 @@ nh_rc nh_update_explain(struct nh_ctx *ctx, int64_t org_id, int64_t device_id, s
 	if (out->has_group) {
 		NH_TRY(nh_group_get_by_id(ctx, out->facts.group_id, &out->group, err));
 		NH_TRY(count_slots(ctx, &out->group, out, err));
+		NH_TRY(nh_delta_wait(ctx, &out->group, out->facts.firmware_uuid, false, &out->facts.delta_until_us, err));
 	}
 	const struct nh_group *group = out->has_group ? &out->group : NULL;
 	out->decision = nh_update_decide(&out->facts, group, NH_UPDATE_QUEUE, now);

@@ -81,6 +81,12 @@ static void group_facts(const struct question *q, json_t *facts)
 
 static void deleted_facts(const struct question *q, json_t *facts) { json_object_set_new(facts, "deleted_at", moment_json(q->device->deleted_at_us)); }
 
+static void delta_facts(const struct question *q, json_t *facts)
+{
+	put_text(facts, "source", q->x.facts.firmware_uuid);
+	json_object_set_new(facts, "until", moment_json(q->x.facts.delta_until_us));
+}
+
 static void penalty_facts(const struct question *q, json_t *facts)
 {
 	int64_t left = q->x.facts.blocked_until_us - nh_ctx_now(q->ctx);
@@ -266,11 +272,14 @@ static const struct reason_row reasons[] = {
 		 {"Or send this device its update now, ahead of its wave.", "POST", DEVICE "/upgrade/available", "nh device upgrade :device"}}},
 	[NH_UPDATE_OUTSIDE_WINDOW] = {{"outside_window", false, true}, window_facts,
 		{{"The next window opens by itself. Or send this device its update now.", "POST", DEVICE "/upgrade/available", "nh device upgrade :device"}}},
+	[NH_UPDATE_DELTA] = {{"delta_under_way", false, true}, delta_facts,
+		{{"The delta is built in a while; if not, the device gets the whole firmware. Or let devices of the group not wait for deltas.", "PUT", GROUP, "nh deployment update :group --delta-wait-minutes 0",
+		  "{\"deployment\":{\"delta_wait_minutes\":0}}"}}},
 };
 /* Not the device's reason but its queue's: nh_update_decide lets it go, and the orchestrator has no slot for it. */
 static const struct reason_row no_free_slot = {{"no_free_slot", true, true}, slot_facts,
 	{{"It is its turn when updates of others have ended. Or let more devices update at once.", "PUT", GROUP, "nh deployment update :group --concurrent-updates <n>"}}};
-_Static_assert(NH_ARRAY_LEN(reasons) == NH_UPDATE_REASON_COUNT && NH_UPDATE_REASON_COUNT == 21, "a row above for each reason, then the new count here");
+_Static_assert(NH_ARRAY_LEN(reasons) == NH_UPDATE_REASON_COUNT && NH_UPDATE_REASON_COUNT == 22, "a row above for each reason, then the new count here");
 
 static const struct reason_row *row_of(nh_update_reason reason)
 {

@@ -6,6 +6,7 @@
  * source: reference/server-behaviour "3.9", "2.5"; reference/device-protocol "10"
  */
 #include "hub/audit.h"
+#include "hub/deltas.h"
 #include "rollout_int.h"
 #include "rows_int.h"
 #include "store/rollout.h"
@@ -155,6 +156,7 @@ nh_rc nh_update_report(struct nh_ctx *ctx, int64_t device_id, const struct nh_up
 
 	switch (report->stage) {
 	case NH_STAGE_FAILED:
+		NH_TRY(nh_delta_blame(ctx, device_id, err));
 		return fail_update(ctx, &d, row.group_id, "failed", report->reason, err);
 	case NH_STAGE_IGNORED:
 		return fail_update(ctx, &d, row.group_id, "was ignored", report->reason, err);
@@ -168,32 +170,6 @@ nh_rc nh_update_report(struct nh_ctx *ctx, int64_t device_id, const struct nh_up
 
 /* ---- coming back ------------------------------------------------------------------------------------------------------------ */
 
-static nh_rc add_statistics(struct nh_ctx *ctx, const struct nh_device_facts *before, nh_slice new_uuid, struct nh_err *err)
-{
-	int64_t size = 0, group_id = 0;
-	struct nh_inflight row = {0};
-	struct nh_rows *rows = NULL;
-	if (before->inflight)
-		NH_TRY(nh_inflight_get(ctx, before->id, &row, err));
-	nh_rc rc = nh_sql_one(ctx->tx, &nh_q_firmware_size_by_uuid, NH_PARAMS(nh_p_int(before->product_id), nh_p_text(new_uuid)), &rows, err);
-	if (rc == NH_OK) {
-		size = nh_col_int(rows, 0);
-		nh_sql_end(rows);
-	} else if (rc != NH_ENOTFOUND) {
-		return rc;
-	}
-	if (before->group_id) {
-		struct nh_group group;
-		NH_TRY(nh_group_get_by_id(ctx, before->group_id, &group, err));
-		group_id = nh_slice_eq(group.release.firmware_uuid, new_uuid) ? group.id : 0;
-	}
-	return nh_sql_exec(ctx->tx, &nh_q_update_stat_add,
-	                   NH_PARAMS(nh_p_int(before->product_id), nh_p_int(before->id), nh_p_ref(group_id),
-	                             before->firmware_uuid.len ? nh_p_text(before->firmware_uuid) : nh_p_null(), nh_p_text(new_uuid), nh_p_int(size),
-	                             nh_p_int(nh_ctx_now(ctx)), nh_p_ref(nh_slice_eq(row.firmware_uuid, new_uuid) ? row.inserted_at_us : 0)),
-	                   NULL, err);
-}
-
 nh_rc nh_update_succeeded(struct nh_ctx *ctx, const struct nh_device_facts *before, nh_slice new_uuid, nh_slice new_version, struct nh_err *err)
 {
 	struct nh_actor actor = nh_device_actor(before);
@@ -202,7 +178,7 @@ nh_rc nh_update_succeeded(struct nh_ctx *ctx, const struct nh_device_facts *befo
 			NH_TRY(nh_sql_exec(ctx->tx, &nh_q_group_updated_add, NH_PARAMS(nh_p_int(before->inflight_group_id)), NULL, err));
 		nh_wake_group(ctx, before->inflight_group_id);
 	}
-	NH_TRY(add_statistics(ctx, before, new_uuid, err));
+	NH_TRY(nh_update_counted(ctx, before, new_uuid, err));
 	NH_TRY(delete_row(ctx, before->id, err));
 	NH_TRY(nh_device_write(ctx, &nh_q_device_set_attempts, nh_p_str("[]"), before->id, err));
 	NH_TRY(nh_device_write(ctx, &nh_q_device_set_blocked, nh_p_null(), before->id, err));
@@ -230,6 +206,8 @@ nh_rc nh_update_abandoned(struct nh_ctx *ctx, const struct nh_device_facts *d, b
 	struct nh_inflight row;
 	NH_TRY(nh_inflight_get(ctx, d->id, &row, err));
 	nh_device_topic(ctx, d->id);
+	if (reverted || row.stage >= NH_STAGE_STARTED)
+		NH_TRY(nh_delta_blame(ctx, d->id, err));
 	if (reverted)
 		return fail_update(ctx, d, row.group_id, "failed", NH_LIT("the new firmware did not validate and the device reverted to its previous one"), err);
 	/* It did not take the update along; it may have it again, and the attempts it reported still count. source: device-protocol "10" */

@@ -6,6 +6,7 @@
  */
 #include "hub/archives.h"
 #include "hub/audit.h"
+#include "hub/deltas.h"
 #include "hub/permissions.h"
 #include "hub/download.h"
 #include "rollout_int.h"
@@ -137,18 +138,23 @@ static json_t *meta_json(const struct target *t)
 	                 nh_json_new_text(t->vcs_identifier), "version", nh_json_new_text(t->version));
 }
 
-/* source: reference/device-protocol "8.1" */
-static nh_slice payload_of(struct nh_ctx *ctx, const struct target *t, int64_t group_id)
+/* firmware_meta is the target's, whatever file brings it there; size and sums are the file's. source: reference/device-protocol "8.1", "8.2" */
+static nh_slice payload_of(struct nh_ctx *ctx, const struct target *t, const struct nh_delta_file *delta, int64_t group_id)
 {
 	NH_AUTO_BUF struct nh_buf path = NH_BUF_INIT, url = NH_BUF_INIT;
-	nh_download_path(&path, t->org_id, t->uuid);
-	nh_download_url(ctx->config, nh_buf_slice(&path), t->object_key, nh_ctx_now(ctx), &url);
+	const struct nh_delta_file whole = {.size_bytes = t->size_bytes, .checksum = t->checksum, .partials = t->partials, .object_key = t->object_key};
+	const struct nh_delta_file *file = delta->id ? delta : &whole;
+	if (delta->id)
+		nh_download_delta_path(&path, delta->id, t->uuid);
+	else
+		nh_download_path(&path, t->org_id, t->uuid);
+	nh_download_url(ctx->config, nh_buf_slice(&path), file->object_key, nh_ctx_now(ctx), &url);
 	json_t *partials = NULL;
-	if (nh_json_parse(t->partials, PARTIALS_MAX, &partials, NULL) != NH_OK)
+	if (nh_json_parse(file->partials, PARTIALS_MAX, &partials, NULL) != NH_OK)
 		partials = json_null();
 	NH_AUTO_JSON json_t *payload =
 		json_pack("{s:b, s:o, s:o, s:I, s:o, s:o, s:o}", "update_available", 1, "firmware_url", nh_json_new_text(nh_buf_slice(&url)), "firmware_meta",
-	                  meta_json(t), "size", (json_int_t)t->size_bytes, "checksum", nh_json_new_text(t->checksum), "partials_checksums", partials,
+	                  meta_json(t), "size", (json_int_t)file->size_bytes, "checksum", nh_json_new_text(file->checksum), "partials_checksums", partials,
 	                  "deployment_id", group_id ? json_integer(group_id) : json_null());
 	return nh_json_arena(ctx->arena, payload);
 }
@@ -162,9 +168,11 @@ nh_rc nh_update_send_again(struct nh_ctx *ctx, int64_t device_id, struct nh_err 
 {
 	struct nh_inflight row;
 	struct target target;
+	struct nh_delta_file delta;
 	NH_TRY(nh_inflight_get(ctx, device_id, &row, err));
 	NH_TRY(load_target(ctx, row.firmware_id, &target, err));
-	nh_effect_add(ctx, NH_EFFECT_DEVICE_PUSH, device_id, NH_LIT("update"), payload_of(ctx, &target, row.group_id));
+	NH_TRY(nh_delta_sent_get(ctx, device_id, &delta, err));
+	nh_effect_add(ctx, NH_EFFECT_DEVICE_PUSH, device_id, NH_LIT("update"), payload_of(ctx, &target, &delta, row.group_id));
 	return NH_OK;
 }
 
@@ -173,6 +181,7 @@ static nh_rc begin_update(struct nh_ctx *ctx, const struct nh_actor *actor, cons
                           nh_slice *payload, struct nh_err *err)
 {
 	struct target target;
+	struct nh_delta_file delta;
 	int64_t group_id = group ? group->id : 0, inserted = 0;
 	NH_TRY(load_target(ctx, firmware_id, &target, err));
 	if (target.product_id != d->product_id)
@@ -183,7 +192,9 @@ static nh_rc begin_update(struct nh_ctx *ctx, const struct nh_actor *actor, cons
 	                   &inserted, err));
 	if (!inserted)
 		return NH_FAIL(err, NH_ECONFLICT, "an update of device %.*s is in flight; wait until it has ended", NH_ARG(d->identifier));
-	*payload = payload_of(ctx, &target, group_id);
+	NH_TRY(nh_delta_choose(ctx, d, group, firmware_id, &delta, err));
+	NH_TRY(nh_delta_sent(ctx, d->id, &delta, err));
+	*payload = payload_of(ctx, &target, &delta, group_id);
 	nh_device_topic(ctx, d->id);
 	if (actor->kind == NH_ACTOR_USER)
 		return nh_audit_add(ctx, actor, d->org_id, NH_AUDIT_DEVICE, d->id, err, "%.*s pushed firmware %.*s (%.*s) to device %.*s",

@@ -13,7 +13,7 @@
 	"g.concurrent_updates, g.priority_queue_enabled, g.priority_queue_concurrent_updates, "                                   \
 	"g.priority_queue_firmware_version_threshold, g.release_network_interfaces, g.release_tags, g.device_failure_threshold, " \
 	"g.device_failure_rate_amount, g.device_failure_rate_seconds, g.failure_threshold, g.penalty_timeout_minutes, "           \
-	"g.connecting_code, g.notes, g.current_updated_devices, g.device_count, g.inserted_at, g.updated_at, "                    \
+	"g.connecting_code, g.notes, g.current_updated_devices, g.device_count, g.inserted_at, g.updated_at, g.delta_wait_minutes, " \
 	"r.id, r.number, r.firmware_id, r.archive_id, f.uuid, f.version, f.platform, f.architecture, r.description, r.notes, "    \
 	"r.inserted_at, r.updated_at, a.uuid, "                                                                                   \
 	"ro.release_id, ro.state, ro.epoch, ro.wave, ro.waves, ro.share, ro.named, ro.not_before, ro.windows, ro.zone "           \
@@ -33,7 +33,7 @@ STMT(group_update,
      "delta_updatable = $7, lock_device_membership = $8, queue_management = $9, concurrent_updates = $10, priority_queue_enabled = $11, "
      "priority_queue_concurrent_updates = $12, priority_queue_firmware_version_threshold = $13, release_network_interfaces = $14, "
      "release_tags = $15, device_failure_threshold = $16, device_failure_rate_amount = $17, device_failure_rate_seconds = $18, "
-     "failure_threshold = $19, penalty_timeout_minutes = $20, connecting_code = $21, notes = $22, updated_at = $23 WHERE id = $24");
+     "failure_threshold = $19, penalty_timeout_minutes = $20, connecting_code = $21, notes = $22, delta_wait_minutes = $23, updated_at = $24 WHERE id = $25");
 STMT(group_set_release, "UPDATE deployment_groups SET current_release_id = $1, archive_told = $2, updated_at = $3 WHERE id = $4");
 STMT(group_delete, "DELETE FROM deployment_groups WHERE id = $1");
 STMT(group_lock, "UPDATE deployment_groups SET orchestrated_at = $1 WHERE id = $2");
@@ -118,7 +118,7 @@ STMT(inflight_unheard, "SELECT i.device_id FROM inflight_updates i JOIN devices 
                        "WHERE i.status = 'requested' AND i.updated_at > $1 AND i.updated_at <= $2 AND i.firmware_id IS NOT NULL "
                        "AND d.connected_at IS NOT NULL AND d.deleted_at IS NULL ORDER BY i.updated_at LIMIT $3");
 STMT(update_stat_add, "INSERT INTO update_stats (product_id, device_id, deployment_id, type, source_firmware_uuid, target_firmware_uuid, "
-                      "update_bytes, saved_bytes, inserted_at, started_at) VALUES ($1, $2, $3, 'fwup_full', $4, $5, $6, 0, $7, $8)");
+                      "update_bytes, saved_bytes, inserted_at, started_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)");
 STMT(firmware_for_payload, "SELECT f.uuid, f.version, f.platform, f.architecture, p.name, f.author, f.description, f.misc, f.vcs_identifier, "
                            "f.size_bytes, f.checksum, f.partials_checksums, f.org_id, f.product_id, f.object_key "
                            "FROM firmwares f JOIN products p ON p.id = f.product_id WHERE f.id = $1");

@@ -46,6 +46,7 @@ static SHAPE(conditions_change, "DeploymentConditionsChange", {"version", FIELD_
 	{"priority_queue_concurrent_updates", FIELD_INTEGER, FIELD_OPTIONAL}, {"priority_queue_firmware_version_threshold", FIELD_TEXT, FIELD_OPTIONAL | FIELD_NULLABLE}, \
 	{"device_failure_threshold", FIELD_INTEGER, FIELD_OPTIONAL}, {"device_failure_rate_seconds", FIELD_INTEGER, FIELD_OPTIONAL}, {"device_failure_rate_amount", FIELD_INTEGER, FIELD_OPTIONAL}, \
 	{"failure_threshold", FIELD_INTEGER, FIELD_OPTIONAL}, {"penalty_timeout_minutes", FIELD_INTEGER, FIELD_OPTIONAL}, \
+	{"delta_wait_minutes", FIELD_INTEGER, FIELD_OPTIONAL, .about = "0 to 1440"}, \
 	{"release_network_interfaces", FIELD_TEXT, FIELD_LIST | FIELD_OPTIONAL, .words = words_interfaces}, {"release_tags", FIELD_TAGS, FIELD_OPTIONAL | FIELD_NULLABLE}, \
 	{"conditions", FIELD_OBJECT, FIELD_OPTIONAL | FIELD_NULLABLE, &conditions_change}, {"firmware_id", FIELD_INTEGER, FIELD_OPTIONAL, .about = "Instead of firmware"}, \
 	{"archive", FIELD_TEXT, FIELD_OPTIONAL | FIELD_NULLABLE, .about = "Its uuid"}, {"archive_id", FIELD_INTEGER, FIELD_OPTIONAL | FIELD_NULLABLE, .about = "Instead of archive"}

@@ -113,6 +113,7 @@ static SHAPE(conditions, "DeploymentConditions", {"version", FIELD_TEXT, .about 
 
 SHAPE(shape_group, "DeploymentGroup", {"name", FIELD_TEXT}, {"is_active", FIELD_BOOLEAN}, {"state", FIELD_TEXT, .words = words_states}, {"firmware_uuid", FIELD_TEXT},
       {"current_release", FIELD_OBJECT, 0, &release}, TEXT_OR_NULL("archive_uuid"), {"conditions", FIELD_OBJECT, 0, &conditions}, {"delta_updatable", FIELD_BOOLEAN},
+      {"delta_wait_minutes", FIELD_INTEGER, .about = "How long a device waits at most for its delta while that is built, before it gets the whole firmware"},
       {"device_count", FIELD_INTEGER}, {"releases_count", FIELD_INTEGER}, TEXT_OR_NULL("notes"));
 
 /* All of an answer that refuses to name a device. */

@@ -54,6 +54,7 @@ struct nh_group {
 	size_t condition_tag_count;
 	bool tags_any;                /* tag operator "or" */
 	bool is_active, delta_updatable, lock_device_membership;
+	int64_t delta_wait_minutes;   /* how long a device waits for its delta at most */
 	nh_group_status status;
 	bool lifo;                    /* queue_management LIFO */
 	int64_t concurrent_updates;

@@ -47,6 +47,9 @@
 	ACTION(FIRMWARE_DOWNLOAD, "firmware.download", MANAGE)                        \
 	ACTION(FIRMWARE_UPLOAD, "firmware.upload", MANAGE)                            \
 	ACTION(FIRMWARE_DELETE, "firmware.delete", MANAGE)                            \
+	ACTION(DELTA_SEE, "delta.see", VIEW)                                          \
+	ACTION(DELTA_BUILD, "delta.build", MANAGE)                                    \
+	ACTION(DELTA_DELETE, "delta.delete", MANAGE)                                  \
 	ACTION(ARCHIVE_SEE, "archive.see", VIEW)                                      \
 	ACTION(ARCHIVE_DOWNLOAD, "archive.download", MANAGE)                          \
 	ACTION(ARCHIVE_UPLOAD, "archive.upload", MANAGE)                              \

@@ -36,6 +36,7 @@ struct nh_device_facts {
 	int64_t connected_at_us, first_seen_at_us;
 	nh_slice network_interface; /* empty: none reported */
 	bool inflight;
+	int64_t delta_until_us;   /* its group holds it back for its delta (nh_delta_wait) until then; 0 where whoever decides did not ask, or does not wait */
 	int64_t inflight_group_id;
 	nh_slice last_failure;    /* why the latest update failed, for people; empty if none */
 	int64_t last_failure_at_us;
@@ -70,6 +71,7 @@ typedef enum nh_update_reason {
 	NH_UPDATE_NOT_BEFORE,       /* the release's time has not come */
 	NH_UPDATE_WAVE_NOT_BEGUN,   /* the device's wave of the rollout */
 	NH_UPDATE_OUTSIDE_WINDOW,   /* of maintenance, in the device's zone: nh_windows_next(…, nh_rollout_zone(…), …) */
+	NH_UPDATE_DELTA,            /* its delta is being built, and the group still waits for it */
 	NH_UPDATE_REASON_COUNT,
 } nh_update_reason;
 

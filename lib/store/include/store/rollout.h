@@ -8,7 +8,7 @@
 #include "store/db.h"
 
 /* ---- deployment groups ------------------------------------------------------------------------------------------------- */
-#define NH_GROUP_COLUMNS 54 /* columns of each statement that reads a group with its current release and that one's rollout; order: nh_hub group_read */
+#define NH_GROUP_COLUMNS 55 /* columns of each statement that reads a group with its current release and that one's rollout; order: nh_hub group_read */
 extern const struct nh_stmt nh_q_group_by_id;      /* id */
 extern const struct nh_stmt nh_q_group_by_name;    /* product, name */
 extern const struct nh_stmt nh_q_group_list;       /* product */
@@ -57,7 +57,7 @@ extern const struct nh_stmt nh_q_inflight_set;         /* status, progress or nu
 extern const struct nh_stmt nh_q_inflight_delete;      /* device */
 extern const struct nh_stmt nh_q_inflight_expired;     /* before, limit → device */
 extern const struct nh_stmt nh_q_inflight_unheard;     /* after, until, limit → device: sent then, connected, nothing reported yet */
-extern const struct nh_stmt nh_q_update_stat_add;      /* product, device, group or null, source or null, target, bytes, at, sent at or null */
+extern const struct nh_stmt nh_q_update_stat_add;      /* product, device, group or null, type, source or null, target, bytes, bytes saved, at, sent at or null */
 extern const struct nh_stmt nh_q_firmware_for_payload; /* firmware id → what an update message says */
 extern const struct nh_stmt nh_q_firmware_size_by_uuid;/* product, uuid → size */
 extern const struct nh_stmt nh_q_firmware_metadata_by_uuid; /* product, uuid → metadata columns */
