@@ -121,7 +121,8 @@ static nh_rc add_delivery(struct nh_ctx *ctx, int64_t webhook_id, nh_slice kind,
 	                   NH_PARAMS(nh_p_int(webhook_id), nh_p_text(kind), nh_p_text(uuid), nh_p_text(body), nh_p_int(now), nh_p_int(now + nh_webhook_give_up_us(ctx))), NULL, err);
 }
 
-static nh_rc give_out_one(struct nh_ctx *ctx, const struct event *e, struct targets *to, struct nh_err *err)
+/* *rows: grows by the deliveries. */
+static nh_rc give_out_one(struct nh_ctx *ctx, const struct event *e, struct targets *to, size_t *rows, struct nh_err *err)
 {
 	int64_t mine = 0;
 	nh_slice body = NH_SLICE_EMPTY;
@@ -138,6 +139,7 @@ static nh_rc give_out_one(struct nh_ctx *ctx, const struct event *e, struct targ
 			body = body_of(ctx, e);
 		NH_TRY(add_delivery(ctx, t->id, e->kind, e->uuid, body, err));
 		t->given++;
+		++*rows;
 	}
 	return NH_OK;
 }
@@ -182,18 +184,19 @@ nh_rc nh_webhooks_give_out(struct nh_ctx *ctx, bool *more, struct nh_err *err)
 {
 	struct nh_list events = NH_LIST_OF(ctx->arena, struct event), known = NH_LIST_OF(ctx->arena, struct targets);
 	struct targets *to;
+	size_t rows = 0, done = 0;
 	NH_TRY(nh_list_rows(ctx->tx, &events, &nh_q_event_first, NH_PARAMS(nh_p_int(GIVE_OUT_MAX)), read_event, err));
-	for (size_t i = 0; i < events.count; i++) {
-		const struct event *e = (const struct event *)events.items + i;
+	for (; done < events.count && rows < NH_WEBHOOK_STEP; done++) {
+		const struct event *e = (const struct event *)events.items + done;
 		NH_TRY(targets_of(ctx, &known, e->org_id, &to, err));
-		NH_TRY(give_out_one(ctx, e, to, err));
+		NH_TRY(give_out_one(ctx, e, to, &rows, err));
 	}
 	for (size_t i = 0; i < known.count; i++) {
 		to = (struct targets *)known.items + i;
 		for (size_t j = 0; j < to->count; j++)
 			NH_TRY(count_given(ctx, &to->items[j], err));
 	}
-	*more = events.count == GIVE_OUT_MAX;
+	*more = events.count == GIVE_OUT_MAX || done < events.count;
 	return tell_lost(ctx, err);
 }
 

@@ -78,6 +78,14 @@ struct nh_webhook_request {
 	nh_slice url, kind, uuid, timestamp, signature, body;
 };
 
+/* What came back, where somebody waits for it. */
+struct nh_webhook_answer {
+	unsigned status;            /* 0: there was none */
+	nh_slice type, body;        /* the beginning of it, whatever bytes those are */
+	const char *error;          /* why it counts as failed; NULL: it was delivered */
+	uint64_t ms;                /* how long it took */
+};
+
 /* nh_webhook_sign - appends " v1,BASE64" (without the blank where out is empty). Pure. */
 void nh_webhook_sign(struct nh_buf *out, nh_slice secret, nh_slice uuid, nh_slice timestamp, nh_slice body);
 /* nh_webhook_ping - a request of kind "webhook.test" to be sent at once, whether the webhook is enabled or not. Audit entry. NH_EAUTH: its secret does not open. */
