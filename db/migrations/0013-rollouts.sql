@@ -72,3 +72,4 @@ ALTER TABLE devices ADD COLUMN rollout_wave {{int}};
 -- A share of a group is a range of places: (id mod 1000000007) * 2654435761 mod 2^32, as hub/rollouts.h computes it.
 CREATE INDEX devices_waiting_share ON devices (deployment_id, firmware_uuid, ((id % 1000000007) * 2654435761 % 4294967296)) WHERE connected_at IS NOT NULL;
 CREATE INDEX devices_waiting_named ON devices (rollout_release_id, firmware_uuid, connected_at, id) WHERE connected_at IS NOT NULL AND rollout_release_id IS NOT NULL;
+CREATE INDEX devices_timezone ON devices (deployment_id, timezone) WHERE timezone IS NOT NULL;

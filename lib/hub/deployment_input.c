@@ -15,6 +15,7 @@
 #include "hub/devices.h"
 #include "input_int.h"
 #include "rollout_int.h"
+#include "staged_int.h"
 #include "store/rollout.h"
 
 #define NOTES_MAX 1000
@@ -411,17 +412,22 @@ static nh_rc read_archive(struct nh_ctx *ctx, struct input *in, int64_t product_
 	return NH_OK;
 }
 
-static nh_rc add_release(struct nh_ctx *ctx, const struct nh_actor *actor, int64_t group_id, int64_t number, const struct release_input *r, struct nh_err *err)
+nh_rc nh_release_add(struct nh_ctx *ctx, const struct nh_actor *actor, int64_t group_id, int64_t number, int64_t firmware_id, int64_t archive_id, nh_slice description, nh_slice notes,
+                     bool staged, struct nh_err *err)
 {
 	int64_t now = nh_ctx_now(ctx), release_id = 0;
 	NH_TRY(nh_query_id(ctx->tx, &nh_q_release_insert,
-	                   NH_PARAMS(nh_p_int(group_id), nh_p_int(number), nh_p_int(r->firmware.id), nh_p_ref(r->archive_id),
-	                             nh_p_ref(actor->kind == NH_ACTOR_USER ? actor->id : 0), nh_p_text_or_null(r->description), nh_p_text_or_null(r->notes),
-	                             nh_p_int(now)),
+	                   NH_PARAMS(nh_p_int(group_id), nh_p_int(number), nh_p_int(firmware_id), nh_p_ref(archive_id), nh_p_ref(actor->kind == NH_ACTOR_USER ? actor->id : 0),
+	                             nh_p_text_or_null(description), nh_p_text_or_null(notes), nh_p_int(now)),
 	                   &release_id, err));
 	/* The members are told of an archive by the orchestrator, from the first one on. */
-	return nh_sql_exec(ctx->tx, &nh_q_group_set_release,
-	                   NH_PARAMS(nh_p_int(release_id), r->archive_id ? nh_p_int(0) : nh_p_null(), nh_p_int(now), nh_p_int(group_id)), NULL, err);
+	NH_TRY(nh_sql_exec(ctx->tx, &nh_q_group_set_release, NH_PARAMS(nh_p_int(release_id), archive_id ? nh_p_int(0) : nh_p_null(), nh_p_int(now), nh_p_int(group_id)), NULL, err));
+	return staged ? nh_rollout_begin(ctx, actor, group_id, err) : NH_OK;
+}
+
+static nh_rc add_release(struct nh_ctx *ctx, const struct nh_actor *actor, int64_t group_id, int64_t number, const struct release_input *r, struct nh_err *err)
+{
+	return nh_release_add(ctx, actor, group_id, number, r->firmware.id, r->archive_id, r->description, r->notes, true, err);
 }
 
 static void announce(struct nh_ctx *ctx, const struct nh_group *group)

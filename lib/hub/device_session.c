@@ -8,6 +8,7 @@
 #include "hub/audit.h"
 #include "hub/nodes.h"
 #include "hub/overview.h"
+#include "hub/rollouts.h"
 #include "rows_int.h"
 #include "session_int.h"
 #include "store/rollout.h"
@@ -211,6 +212,7 @@ static nh_rc firmware_changed(struct nh_ctx *ctx, const struct nh_device_facts *
 		return nh_update_succeeded(ctx, d, r->uuid, r->version, err);
 	if (d->inflight)
 		return nh_update_abandoned(ctx, d, true, err);
+	NH_TRY(nh_rollout_failed(ctx, d, NH_SIGNAL_REVERT, err));
 	/*
 	 * The new version may have taken it out of its group (a condition such as "< 1.1.0"). Without the penalty it would match again, be sent the same
 	 * firmware at once, and so for ever.

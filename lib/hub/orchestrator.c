@@ -114,15 +114,34 @@ static nh_rc select_page(struct selection *s, struct walk *walk, size_t *taken, 
 	return rc == NH_ENOTFOUND ? NH_OK : rc;
 }
 
-static nh_rc select_source(struct selection *s, nh_slice source, struct nh_err *err)
+static nh_rc select_walk(struct selection *s, struct walk walk, struct nh_err *err)
 {
-	struct candidate position = s->group->lifo ? (struct candidate){INT64_MAX, INT64_MAX} : (struct candidate){0, INT64_MIN};
 	size_t taken = 0;
 	bool end = false;
-	NH_TRY(nh_delta_wait(s->ctx, s->group, source, true, &s->delta_until_us, err));
 	while (!end)
-		NH_TRY(select_page(s, source, &position, &taken, &end, err));
+		NH_TRY(select_page(s, &walk, &taken, &end, err));
 	return NH_OK;
+}
+
+/* Of a rollout under way: the begun share, which may reach around the end of all places, then whom a wave named. Both are read from indexes alone, whatever the fleet. */
+static nh_rc select_begun(struct selection *s, nh_slice source, struct nh_err *err)
+{
+	const struct nh_rollout *r = &s->group->rollout;
+	uint64_t start = nh_rollout_start(r->release_id), stop = start + r->share;
+	if (r->share > 0)
+		NH_TRY(select_walk(s, (struct walk){WALK_SHARE, source, {0, (int64_t)start}, stop < NH_ROLLOUT_WHOLE ? stop : NH_ROLLOUT_WHOLE}, err));
+	if (stop > NH_ROLLOUT_WHOLE)
+		NH_TRY(select_walk(s, (struct walk){WALK_SHARE, source, {0, 0}, stop - NH_ROLLOUT_WHOLE}, err));
+	return r->named ? select_walk(s, (struct walk){WALK_NAMED, source, {0, INT64_MIN}, 0}, err) : NH_OK;
+}
+
+static nh_rc select_source(struct selection *s, nh_slice source, struct nh_err *err)
+{
+	const struct nh_rollout *r = &s->group->rollout;
+	NH_TRY(nh_delta_wait(s->ctx, s->group, source, true, &s->delta_until_us, err));
+	if (r->release_id && r->wave <= r->waves)
+		return select_begun(s, source, err);
+	return select_walk(s, (struct walk){WALK_ALL, source, s->group->lifo ? (struct candidate){INT64_MAX, INT64_MAX} : (struct candidate){0, INT64_MIN}, 0}, err);
 }
 
 static nh_rc next_source(struct selection *s, nh_slice *source, struct nh_err *err)
@@ -205,9 +224,51 @@ static nh_rc run_queue(struct nh_ctx *ctx, const struct nh_group *group, nh_upda
 	struct candidate *picks;
 	size_t count;
 	NH_TRY(select_devices(&s, &picks, &count, err));
+	out->waiting += count;
 	for (size_t i = 0; i < count; i++)
 		NH_TRY(schedule(ctx, group, picks[i].device_id, how, out, err));
 	return NH_OK;
+}
+
+/* Is a maintenance window open for any of the group's devices? Where the group's own is closed, those in zones of their own may have one. */
+static nh_rc any_window_open(struct nh_ctx *ctx, const struct nh_group *g, bool *open, struct nh_err *err)
+{
+	const struct nh_rollout *r = &g->rollout;
+	nh_slice name = NH_LIT("");
+	*open = nh_windows_open(r->windows, r->window_count, r->zone, nh_ctx_now(ctx));
+	while (!*open) {
+		const struct nh_zone *zone = NULL;
+		struct nh_rows *rows = NULL;
+		NH_TRY(nh_sql_one(ctx->tx, &nh_q_zone_next, NH_PARAMS(nh_p_int(g->id), nh_p_text(name)), &rows, err));
+		name = nh_col_text(rows, 0, ctx->arena);
+		nh_sql_end(rows);
+		if (!name.ptr)
+			break;
+		(void)!nh_zone_find(name, &zone, NULL);
+		*open = nh_windows_open(r->windows, r->window_count, zone, nh_ctx_now(ctx));
+	}
+	return NH_OK;
+}
+
+/* May anything be sent at all, as far as the rollout goes? Lets it go on before. */
+static nh_rc rollout_sends(struct nh_ctx *ctx, struct nh_group *g, bool *sends, struct nh_err *err)
+{
+	struct nh_rollout *r = &g->rollout;
+	*sends = true;
+	if (r->release_id == 0)
+		return NH_OK;
+	NH_TRY(nh_rollout_advance(ctx, g, err));
+	*sends = (r->state == NH_ROLLOUT_RUNNING || r->state == NH_ROLLOUT_FINISHED) && nh_ctx_now(ctx) >= r->not_before_us;
+	return *sends ? any_window_open(ctx, g, sends, err) : NH_OK;
+}
+
+/* Everybody was let in, and nobody who could be updated is left. Who comes later still gets it. */
+static nh_rc finish(struct nh_ctx *ctx, struct nh_group *g, const struct nh_orchestrator_result *result, struct nh_err *err)
+{
+	struct nh_event_subject subject = nh_group_subject(g);
+	if (g->rollout.state != NH_ROLLOUT_RUNNING || g->rollout.wave <= g->rollout.waves || result->waiting || result->inflight)
+		return NH_OK;
+	return nh_rollout_move(ctx, &subject, &g->rollout, NH_ROLLOUT_FINISHED, NH_LIT(""), NH_LIT(""), NH_SLICE_EMPTY, err);
 }
 
 nh_rc nh_orchestrator_run(struct nh_ctx *ctx, int64_t group_id, struct nh_orchestrator_result *out, struct nh_err *err)
@@ -220,7 +281,10 @@ nh_rc nh_orchestrator_run(struct nh_ctx *ctx, int64_t group_id, struct nh_orches
 	if (!locked)
 		return NH_OK;
 	NH_TRY(nh_group_get_by_id(ctx, group_id, &group, err));
-	if (group.is_active && group.status == NH_GROUP_READY && group.release.firmware_id) {
+	bool sends = false;
+	if (group.is_active && group.status == NH_GROUP_READY && group.release.firmware_id)
+		NH_TRY(rollout_sends(ctx, &group, &sends, err));
+	if (sends) {
 		if (group.priority_queue_enabled)
 			NH_TRY(run_queue(ctx, &group, NH_UPDATE_PRIORITY, out, err));
 		NH_TRY(run_queue(ctx, &group, NH_UPDATE_QUEUE, out, err));
@@ -228,6 +292,8 @@ nh_rc nh_orchestrator_run(struct nh_ctx *ctx, int64_t group_id, struct nh_orches
 	NH_TRY(count_inflight(ctx, group_id, false, &normal, err));
 	NH_TRY(count_inflight(ctx, group_id, true, &priority, err));
 	out->inflight = (size_t)(normal + priority);
+	if (sends && group.rollout.release_id)
+		NH_TRY(finish(ctx, &group, out, err));
 	out->more = out->penalized > 0 || out->sent + out->penalized >= NH_ORCHESTRATOR_BATCH;
 	if (!group.release.archive_id)
 		return NH_OK;
@@ -289,6 +355,7 @@ static nh_rc expire_one(struct nh_ctx *ctx, int64_t device_id, struct nh_err *er
 	struct nh_actor actor = nh_device_actor(&d);
 	NH_TRY(nh_sql_exec(ctx->tx, &nh_q_inflight_delete, NH_PARAMS(nh_p_int(device_id)), NULL, err));
 	NH_TRY(nh_sql_exec(ctx->tx, &nh_q_device_set_failure, NH_PARAMS(nh_p_str(text), nh_p_int(nh_ctx_now(ctx)), nh_p_int(device_id)), NULL, err));
+	NH_TRY(nh_rollout_failed(ctx, &d, NH_SIGNAL_INSTALL, err));
 	nh_wake_group(ctx, d.inflight_group_id);
 	nh_device_topic(ctx, device_id);
 	return nh_audit_add(ctx, &actor, d.org_id, NH_AUDIT_DEVICE, device_id, err, "Update of device %.*s expired: %s", NH_ARG(d.identifier), text);

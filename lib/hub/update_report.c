@@ -6,6 +6,7 @@
  * source: reference/server-behaviour "3.9", "2.5"; reference/device-protocol "10"
  */
 #include "hub/audit.h"
+#include "hub/rollouts.h"
 #include "hub/deltas.h"
 #include "rollout_int.h"
 #include "rows_int.h"
@@ -150,14 +151,21 @@ nh_rc nh_update_report(struct nh_ctx *ctx, int64_t device_id, const struct nh_up
 	if (!d.inflight)
 		return report->stage == NH_STAGE_FAILED ? note_failure(ctx, &d, nh_audit_reason(ctx->arena, report->reason), err) : NH_OK;
 	NH_TRY(nh_inflight_get(ctx, device_id, &row, err));
-	if (row.stage == NH_STAGE_REQUESTED)
+	if (row.stage == NH_STAGE_REQUESTED) {
 		NH_TRY(count_attempt(ctx, &d, err));
+		if (report->stage != NH_STAGE_IGNORED && report->stage != NH_STAGE_RESCHEDULED)
+			NH_TRY(nh_rollout_began(ctx, &d, row.group_id, row.firmware_id, err));
+	}
 	nh_device_topic(ctx, device_id);
 
 	switch (report->stage) {
 	case NH_STAGE_FAILED:
 		NH_TRY(nh_delta_blame(ctx, device_id, err));
-		return fail_update(ctx, &d, row.group_id, "failed", report->reason, err);
+		NH_TRY(fail_update(ctx, &d, row.group_id, "failed", report->reason, err));
+		return nh_rollout_failed(ctx, &d, NH_SIGNAL_INSTALL, err);
+	case NH_STAGE_COMPLETED:
+		NH_TRY(nh_rollout_installed(ctx, &d, err));
+		break;
 	case NH_STAGE_IGNORED:
 		return fail_update(ctx, &d, row.group_id, "was ignored", report->reason, err);
 	case NH_STAGE_RESCHEDULED:
@@ -178,6 +186,12 @@ nh_rc nh_update_succeeded(struct nh_ctx *ctx, const struct nh_device_facts *befo
 			NH_TRY(nh_sql_exec(ctx->tx, &nh_q_group_updated_add, NH_PARAMS(nh_p_int(before->inflight_group_id)), NULL, err));
 		nh_wake_group(ctx, before->inflight_group_id);
 	}
+	if (before->inflight) {
+		struct nh_inflight row;
+		NH_TRY(nh_inflight_get(ctx, before->id, &row, err));
+		NH_TRY(nh_rollout_began(ctx, before, row.group_id, row.firmware_id, err)); /* polling devices say nothing on the way */
+	}
+	NH_TRY(nh_rollout_returned(ctx, before, new_uuid, err));
 	NH_TRY(nh_update_counted(ctx, before, new_uuid, err));
 	NH_TRY(delete_row(ctx, before->id, err));
 	NH_TRY(nh_device_write(ctx, &nh_q_device_set_attempts, nh_p_str("[]"), before->id, err));
@@ -208,6 +222,8 @@ nh_rc nh_update_abandoned(struct nh_ctx *ctx, const struct nh_device_facts *d, b
 	nh_device_topic(ctx, d->id);
 	if (reverted || row.stage >= NH_STAGE_STARTED)
 		NH_TRY(nh_delta_blame(ctx, d->id, err));
+	if (reverted || row.stage == NH_STAGE_COMPLETED)
+		NH_TRY(nh_rollout_failed(ctx, d, NH_SIGNAL_REVERT, err));
 	if (reverted)
 		return fail_update(ctx, d, row.group_id, "failed", NH_LIT("the new firmware did not validate and the device reverted to its previous one"), err);
 	/* It did not take the update along; it may have it again, and the attempts it reported still count. source: device-protocol "10" */

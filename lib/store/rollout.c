@@ -93,7 +93,7 @@ STMT(device_firmware_validation, "UPDATE device_firmwares SET validation_status 
 STMT(waiting_source, "SELECT MIN(firmware_uuid) FROM devices WHERE deployment_id = $1 AND connected_at IS NOT NULL AND firmware_uuid > $2");
 
 #define WAITING(column)                                                                                                           \
-	"SELECT d.id, " column ", d.firmware_version, d.tags, c.network_interface FROM devices d "                                \
+	"SELECT d.id, " column ", d.firmware_version, d.tags, c.network_interface, d.timezone, d.rollout_release_id FROM devices d " \
 	"LEFT JOIN device_connections c ON c.device_id = d.id WHERE d.deployment_id = $1 AND d.firmware_uuid = $2 AND d.connected_at IS NOT NULL " \
 	"AND d.deleted_at IS NULL AND d.updates_enabled = 1 AND d.firmware_validation_status <> 'not_validated' "                 \
 	"AND (d.updates_blocked_until IS NULL OR d.updates_blocked_until <= $3) "                                                 \

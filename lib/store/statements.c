@@ -11,6 +11,7 @@
 #include "store/overview.h"
 #include "store/plan.h"
 #include "store/rollout.h"
+#include "store/staged_rollout.h"
 #include "store/support.h"
 #include "store/telemetry.h"
 #include "store/user_identities.h"
@@ -27,6 +28,7 @@ const struct nh_stmt *const *const nh_store_statements[] = {
 	nh_overview_statements,
 	nh_plan_statements,
 	nh_rollout_statements,
+	nh_staged_rollout_statements,
 	nh_support_statements,
 	nh_telemetry_statements,
 	nh_user_identities_statements,

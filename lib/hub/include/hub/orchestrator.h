@@ -28,6 +28,7 @@
 
 struct nh_orchestrator_result {
 	size_t sent, penalized;
+	size_t waiting;   /* devices that could have been updated, as far as they were looked for */
 	size_t inflight;  /* rows of the group after the run, both queues */
 	bool more;        /* run again soon: devices were skipped, the batch was full, or members have still to be told of an archive */
 };

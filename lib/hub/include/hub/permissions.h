@@ -58,6 +58,8 @@
 	ACTION(GROUP_CREATE, "deployment.create", MANAGE)                             \
 	ACTION(GROUP_UPDATE, "deployment.update", MANAGE)                             \
 	ACTION(GROUP_DELETE, "deployment.delete", MANAGE)                             \
+	ACTION(ROLLOUT_PLAN, "rollout.plan", MANAGE)                                  \
+	ACTION(ROLLOUT_CONTROL, "rollout.control", MANAGE)                            \
 	ACTION(SCRIPT_SEE, "script.see", VIEW)                                        \
 	ACTION(SCRIPT_CREATE, "script.create", MANAGE)                                \
 	ACTION(SCRIPT_UPDATE, "script.update", MANAGE)                                \

@@ -114,12 +114,14 @@ nh_rc nh_rollout_show(struct nh_ctx *ctx, const struct nh_group *group, json_t *
 nh_rc nh_rollout_advance(struct nh_ctx *ctx, struct nh_group *group, struct nh_err *err);
 
 /*
- * nh_rollout_prepare - the job "rollout-wave", key "RELEASE/WAVE": a page of at most 500 devices from *after on is named members of the wave (a wave by query) or counted. *done: that was the last;
- * then the wave knows its size. *after: 0 at first, then what the last call left. Several short write transactions, so.
+ * nh_rollout_prepare - the job "rollout-wave", key "RELEASE/WAVE": a page of at most 500 devices is named members of the wave (a wave by query), or of 5000 counted. Begins with release_id and wave alone and goes on with what the last
+ * call left, each time in a transaction of its own, until done; then the wave knows its size. Doing it all again does no harm.
  */
 struct nh_rollout_prepare {
 	int64_t release_id, wave;
 	int64_t after_id, size;
+	char cursor[256];    /* of a wave by query: the last identifier */
+	int64_t cursor_rank;
 	bool done;
 };
 nh_rc nh_rollout_prepare(struct nh_ctx *ctx, struct nh_rollout_prepare *state, struct nh_err *err);
@@ -127,8 +129,9 @@ nh_rc nh_rollout_prepare(struct nh_ctx *ctx, struct nh_rollout_prepare *state, s
 /* nh_rollout_due - devices that should have come back or have settled by now, at most 200: failures and health are counted. *count tells how many. Call again while it is 200. */
 nh_rc nh_rollout_due(struct nh_ctx *ctx, size_t *count, struct nh_err *err);
 
-/* What becomes of a device's update, told by update_report.c. Nothing where its release has no rollout. All: NH_EIO. */
-nh_rc nh_rollout_began(struct nh_ctx *ctx, const struct nh_device_facts *device, int64_t group_id, struct nh_err *err);     /* its first word about it */
-nh_rc nh_rollout_installed(struct nh_ctx *ctx, const struct nh_device_facts *device, int64_t group_id, struct nh_err *err); /* it said "completed" */
-nh_rc nh_rollout_returned(struct nh_ctx *ctx, const struct nh_device_facts *device, nh_slice firmware_uuid, struct nh_err *err); /* with that firmware, which was sent to it */
+/* What becomes of a device's update, told by update_report.c and device_session.c. Nothing where its release has no rollout. All: NH_EIO. */
+/* its first word about the update of that firmware, which the group sent */
+nh_rc nh_rollout_began(struct nh_ctx *ctx, const struct nh_device_facts *device, int64_t group_id, int64_t firmware_id, struct nh_err *err);
+nh_rc nh_rollout_installed(struct nh_ctx *ctx, const struct nh_device_facts *device, struct nh_err *err); /* it said "completed" */
+nh_rc nh_rollout_returned(struct nh_ctx *ctx, const struct nh_device_facts *device, nh_slice firmware_uuid, struct nh_err *err); /* and runs that firmware now */
 nh_rc nh_rollout_failed(struct nh_ctx *ctx, const struct nh_device_facts *device, nh_signal signal, struct nh_err *err);

@@ -46,8 +46,8 @@ extern const struct nh_stmt nh_q_device_firmware_validation; /* validation, reve
 
 /* ---- selection ---------------------------------------------------------------------------------------------------------- */
 extern const struct nh_stmt nh_q_waiting_source;       /* group, after uuid → next distinct firmware uuid, or null */
-extern const struct nh_stmt nh_q_waiting_fifo;         /* group, uuid, now, after connected_at, after id, limit → id, connected_at, version, tags, interface */
-extern const struct nh_stmt nh_q_waiting_lifo;         /* group, uuid, now, before first_seen, before id, limit → id, first_seen, version, tags, interface */
+extern const struct nh_stmt nh_q_waiting_fifo;         /* group, uuid, now, after connected_at, after id, limit → id, connected_at, version, tags, interface, zone, named by release */
+extern const struct nh_stmt nh_q_waiting_lifo;         /* group, uuid, now, before first_seen, before id, limit → id, first_seen, version, tags, interface, zone, named by release */
 
 /* ---- updates in flight --------------------------------------------------------------------------------------------------- */
 extern const struct nh_stmt nh_q_inflight_get;         /* device */
