@@ -5,6 +5,7 @@
  */
 #include "hub/audit.h"
 #include "hub/devices.h"
+#include "hub/overview.h"
 #include "input_int.h"
 #include "rows_int.h"
 #include "store/foundation.h"
@@ -44,4 +45,28 @@ nh_rc nh_device_destroy(struct nh_ctx *ctx, const struct nh_actor *actor, const 
 	NH_TRY(nh_sql_exec(ctx->tx, &nh_q_device_destroy, NH_PARAMS(nh_p_int(device.id)), NULL, err));
 	return nh_audit_add(ctx, actor, product->org_id, NH_AUDIT_PRODUCT, product->id, err, "%.*s destroyed device %.*s of product %.*s", NH_ARG(actor->name), NH_ARG(identifier),
 	                    NH_ARG(product->name));
+}
+
+/* ---- by age --------------------------------------------------------------------------------------------------------------- */
+
+static nh_rc forget(struct nh_ctx *ctx, const struct nh_device *d, struct nh_err *err)
+{
+	struct nh_actor actor = {NH_ACTOR_SYSTEM, 0, NH_LIT("retention")};
+	nh_slice message = nh_slice_str(nh_arena_printf(ctx->arena, "Device %.*s was deleted more than %d days ago and is now forgotten for good.", NH_ARG(d->identifier), NH_DELETED_DEVICES_DAYS));
+	NH_TRY(nh_sql_exec(ctx->tx, &nh_q_device_destroy, NH_PARAMS(nh_p_int(d->id)), NULL, err));
+	NH_TRY(nh_notification_add(ctx, d->product_id, NH_NOTIFY_INFO, nh_arena_printf(ctx->arena, "soft_deleted_device-%lld", (long long)d->id), NH_LIT("A deleted device was forgotten"), message, NULL, err));
+	return nh_audit_add(ctx, &actor, d->org_id, NH_AUDIT_PRODUCT, d->product_id, err, "Device %.*s of product %.*s, deleted more than %d days ago, was destroyed", NH_ARG(d->identifier),
+	                    NH_ARG(d->product_name), NH_DELETED_DEVICES_DAYS);
+}
+
+nh_rc nh_deleted_devices_trim(struct nh_ctx *ctx, size_t *rows, struct nh_err *err)
+{
+	struct nh_list list = NH_LIST_OF(ctx->arena, struct nh_device);
+	int64_t before = nh_ctx_now(ctx) - NH_DELETED_DEVICES_DAYS * INT64_C(86400) * NH_US_PER_S;
+	NH_TRY(nh_list_rows(ctx->tx, &list, &nh_q_devices_deleted_before, NH_PARAMS(nh_p_int(before), nh_p_int(NH_DELETED_DEVICES_BATCH)), nh_device_read, err));
+	const struct nh_device *devices = list.items;
+	for (size_t i = 0; i < list.count; i++)
+		NH_TRY(forget(ctx, &devices[i], err));
+	*rows = list.count;
+	return NH_OK;
 }

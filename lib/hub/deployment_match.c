@@ -45,8 +45,11 @@ nh_mismatch nh_group_match(const struct nh_group *group, const struct nh_match_d
 {
 	if (!group->is_active)
 		return NH_MISMATCH_INACTIVE;
-	if (group->lock_device_membership)
-		return NH_MISMATCH_LOCKED;
+	return group->lock_device_membership ? NH_MISMATCH_LOCKED : nh_group_fits(group, device);
+}
+
+nh_mismatch nh_group_fits(const struct nh_group *group, const struct nh_match_device *device)
+{
 	if (!nh_slice_eq(group->release.platform, device->platform))
 		return NH_MISMATCH_PLATFORM;
 	if (!nh_slice_eq(group->release.architecture, device->architecture))

@@ -43,6 +43,7 @@ STMT(search_firmwares, "SELECT uuid, version, platform, architecture FROM firmwa
 
 STMT(device_deleted, NH_DEVICE_SELECT NH_DEVICE_FROM "WHERE d.product_id = $1 AND d.identifier = $2 AND d.deleted_at IS NOT NULL ORDER BY d.deleted_at DESC, d.id DESC LIMIT 1");
 STMT(device_restore, "UPDATE devices SET deleted_at = NULL, updated_at = $1 WHERE id = $2 AND deleted_at IS NOT NULL");
+STMT(devices_deleted_before, NH_DEVICE_SELECT NH_DEVICE_FROM "WHERE d.deleted_at <= $1 ORDER BY d.deleted_at LIMIT $2");
 STMT(device_destroy, "DELETE FROM devices WHERE id = $1 AND deleted_at IS NOT NULL");
 STMT(device_secret_list, "SELECT id, key, deactivated_at, inserted_at FROM device_shared_secrets WHERE device_id = $1 ORDER BY id");
 
@@ -68,7 +69,7 @@ const struct nh_stmt *const nh_overview_statements[] = {
 	&nh_q_notification_add, &nh_q_notification_list, &nh_q_notification_dismiss,
 	&nh_q_figure_firmware, &nh_q_figure_connected, &nh_q_figure_unseen,
 	&nh_q_search_devices, &nh_q_search_groups, &nh_q_search_firmwares,
-	&nh_q_device_deleted, &nh_q_device_restore, &nh_q_device_destroy, &nh_q_device_secret_list,
+	&nh_q_device_deleted, &nh_q_device_restore, &nh_q_devices_deleted_before, &nh_q_device_destroy, &nh_q_device_secret_list,
 	&nh_q_identity_assign, &nh_q_identity_get, &nh_q_identity_remove,
 	&nh_q_org_settings, &nh_q_org_update, &nh_q_org_devices, &nh_q_org_delete, &nh_q_org_delete_products, &nh_q_org_delete_cas,
 	NULL,

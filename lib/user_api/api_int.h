@@ -30,6 +30,7 @@ struct nh_user_api {
 	struct document_cache *document;
 	struct nh_loop *loop; /* where devices' answers arrive; NULL: none can be asked */
 	struct nh_limiter *own_limiter; /* where the config brings none */
+	unsigned forecasts;             /* being made; atomic */
 };
 
 typedef enum scope { SCOPE_NONE, SCOPE_ORG, SCOPE_PRODUCT, SCOPE_DEVICE, SCOPE_DEVICE_ANYWHERE } scope;
@@ -197,7 +198,7 @@ extern const struct endpoint
 	ep_products, ep_product, ep_product_create, ep_product_update, ep_product_delete,
 	ep_secrets, ep_secret_create, ep_secret_delete,
 	ep_firmwares, ep_firmware, ep_firmware_delete, ep_firmware_download, ep_firmware_upload,
-	ep_device_explain, ep_short_explain, ep_device_upgrade_available,
+	ep_group_plan, ep_group_suppose, ep_membership_preview, ep_membership_change, ep_device_explain, ep_short_explain, ep_device_upgrade_available,
 	ep_devices, ep_devices_csv, ep_device, ep_device_create, ep_device_create_named, ep_device_update, ep_device_delete, ep_device_auth, ep_device_import,
 	ep_device_reboot, ep_device_reconnect, ep_device_identify, ep_device_upgrade, ep_device_penalty, ep_device_move, ep_device_scripts,
 	ep_short_device, ep_short_reboot, ep_short_reconnect, ep_short_upgrade, ep_short_penalty, ep_short_move, ep_short_scripts,
@@ -235,6 +236,8 @@ void handle_upload(struct nh_request *req, struct nh_response *res);
 void handle_download(struct nh_request *req, struct nh_response *res);
 void handle_code(struct nh_request *req, struct nh_response *res);
 void handle_bulk(struct nh_request *req, struct nh_response *res);
+void handle_forecast(struct nh_request *req, struct nh_response *res);
+void handle_membership_preview(struct nh_request *req, struct nh_response *res);
 void handle_audit_export(struct nh_request *req, struct nh_response *res);
 void handle_script_run(struct nh_request *req, struct nh_response *res);
 extern const struct nh_body_sink upload_sink;

@@ -71,9 +71,9 @@ static nh_rc group_update(struct call *call, struct nh_err *err)
 static SHAPE(group_change, "DeploymentGroupChange", {"name", FIELD_TEXT, FIELD_OPTIONAL},
              {"firmware", FIELD_TEXT, FIELD_OPTIONAL, .about = "Its uuid; with it or an archive a release is made, and notes are the release's"}, GROUP_SETTINGS,
              {"description", FIELD_TEXT, FIELD_OPTIONAL | FIELD_NULLABLE, .about = "Of the release"});
-static SHAPE(group_change_body, "DeploymentGroupChangeWanted", {"deployment", FIELD_OBJECT, 0, &group_change});
+SHAPE(shape_group_change, "DeploymentGroupChangeWanted", {"deployment", FIELD_OBJECT, 0, &group_change});
 const struct endpoint ep_group_update = {
-	.run = group_update, .scope = SCOPE_PRODUCT, .may = NH_MAY_GROUP_UPDATE, .write = true, .success = 200, .body = &group_change_body, .data = &shape_group, .tag = "Deployment Groups"};
+	.run = group_update, .scope = SCOPE_PRODUCT, .may = NH_MAY_GROUP_UPDATE, .write = true, .success = 200, .body = &shape_group_change, .data = &shape_group, .tag = "Deployment Groups"};
 
 static nh_rc group_delete(struct call *call, struct nh_err *err)
 {

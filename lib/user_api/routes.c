@@ -142,6 +142,10 @@ const struct nh_route nh_user_api_routes[] = {
 	ROUTE(PUT, PRODUCT "/deployments/:name", ep_group_update, "Change or release to a deployment group"),
 	ROUTE(GET, PRODUCT "/deployments/:name/audit_logs", ep_group_audit, "List what was done with a deployment group"),
 	HANDLER(GET, PRODUCT "/deployments/:name/audit_logs/export", handle_audit_export, &ep_group_audit_export, "What was done with a deployment group, as a file"),
+	HANDLER(GET, PRODUCT "/deployments/:name/plan", handle_forecast, &ep_group_plan, "Count what the current release does to its group"),
+	HANDLER(POST, PRODUCT "/deployments/:name/plan", handle_forecast, &ep_group_suppose, "Count what a release would do to its group; nothing is changed"),
+	HANDLER(GET, PRODUCT "/deployments/:name/membership/:change", handle_membership_preview, &ep_membership_preview, "Count what adding matching or removing unmatched devices would do"),
+	ROUTE(POST, PRODUCT "/deployments/:name/membership/:change", ep_membership_change, "Add matching or remove unmatched devices, in the background"),
 	ROUTE(DELETE, PRODUCT "/deployments/:name", ep_group_delete, "Delete a deployment group"),
 
 	ROUTE(GET, PRODUCT "/scripts", ep_scripts, "List support scripts"),

@@ -62,7 +62,8 @@ extern const struct shape
 	shape_group, shape_health, shape_log_line, shape_network_identity, shape_iroh_endpoint, shape_past_connection, shape_extensions, shape_status,
 	shape_pages, /* beside a list with numbered pages */
 	shape_next,  /* beside a list that goes on with what the answer names */
-	shape_page_wanted, shape_extensions_change;
+	shape_page_wanted, shape_extensions_change,
+	shape_group_change; /* deployment_routes.c: the body that changes a group */
 
 /* In the query of a list with numbered pages. */
 #define SHAPE_PAGE_QUERY {"pagination", FIELD_OBJECT, FIELD_OPTIONAL, &shape_page_wanted}

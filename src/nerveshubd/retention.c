@@ -2,6 +2,7 @@
  * Jobs of retention: the end of what devices told too long ago, of files that nobody uses, of links and sessions; the sweep of loose objects; and the daily word about certificates that end soon.
  */
 #include "base/log.h"
+#include "hub/devices.h"
 #include "hub/extensions.h"
 #include "hub/firmware.h"
 #include "hub/invites.h"
@@ -62,6 +63,17 @@ static nh_rc trim(struct hubd *h, const struct nh_job *job, nh_rc (*some)(struct
 nh_rc job_telemetry(struct hubd *h, const struct nh_job *job, struct nh_err *err) { return trim(h, job, telemetry, err); }
 nh_rc job_files(struct hubd *h, const struct nh_job *job, struct nh_err *err) { return trim(h, job, files, err); }
 nh_rc job_links(struct hubd *h, const struct nh_job *job, struct nh_err *err) { return trim(h, job, links, err); }
+
+static nh_rc deleted_devices(struct nh_ctx *ctx, void *arg, struct nh_err *err)
+{
+	struct trim *t = arg;
+	return nh_deleted_devices_trim(ctx, &t->rows, err);
+}
+
+nh_rc job_deleted_devices(struct hubd *h, const struct nh_job *job, struct nh_err *err)
+{
+	return h->settings->clean_up_deleted_devices ? trim(h, job, deleted_devices, err) : NH_OK;
+}
 
 /* ---- objects that nobody names --------------------------------------------------------------------------------------------- */
 

@@ -49,9 +49,13 @@ nh_rc job_rounds(struct hubd *h, const struct nh_job *job, struct nh_err *err);
 nh_rc job_reminders(struct hubd *h, const struct nh_job *job, struct nh_err *err);
 nh_rc job_expiry(struct hubd *h, const struct nh_job *job, struct nh_err *err);
 
+/* membership_job.c */
+nh_rc job_membership(struct hubd *h, const struct nh_job *job, struct nh_err *err);
+
 /* retention.c */
 nh_rc job_telemetry(struct hubd *h, const struct nh_job *job, struct nh_err *err);
 nh_rc job_files(struct hubd *h, const struct nh_job *job, struct nh_err *err);
 nh_rc job_links(struct hubd *h, const struct nh_job *job, struct nh_err *err);
+nh_rc job_deleted_devices(struct hubd *h, const struct nh_job *job, struct nh_err *err);
 nh_rc job_sweep(struct hubd *h, const struct nh_job *job, struct nh_err *err);
 nh_rc job_certificates(struct hubd *h, const struct nh_job *job, struct nh_err *err);

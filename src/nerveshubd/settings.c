@@ -108,6 +108,7 @@ static const struct row rows[] = {
 	{"permission-age", "NERVESHUB_PERMISSION_AGE", NULL, DURATION, FIELD(permission_age_ms), "10s", "TIME", "a user's permission to look on at a device is asked for again once it is so old"},
 	{"orchestrator-interval", "ORCHESTRATOR_INTERVAL", NULL, DURATION, FIELD(orchestrator_interval_ms), "120s", "TIME", "how often each deployment group is looked at without a reason"},
 	{"geo-resolver", "GEO_RESOLVER", NULL, TEXT, FIELD(geo_resolver), "none", "WHO", "where an address lies: none, static:LATITUDE,LONGITUDE, or maxmind:FILE"},
+	{"clean-up-deleted-devices", "CLEAN_UP_SOFT_DELETED_DEVICES", NULL, BOOL, FIELD(clean_up_deleted_devices), "false", "BOOL", "forget devices for good that were deleted 12 days ago"},
 	{"health-days", "HEALTH_CHECK_DAYS_TO_RETAIN", NULL, POSITIVE, FIELD(health_days), "7", "N", "days that health reports are kept; the latest of each device stays"},
 	{"log-days", "EXTENSIONS_LOGGING_DAYS_TO_KEEP", NULL, POSITIVE, FIELD(log_days), "3", "N", "days that log lines of devices are kept"},
 	{"connection-days", "DEVICE_CONNECTION_MAX_AGE_DAYS", NULL, POSITIVE, FIELD(connection_days), "30", "N", "days that connections are kept after their end"},

@@ -54,6 +54,7 @@ struct settings {
 	uint64_t device_messages;   /* a second; 0 = no limit */
 	uint64_t permission_age_ms; /* of somebody who looks on at a device; 0 = asked for at each message */
 	const char *geo_resolver;   /* "none", "static:LATITUDE,LONGITUDE", "maxmind:FILE" */
+	bool clean_up_deleted_devices;
 	uint64_t health_days, log_days, connection_days; /* how long what devices told is kept */
 	uint64_t firmware_days, firmware_newest; /* how long files that nobody uses are kept (0 = for ever), and how many of the newest versions whatever their age */
 	uint64_t drain_ms;

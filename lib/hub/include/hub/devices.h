@@ -78,6 +78,14 @@ nh_rc nh_device_restore(struct nh_ctx *ctx, const struct nh_actor *actor, const 
 /* nh_device_destroy - a deleted one is forgotten with all that it told; the audit log keeps what was done with it. NH_ENOTFOUND. Audit entry of the product. */
 nh_rc nh_device_destroy(struct nh_ctx *ctx, const struct nh_actor *actor, const struct nh_product *product, nh_slice identifier, struct nh_err *err);
 
+/*
+ * nh_deleted_devices_trim - forgets for good at most NH_DELETED_DEVICES_BATCH devices that were deleted NH_DELETED_DEVICES_DAYS ago or earlier; *rows tells how many, so that the caller repeats. A
+ * notification and an audit entry of the product for each. Write. NH_EIO. source: reference/server-behaviour "1.11"
+ */
+#define NH_DELETED_DEVICES_DAYS 12
+#define NH_DELETED_DEVICES_BATCH 50
+nh_rc nh_deleted_devices_trim(struct nh_ctx *ctx, size_t *rows, struct nh_err *err);
+
 /* nh_device_open - the live device of the product. NH_ENOTFOUND, NH_EPERM. */
 nh_rc nh_device_open(struct nh_ctx *ctx, const struct nh_actor *actor, const struct nh_product *product, nh_slice identifier, nh_action action,
                      struct nh_device *out, struct nh_err *err);

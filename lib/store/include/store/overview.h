@@ -31,6 +31,7 @@ extern const struct nh_stmt nh_q_search_firmwares; /* → uuid, version, platfor
 /* ---- deleted devices -------------------------------------------------------------------------------------------------------- */
 extern const struct nh_stmt nh_q_device_deleted;   /* product, identifier: the one deleted last, whole */
 extern const struct nh_stmt nh_q_device_restore;   /* at, id; conflict: the identifier is taken meanwhile */
+extern const struct nh_stmt nh_q_devices_deleted_before; /* at, limit → devices, deleted the longest ago first */
 extern const struct nh_stmt nh_q_device_destroy;   /* id of a deleted one: all its rows */
 extern const struct nh_stmt nh_q_device_secret_list; /* device → id, key, deactivated_at, inserted_at */
 
