@@ -422,13 +422,15 @@ nh_rc nh_webhooks_new(const struct nh_webhooks_config *config, struct nh_webhook
 	return NH_OK;
 }
 
-void nh_webhooks_free(struct nh_webhooks *s)
+void nh_webhooks_stop(struct nh_webhooks *s)
 {
 	static const struct nh_webhook_answer stopped = {.error = "the server stops"};
 	struct trial *t;
-	if (!s)
+	if (!s || __atomic_load_n(&s->stopping, __ATOMIC_ACQUIRE))
 		return;
+	pthread_mutex_lock(&s->lock);
 	__atomic_store_n(&s->stopping, true, __ATOMIC_RELEASE);
+	pthread_mutex_unlock(&s->lock);
 	curl_multi_wakeup(s->multi);
 	pthread_join(s->thread, NULL);
 	for (size_t i = 0; i < PLACES; i++) {
@@ -443,6 +445,13 @@ void nh_webhooks_free(struct nh_webhooks *s)
 	}
 	while ((t = take_trial(s)))
 		end_trial(t, &stopped);
+}
+
+void nh_webhooks_free(struct nh_webhooks *s)
+{
+	if (!s)
+		return;
+	nh_webhooks_stop(s);
 	curl_multi_cleanup(s->multi);
 	pthread_mutex_destroy(&s->lock);
 	free(s);

@@ -71,6 +71,8 @@ void hubd_carry_out(struct hubd *h, const struct nh_effects *effects)
 	for (size_t i = 0; i < effects->count; i++) {
 		if (effects->items[i].kind == NH_EFFECT_MAIL)
 			nh_mailer_wake(h->mailer);
+		else if (effects->items[i].kind == NH_EFFECT_EVENT)
+			nh_webhooks_wake(h->webhooks);
 	}
 	nh_device_api_effects(h->device_api, effects);
 }
@@ -126,8 +128,9 @@ static nh_rc open_parts(struct hubd *h, struct nh_err *err)
 	const struct settings *s = h->settings;
 	NH_TRY(bootstrap(s, &h->identity, err));
 	h->hub = (struct nh_hub_config){.secret_key = nh_buf_slice(&h->identity.secret), .node = nh_buf_slice(&h->identity.node), .download_ttl_s = 86400, .max_firmware_bytes = s->firmware_max_bytes,
-					.max_archive_bytes = s->archive_max_bytes, .shared_secrets_enabled = s->shared_secrets, .registration_open = s->registrations, .mails = sends_mails(s), .download_base_url = ""};
-	struct nh_db_config db = {.url = s->database_url, .connections = (unsigned)s->workers + 3 + SCHEDULER_THREADS, /* and upkeep's, and the mailer's */ .timeout_ms = s->database_timeout_ms, .statements = nh_store_statements};
+					.max_archive_bytes = s->archive_max_bytes, .shared_secrets_enabled = s->shared_secrets, .registration_open = s->registrations, .mails = sends_mails(s), .download_base_url = "",
+					.webhooks = {.http = s->webhook_http, .give_up_us = (int64_t)s->webhook_give_up_ms * 1000, .waiting_max = (int64_t)s->webhook_waiting}};
+	struct nh_db_config db = {.url = s->database_url, .connections = (unsigned)s->workers + 3 + SCHEDULER_THREADS + 1, /* who sends webhooks; */ /* and upkeep's, and the mailer's */ .timeout_ms = s->database_timeout_ms, .statements = nh_store_statements};
 	NH_TRY(nh_db_open(&db, &h->db, err));
 	NH_TRY(authority_open(h, err));
 	NH_TRY(open_objects(h, err));
@@ -140,7 +143,8 @@ static nh_rc open_parts(struct hubd *h, struct nh_err *err)
 									 .rng = &nh_rng_system, .idle_ms = s->device_idle_ms,
 									 .health_every_ms = s->health_every_ms, .wake_scheduler = wake_scheduler, .wake_ctx = h, .connects_per_minute = limit(s->device_connects), .messages_per_second = limit(s->device_messages)});
 	h->user_api = nh_user_api_new(&(struct nh_user_api_config){.db = h->db, .objects = h->objects, .hub = &h->hub, .clock = &nh_clock_system, .rng = &nh_rng_system,
-								   .relay = h->relay, .effects = carry_out, .effects_ctx = h, .limiter = h->limiter, .platform_name = s->platform_name});
+								   .relay = h->relay, .effects = carry_out, .effects_ctx = h, .limiter = h->limiter, .platform_name = s->platform_name,
+								   .webhook_try = webhooks_try, .webhook_try_ctx = h});
 	NH_TRY(issuers_open(h, err));
 	h->web = nh_web_new(&(struct nh_web_config){.db = h->db, .pool = h->pool, .relay = h->relay, .hub = &h->hub, .clock = &nh_clock_system, .rng = &nh_rng_system,
 						    .recheck_ms = s->permission_age_ms, .effects = carry_out, .effects_ctx = h, .limiter = h->limiter, .issuers = h->issuers, .issuer_count = h->issuer_count,
@@ -197,6 +201,7 @@ static nh_rc open_server(struct hubd *h, struct nh_err *err)
 	nh_user_api_start(h->user_api, h->server);
 	recover_objects(h);
 	NH_TRY(start_mailer(h, err));
+	NH_TRY(webhooks_start(h, err));
 	NH_TRY(scheduler_start(h, err));
 	NH_TRY(upkeep_start(h, err));
 	return nh_server_start(h->server, err);
@@ -206,7 +211,9 @@ static void take_down(struct hubd *h)
 {
 	upkeep_stop(h);
 	scheduler_stop(h);
+	nh_webhooks_stop(h->webhooks);
 	nh_pool_free(h->pool);
+	nh_webhooks_free(h->webhooks);
 	nh_mailer_free(h->mailer);
 	nh_server_free(h->server);
 	nh_web_free(h->web);

@@ -11,6 +11,7 @@
 #include "hub/authority.h"
 #include "hub/limiter.h"
 #include "outbound/mail.h"
+#include "outbound/webhook.h"
 #include "scheduler.h"
 #include "settings.h"
 #include "store/db.h"
@@ -36,6 +37,7 @@ struct hubd {
 	struct nh_web *web;
 	struct nh_limiter *limiter; /* of those who sign in */
 	struct nh_mailer *mailer;   /* NULL: no mail is sent */
+	struct nh_webhooks *webhooks;
 	struct nh_authority *authority; /* NULL: none */
 	struct nh_tls *device_tls, *web_tls, *api_tls;
 	struct nh_mount api_mounts[4], device_mounts[2], web_mounts[6], metrics_mounts[2];
@@ -59,6 +61,9 @@ void hubd_close(struct hubd *h);
 
 /* metrics.c: GET /metrics, Prometheus text; the mount's app is the struct hubd. */
 extern const struct nh_route metrics_routes[];
+/* webhooks.c: the sender, into hubd. NH_EINVAL: WEBHOOK_NETWORKS; NH_EIO. webhooks_try - nh_webhooks_try of a struct hubd. */
+nh_rc webhooks_start(struct hubd *h, struct nh_err *err);
+nh_rc webhooks_try(void *h, const struct nh_webhook_request *request, void (*done)(void *ctx, const struct nh_webhook_answer *answer), void *ctx, struct nh_err *err);
 /* issuers.c: those of the settings, into hubd. NH_EINVAL. */
 nh_rc issuers_open(struct hubd *h, struct nh_err *err);
 void issuers_close(struct hubd *h);

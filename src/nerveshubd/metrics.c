@@ -46,6 +46,22 @@ static void put_mails(struct nh_buf *out, const struct hubd *h)
 		put(out, &rows[i]);
 }
 
+static void put_webhooks(struct nh_buf *out, const struct hubd *h)
+{
+	struct nh_webhooks_stats webhooks;
+	nh_webhooks_stats(h->webhooks, &webhooks);
+	const struct metric rows[] = {
+		{"webhook_deliveries_total", "Deliveries that endpoints of webhooks took", COUNTER, webhooks.delivered},
+		{"webhook_failures_total", "Tries to deliver that failed and are repeated", COUNTER, webhooks.failed},
+		{"webhook_deaths_total", "Deliveries that were given up", COUNTER, webhooks.died},
+		{"webhooks_disabled_total", "Webhooks that were switched off because their endpoint failed for days or is gone", COUNTER, webhooks.disabled},
+		{"webhook_deliveries_waiting", "Deliveries that wait, in the database, some seconds ago", GAUGE, webhooks.waiting},
+		{"webhook_deliveries_dead", "Deliveries that were given up and not sent anew, in the database, some seconds ago", GAUGE, webhooks.dead},
+	};
+	for (size_t i = 0; i < NH_ARRAY_LEN(rows); i++)
+		put(out, &rows[i]);
+}
+
 static void metrics(struct nh_request *req, struct nh_response *res)
 {
 	const struct hubd *h = req->app;
@@ -144,6 +160,7 @@ static void metrics(struct nh_request *req, struct nh_response *res)
 		put(&out, &rows[i]);
 	put_expiring(&out, h);
 	put_mails(&out, h);
+	put_webhooks(&out, h);
 	nh_response_send(res, 200, "text/plain; version=0.0.4; charset=utf-8", nh_buf_slice(&out));
 }
 

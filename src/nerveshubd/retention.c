@@ -7,6 +7,7 @@
 #include "hub/firmware.h"
 #include "hub/invites.h"
 #include "hub/sessions.h"
+#include "hub/webhooks.h"
 #include "hubd.h"
 #include "scheduler.h"
 
@@ -45,6 +46,8 @@ static nh_rc links(struct nh_ctx *ctx, void *arg, struct nh_err *err)
 	return NH_OK;
 }
 
+static nh_rc webhooks(struct nh_ctx *ctx, void *arg, struct nh_err *err) { return nh_webhooks_trim(ctx, &((struct trim *)arg)->rows, err); }
+
 /* One short transaction after the other, so that devices do not wait, until nothing is left or the server stops. */
 static nh_rc trim(struct hubd *h, const struct nh_job *job, nh_rc (*some)(struct nh_ctx *ctx, void *arg, struct nh_err *err), struct nh_err *err)
 {
@@ -63,6 +66,7 @@ static nh_rc trim(struct hubd *h, const struct nh_job *job, nh_rc (*some)(struct
 nh_rc job_telemetry(struct hubd *h, const struct nh_job *job, struct nh_err *err) { return trim(h, job, telemetry, err); }
 nh_rc job_files(struct hubd *h, const struct nh_job *job, struct nh_err *err) { return trim(h, job, files, err); }
 nh_rc job_links(struct hubd *h, const struct nh_job *job, struct nh_err *err) { return trim(h, job, links, err); }
+nh_rc job_webhooks(struct hubd *h, const struct nh_job *job, struct nh_err *err) { return trim(h, job, webhooks, err); }
 
 static nh_rc deleted_devices(struct nh_ctx *ctx, void *arg, struct nh_err *err)
 {

@@ -50,6 +50,7 @@ static const struct job_kind kinds[] = {
 	{"telemetry",    LANE_SHORT,   MINUTE_MS,              0,        10 * SECOND_MS, 10 * MINUTE_MS,  true,  job_telemetry},
 	{"files",        LANE_SHORT,   MINUTE_MS,              0,        10 * SECOND_MS, 10 * MINUTE_MS,  true,  job_files},
 	{"links",        LANE_SHORT,   MINUTE_MS,              0,        10 * SECOND_MS, 10 * MINUTE_MS,  true,  job_links},
+	{"webhooks",     LANE_SHORT,   MINUTE_MS,              0,        10 * SECOND_MS, 10 * MINUTE_MS,  true,  job_webhooks},
 	{"objects",      LANE_OUTSIDE, MINUTE_MS,              0,        10 * SECOND_MS, 10 * MINUTE_MS,  true,  job_sweep},
 	{"deleted-devices", LANE_SHORT, 15 * MINUTE_MS,        0,        10 * SECOND_MS, 10 * MINUTE_MS,  true,  job_deleted_devices},
 	{"membership",   LANE_SHORT,   0,                      5,        5 * SECOND_MS,  MINUTE_MS,       false, job_membership},

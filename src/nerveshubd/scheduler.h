@@ -56,6 +56,7 @@ nh_rc job_membership(struct hubd *h, const struct nh_job *job, struct nh_err *er
 nh_rc job_telemetry(struct hubd *h, const struct nh_job *job, struct nh_err *err);
 nh_rc job_files(struct hubd *h, const struct nh_job *job, struct nh_err *err);
 nh_rc job_links(struct hubd *h, const struct nh_job *job, struct nh_err *err);
+nh_rc job_webhooks(struct hubd *h, const struct nh_job *job, struct nh_err *err);
 nh_rc job_deleted_devices(struct hubd *h, const struct nh_job *job, struct nh_err *err);
 nh_rc job_sweep(struct hubd *h, const struct nh_job *job, struct nh_err *err);
 nh_rc job_certificates(struct hubd *h, const struct nh_job *job, struct nh_err *err);

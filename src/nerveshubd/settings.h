@@ -57,6 +57,9 @@ struct settings {
 	bool clean_up_deleted_devices;
 	uint64_t health_days, log_days, connection_days; /* how long what devices told is kept */
 	uint64_t firmware_days, firmware_newest; /* how long files that nobody uses are kept (0 = for ever), and how many of the newest versions whatever their age */
+	const char *webhook_networks, *webhook_ca_file;
+	bool webhook_http;
+	uint64_t webhook_timeout_ms, webhook_give_up_ms, webhook_waiting;
 	uint64_t drain_ms;
 	uint64_t job_speed, job_lease_ms; /* periods and pauses of jobs are so many times shorter; how long a job is its server's without a word */
 	uint64_t loops, workers;    /* 0 = from the number of cores */

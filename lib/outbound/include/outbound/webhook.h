@@ -53,9 +53,10 @@ struct nh_webhooks_config {
 /* nh_webhooks_new - starts the thread. NH_EIO. config is copied. */
 nh_rc nh_webhooks_new(const struct nh_webhooks_config *config, struct nh_webhooks **out, struct nh_err *err);
 void nh_webhooks_wake(struct nh_webhooks *sender); /* an event was written. NULL legal */
-void nh_webhooks_free(struct nh_webhooks *sender); /* gives up what is under way: it is sent again once its lease is over. NULL legal */
+void nh_webhooks_stop(struct nh_webhooks *sender); /* main: ends the thread; what is under way is given up, and sent again once its lease is over. NULL, and twice, legal */
+void nh_webhooks_free(struct nh_webhooks *sender); /* main: once nobody wakes it or tries any more. NULL legal */
 
-/* nh_webhooks_try - sends request (copied) now and once, and notes nothing; done is called exactly once, by the sender's thread, or within nh_webhooks_free. NH_EAGAIN: too many are being tried. */
+/* nh_webhooks_try - sends request (copied) now and once, and notes nothing; done is called exactly once, by the sender's thread, or within nh_webhooks_stop. NH_EAGAIN: too many are being tried. */
 nh_rc nh_webhooks_try(struct nh_webhooks *sender, const struct nh_webhook_request *request, void (*done)(void *ctx, const struct nh_webhook_answer *answer), void *ctx, struct nh_err *err);
 
 struct nh_webhooks_stats {

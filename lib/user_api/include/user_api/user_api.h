@@ -14,6 +14,7 @@
 #include "crypto/password.h"
 #include "hub/hub.h"
 #include "hub/limiter.h"
+#include "hub/webhooks.h"
 #include "net/server.h"
 #include "objects/objects.h"
 #include "store/db.h"
@@ -34,6 +35,9 @@ struct nh_user_api_config {
 	/* Carries effects out; called on a worker after the commit. OBJECT_DELETE is done by this room and not passed on. */
 	void (*effects)(void *ctx, const struct nh_effects *effects);
 	void *effects_ctx;
+	/* Sends a webhook's request now, and calls done once, from any thread; NULL: none can be tested. As nh_webhooks_try of outbound, which is no neighbour of this room. */
+	nh_rc (*webhook_try)(void *ctx, const struct nh_webhook_request *request, void (*done)(void *ctx, const struct nh_webhook_answer *answer), void *done_ctx, struct nh_err *err);
+	void *webhook_try_ctx;
 	struct nh_relay *relay;                   /* asks devices to run scripts; NULL: none can be asked */
 };
 
