@@ -273,7 +273,7 @@ static void run_claimed(struct turn *t)
 	STAT(t, busy_us, nh_mono_us() - from_us);
 	running_remove(t->s, &running);
 	t->job.stopping = NULL;
-	NH_LOG(NH_LOG_DEBUG, "job.ran", NH_S("kind", t->job.kind), NH_S("key", t->job.key), NH_I("us", nh_mono_us() - from_us), NH_I("ok", rc == NH_OK));
+	NH_LOG(NH_LOG_DEBUG, "job.ran", NH_S("kind", t->job.kind), NH_S("key", t->job.key), NH_I("claim", t->job.claims), NH_I("us", nh_mono_us() - from_us), NH_I("ok", rc == NH_OK));
 	settle(t, rc, &err);
 }
 
