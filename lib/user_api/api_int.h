@@ -205,7 +205,7 @@ extern const struct endpoint
 	ep_certs, ep_cert, ep_cert_add, ep_cert_delete,
 	ep_device_restore, ep_device_destroy, ep_device_secrets, ep_device_secret_create, ep_device_secret_delete, ep_identity_create, ep_identity_delete, ep_device_code, ep_short_code, ep_bulk,
 	ep_insights, ep_notifications, ep_notifications_dismiss, ep_pins, ep_pin, ep_unpin, ep_search, ep_org_search, ep_product_search,
-	ep_org_audit, ep_org_audit_export, ep_product_audit, ep_product_audit_export, ep_device_audit, ep_device_audit_export, ep_group_audit, ep_group_audit_export,
+	ep_audit_anchors, ep_audit_keys, ep_org_audit, ep_org_audit_export, ep_product_audit, ep_product_audit_export, ep_device_audit, ep_device_audit_export, ep_group_audit, ep_group_audit_export,
 	ep_health, ep_health_history, ep_metrics, ep_logs, ep_network_identities, ep_connections, ep_flapping,
 	ep_irohs, ep_iroh, ep_iroh_create, ep_iroh_delete,
 	ep_archives, ep_archive, ep_archive_delete, ep_archive_download, ep_archive_upload,

@@ -1,9 +1,9 @@
 /*
- * The audit log of an organization, a product, a device or a deployment group: page by page, or as a file of its newest entries.
+ * The audit log of an organization, a product, a device or a deployment group: page by page, or as a file of its newest entries. As a chain that others can check: audit_log_routes.c.
  *
  * source: reference/server-behaviour "8.1"
  */
-#include "api_int.h"
+#include "audit_int.h"
 #include "base/encode.h"
 #include "hub/audit.h"
 
@@ -42,7 +42,7 @@ static json_t *render_entry(const struct nh_audit_entry *e)
 }
 static const char *const columns[] = {"id", "at", "actor_kind", "actor_name", "resource_kind", "resource_id", "description"};
 
-static nh_rc read_before(struct call *call, int64_t *out, struct nh_err *err)
+nh_rc read_before(struct call *call, int64_t *out, struct nh_err *err)
 {
 	nh_slice text = nh_json_text(call->params, "before");
 	*out = 0;
@@ -126,7 +126,7 @@ static nh_rc export_run(struct call *call, struct nh_err *err)
 	bool json = nh_slice_eq_str(format, "json");
 	if (format.len > 0 && !json && !nh_slice_eq_str(format, "csv")) {
 		json_decref(call->errors);
-		call->errors = json_pack("{s:[s]}", "format", "must be csv or json");
+		call->errors = json_pack("{s:[s]}", "format", call->endpoint->scope == SCOPE_ORG ? "must be csv, json or jsonl" : "must be csv or json");
 		return NH_FAIL(err, NH_EINVAL, "format is neither csv nor json");
 	}
 	NH_TRY(find_subject(call, &of, err));
@@ -146,12 +146,19 @@ static nh_rc export_run(struct call *call, struct nh_err *err)
 	return collect(call, &of, before, put_line, &e->text, err);
 }
 
+/* The chain is the organization's: of less than that nothing could be proved. */
+static bool wants_log(const struct call *call) { return call->endpoint->scope == SCOPE_ORG && nh_slice_eq_str(nh_json_text(call->params, "format"), "jsonl"); }
+
 void handle_audit_export(struct nh_request *req, struct nh_response *res)
 {
 	struct export e = {0};
 	struct nh_err err = NH_ERR_INIT;
 	if (!call_open(&e.call, req, res, req->route->extra))
 		return;
+	if (wants_log(&e.call)) {
+		export_log(&e.call);
+		return;
+	}
 	nh_rc rc = call_transact(&e.call, export_run, false, &err);
 	if (rc == NH_OK) {
 		NH_AUTO_BUF struct nh_buf name = NH_BUF_INIT;
@@ -164,18 +171,26 @@ void handle_audit_export(struct nh_request *req, struct nh_response *res)
 	nh_buf_fini(&e.text);
 }
 
-static const char *const words_formats[] = {"csv", "json", NULL};
-static SHAPE(export_query, "AuditExportQuery", {"format", FIELD_TEXT, FIELD_OPTIONAL, .words = words_formats, .about = "csv unless it is given"},
-             {"before", FIELD_INTEGER, FIELD_OPTIONAL, .about = "Only entries before the one of this number: a file holds the newest 10000"});
+static const char *const words_formats[] = {"csv", "json", NULL}, *const words_org_formats[] = {"csv", "json", "jsonl", NULL};
+#define BEFORE {"before", FIELD_INTEGER, FIELD_OPTIONAL, .about = "Only entries before the one of this number: a file holds the newest 10000"}
+static SHAPE(export_query, "AuditExportQuery", {"format", FIELD_TEXT, FIELD_OPTIONAL, .words = words_formats, .about = "csv unless it is given"}, BEFORE);
+static SHAPE(org_export_query, "AuditLogExportQuery",
+             {"format", FIELD_TEXT, FIELD_OPTIONAL, .words = words_org_formats, .about = "csv unless it is given; jsonl: the whole log as lines of JSON that can be verified, oldest first"}, BEFORE,
+             {"after", FIELD_INTEGER, FIELD_OPTIONAL, .about = "With jsonl: only what comes behind the anchor at this entry"});
 static SHAPE(export_whole, "AuditExport", {"data", FIELD_OBJECT, FIELD_LIST, &audit_entry});
 static const struct answer export_answers[] = {{200, NULL, &export_whole, "As JSON, where format says so"}, {0}};
+static const struct answer org_export_answers[] = {{200, NULL, &export_whole, "As JSON, where format says so"},
+						   {200, "application/jsonl", .about = "As lines of JSON, where format says so"},
+						   {206, "application/jsonl", .about = "The part that was asked for"},
+						   {416, "", .about = "There is no such part"},
+						   {0}};
 
-#define AUDIT(id, scope_) \
+#define AUDIT(id, scope_, query_, answers_) \
 	const struct endpoint ep_##id##_audit = {.run = audit_logs, .scope = (scope_), .may = NH_MAY_AUDIT_SEE, .success = 200, .query = &audit_query, .data = &audit_entry, .list = true, \
 	                                         .beside = &shape_next, .tag = "Audit Log"};                                                                                     \
-	const struct endpoint ep_##id##_audit_export = {.scope = (scope_), .may = NH_MAY_AUDIT_SEE, .success = 200, .query = &export_query, .media = "text/csv", .also = export_answers, \
+	const struct endpoint ep_##id##_audit_export = {.scope = (scope_), .may = NH_MAY_AUDIT_SEE, .success = 200, .query = &(query_), .media = "text/csv", .also = (answers_), \
 	                                                .tag = "Audit Log"};
-AUDIT(org, SCOPE_ORG)
-AUDIT(product, SCOPE_PRODUCT)
-AUDIT(device, SCOPE_DEVICE)
-AUDIT(group, SCOPE_PRODUCT)
+AUDIT(org, SCOPE_ORG, org_export_query, org_export_answers)
+AUDIT(product, SCOPE_PRODUCT, export_query, export_answers)
+AUDIT(device, SCOPE_DEVICE, export_query, export_answers)
+AUDIT(group, SCOPE_PRODUCT, export_query, export_answers)

@@ -74,6 +74,8 @@ const struct nh_route nh_user_api_routes[] = {
 	ROUTE(DELETE, ORG, ep_org_delete, "Delete an organization without devices"),
 	ROUTE(GET, ORG "/audit_logs", ep_org_audit, "List what was done in an organization"),
 	HANDLER(GET, ORG "/audit_logs/export", handle_audit_export, &ep_org_audit_export, "What was done in an organization, as a file"),
+	ROUTE(GET, ORG "/audit_logs/anchors", ep_audit_anchors, "List the signed anchors of an organization's audit log"),
+	ROUTE(GET, ORG "/audit_logs/key", ep_audit_keys, "The public keys that sign audit logs"),
 	ROUTE(GET, ORG "/search", ep_org_search, "Find devices, deployment groups and firmware of an organization"),
 	ROUTE(GET, ORG "/users", ep_members, "List members"),
 	ROUTE(POST, ORG "/users", ep_member_add, "Add a member"),
