@@ -235,13 +235,12 @@ static nh_rc unpack(struct builder *b, struct nh_err *err)
 static nh_rc patch_make(struct builder *b, size_t i, struct nh_err *err)
 {
 	struct member *m = &b->members[i];
-	const struct nh_fw_setting *window = nh_fw_section_get(b->target.manifest->tree, "block-cache-size-mb");
 	const char *patch = scratch_path(b, "patch", i);
 	const char *argv[12] = {"xdelta3", "-A", "-S", "none", "-f"};
 	size_t n = 5;
-	if (window->is_set) {
+	if (b->result->block_cache_mb > 0) {
 		argv[n++] = "-B";
-		argv[n++] = nh_arena_printf(&b->arena, "%llu", (unsigned long long)b->target.manifest->block_cache_size_mb << 20);
+		argv[n++] = nh_arena_printf(&b->arena, "%llu", (unsigned long long)b->result->block_cache_mb << 20);
 	}
 	argv[n++] = "-s";
 	argv[n++] = scratch_path(b, "source", i);
@@ -336,6 +335,10 @@ static nh_rc build(struct builder *b, struct nh_err *err)
 	NH_TRY(side_open(b, &b->target, b->config->target, "target", err));
 	b->result->source_bytes = b->source.bytes;
 	b->result->target_bytes = b->target.bytes;
+	if (b->config->arena)
+		nh_fw_features_scan(b->target.manifest, b->config->arena, &b->result->features);
+	if (nh_fw_section_get(b->target.manifest->tree, "block-cache-size-mb")->is_set)
+		b->result->block_cache_mb = b->target.manifest->block_cache_size_mb;
 	nh_fw_delta_scan_init(&b->scan, b->target.manifest);
 	for (size_t i = 0; i < b->scan.count; i++)
 		any |= b->scan.items[i].raw_source || b->scan.items[i].fat_source;

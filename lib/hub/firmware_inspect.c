@@ -7,71 +7,17 @@
 #include <errno.h>
 #include <unistd.h>
 
-#include "base/encode.h"
 #include "base/semver.h"
-#include "crypto/digest.h"
 #include "firmware/vars.h"
 #include "firmware/verify.h"
+#include "hub/file_sums.h"
 #include "hub/firmware.h"
 #include "input_int.h"
 
 #define READ_BYTES ((size_t)64 << 10)
-#define PARTIAL_BYTES ((uint64_t)1 << 20)
 #define KEYS_MAX 256
 
 static const uint8_t zip_magic[4] = {0x50, 0x4b, 0x03, 0x04};
-
-struct sums {
-	struct nh_digest_stream *whole, *part;
-	uint64_t size, part_size;
-	json_t *parts;
-};
-
-static json_t *hex_upper(const uint8_t *bytes, size_t len)
-{
-	NH_AUTO_BUF struct nh_buf text = NH_BUF_INIT;
-	nh_hex_put_upper(&text, nh_slice_of(bytes, len));
-	return nh_json_new_text(nh_buf_slice(&text));
-}
-
-static void end_part(struct sums *s)
-{
-	uint8_t digest[NH_SHA256_LEN];
-	nh_digest_stream_final(s->part, digest);
-	nh_digest_stream_free(s->part);
-	s->part = nh_digest_stream_new(NH_SHA256);
-	s->part_size = 0;
-	json_array_append_new(s->parts, hex_upper(digest, sizeof(digest)));
-}
-
-static void sums_update(struct sums *s, nh_slice bytes)
-{
-	nh_digest_stream_update(s->whole, bytes);
-	s->size += bytes.len;
-	while (bytes.len > 0) {
-		size_t take = PARTIAL_BYTES - s->part_size < bytes.len ? (size_t)(PARTIAL_BYTES - s->part_size) : bytes.len;
-		nh_digest_stream_update(s->part, nh_slice_sub(bytes, 0, take));
-		s->part_size += take;
-		bytes = nh_slice_skip(bytes, take);
-		if (s->part_size == PARTIAL_BYTES)
-			end_part(s);
-	}
-}
-
-static void sums_end(struct sums *s, struct nh_arena *arena, struct nh_firmware_facts *out)
-{
-	uint8_t digest[NH_SHA256_LEN];
-	NH_AUTO_BUF struct nh_buf text = NH_BUF_INIT;
-	if (s->part_size > 0)
-		end_part(s);
-	nh_digest_stream_final(s->whole, digest);
-	nh_hex_put_upper(&text, nh_slice_of(digest, sizeof(digest)));
-	out->checksum = nh_arena_copy(arena, nh_buf_slice(&text));
-	nh_buf_clear(&text);
-	nh_json_put(&text, s->parts);
-	out->partials_checksums = nh_arena_copy(arena, nh_buf_slice(&text));
-	out->size_bytes = s->size;
-}
 
 static const char *noun(nh_intake_kind kind) { return kind == NH_INTAKE_ARCHIVE ? "archive" : "firmware"; }
 
@@ -149,7 +95,7 @@ static nh_rc judge_metadata(struct nh_arena *arena, const struct nh_firmware_int
 }
 
 /* Feeds the whole file; a refusal by the verifier ends the reading and leaves its code in *verdict. */
-static nh_rc read_all(const struct nh_firmware_intake *intake, int fd, struct nh_fw_verifier *verifier, struct sums *sums, nh_rc *verdict,
+static nh_rc read_all(const struct nh_firmware_intake *intake, int fd, struct nh_fw_verifier *verifier, struct nh_file_sums *sums, nh_rc *verdict,
                       struct nh_err *cause, struct nh_err *err)
 {
 	NH_AUTO_BUF struct nh_buf block = NH_BUF_INIT;
@@ -167,22 +113,22 @@ static nh_rc read_all(const struct nh_firmware_intake *intake, int fd, struct nh
 		if (n == 0)
 			break;
 		nh_slice bytes = nh_slice_of(block.ptr, (size_t)n);
-		if (sums->size == 0 && !nh_slice_starts(bytes, nh_slice_of(zip_magic, sizeof(zip_magic)))) {
+		if (nh_file_sums_size(sums) == 0 && !nh_slice_starts(bytes, nh_slice_of(zip_magic, sizeof(zip_magic)))) {
 			*verdict = NH_EFORMAT;
 			return NH_OK;
 		}
-		if (sums->size + bytes.len > intake->max_bytes)
+		if (nh_file_sums_size(sums) + bytes.len > intake->max_bytes)
 			return NH_FAIL(err, NH_ETOOBIG, "%s is larger than %llu bytes", noun(intake->kind), (unsigned long long)intake->max_bytes);
-		sums_update(sums, bytes);
+		nh_file_sums_update(sums, bytes);
 		*verdict = nh_fw_verifier_feed(verifier, bytes, cause);
 		if (*verdict != NH_OK)
 			return NH_OK;
 	}
-	*verdict = sums->size == 0 ? NH_EFORMAT : nh_fw_verifier_finish(verifier, cause);
+	*verdict = nh_file_sums_size(sums) == 0 ? NH_EFORMAT : nh_fw_verifier_finish(verifier, cause);
 	return NH_OK;
 }
 
-static nh_rc inspect(struct nh_arena *arena, const struct nh_firmware_intake *intake, int fd, struct nh_fw_verifier *verifier, struct sums *sums,
+static nh_rc inspect(struct nh_arena *arena, const struct nh_firmware_intake *intake, int fd, struct nh_fw_verifier *verifier, struct nh_file_sums *sums,
                      const int64_t *key_ids, struct nh_firmware_facts *out, json_t **errors, struct nh_err *err)
 {
 	struct nh_err cause = NH_ERR_INIT;
@@ -200,7 +146,8 @@ static nh_rc inspect(struct nh_arena *arena, const struct nh_firmware_intake *in
 	if (nh_fw_verifier_patches(verifier))
 		return nh_refuse(errors, err, NH_EINVAL, NULL, "This file is a delta update and not a whole firmware. Upload the archive it was made from.");
 	out->org_key_id = key_ids[key];
-	sums_end(sums, arena, out);
+	nh_file_sums_end(sums, arena, &out->checksum, &out->partials_checksums);
+	out->size_bytes = nh_file_sums_size(sums);
 	return judge_metadata(arena, intake, nh_fw_verifier_manifest(verifier), out, errors, err);
 }
 
@@ -225,12 +172,10 @@ nh_rc nh_firmware_inspect(struct nh_arena *arena, const struct nh_firmware_intak
 	struct nh_fw_vars *vars = nh_fw_vars_new(keep_as_text, arena);
 	struct nh_fw_verifier *verifier = nh_fw_verifier_new(
 		&(struct nh_fw_verify_config){.keys = keys, .key_count = count, .whole = true, .path = "firmware", .vars = vars});
-	struct sums sums = {nh_digest_stream_new(NH_SHA256), nh_digest_stream_new(NH_SHA256), 0, 0, json_array()};
-	nh_rc rc = inspect(arena, intake, fd, verifier, &sums, ids, out, errors, err);
+	struct nh_file_sums *sums = nh_file_sums_new();
+	nh_rc rc = inspect(arena, intake, fd, verifier, sums, ids, out, errors, err);
 	nh_fw_verifier_free(verifier);
 	nh_fw_vars_free(vars);
-	nh_digest_stream_free(sums.whole);
-	nh_digest_stream_free(sums.part);
-	json_decref(sums.parts);
+	nh_file_sums_free(sums);
 	return rc;
 }

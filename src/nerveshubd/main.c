@@ -8,6 +8,7 @@
 
 #include "base/file.h"
 #include "base/log.h"
+#include "delta_worker.h"
 #include "hubd.h"
 
 static int fail(const struct nh_err *err)
@@ -87,6 +88,8 @@ int main(int argc, char **argv)
 	struct settings s;
 	nh_log_level level;
 	signal(SIGPIPE, SIG_IGN);
+	if (argc > 1 && strcmp(argv[1], DELTA_WORKER_WORD) == 0)
+		return delta_worker(argc - 1, argv + 1);
 	if (settings_read(&s, argc, argv, &arena, &err) != NH_OK)
 		return fail(&err);
 	if (s.help) {

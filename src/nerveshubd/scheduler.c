@@ -14,6 +14,8 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/thread.h"
+#include "delta_jobs.h"
+#include "hub/deltas.h"
 #include "hub/orchestrator.h"
 #include "hubd.h"
 
@@ -56,6 +58,8 @@ static const struct job_kind kinds[] = {
 	{"membership",   LANE_SHORT,   0,                      5,        5 * SECOND_MS,  MINUTE_MS,       false, job_membership},
 	{"certificates", LANE_SHORT,   DAY_MS,                 0,        MINUTE_MS,      HOUR_MS,         true,  job_certificates},
 };
+	{NH_DELTA_JOB,   LANE_DELTAS,   0,                      DELTA_ATTEMPTS, 10 * SECOND_MS, 5 * MINUTE_MS, false, job_delta_build},
+	{"delta-expiry", LANE_SHORT,   MINUTE_MS,              0,        10 * SECOND_MS, 10 * MINUTE_MS,  true,  job_delta_expiry},
 
 #define KINDS NH_ARRAY_LEN(kinds)
 
@@ -68,6 +72,7 @@ static const struct {
 	[LANE_LONG] = {"jobs-long", 1},
 	[LANE_OUTSIDE] = {"jobs-outside", 4},
 };
+	[LANE_DELTAS] = {"jobs-deltas", 0}, /* a setting says how many */
 
 #define THREADS_MAX SCHEDULER_THREADS
 #define POLL_US (5 * NH_US_PER_S)     /* another server of the database may have added some */
@@ -520,7 +525,7 @@ nh_rc scheduler_start(struct hubd *h, struct nh_err *err)
 		NH_LOG(NH_LOG_INFO, "job.recovered", NH_I("jobs", beginning.recovered));
 	NH_TRY(start_thread(s, keeper_main, s, err));
 	for (size_t l = 0; l < LANE_COUNT; l++) {
-		for (unsigned i = 0; i < lanes[l].threads; i++)
+		for (uint64_t i = 0; i < (lanes[l].threads ? lanes[l].threads : h->settings->delta_workers); i++)
 			NH_TRY(start_thread(s, lane_main, &s->lanes[l], err));
 	}
 	return NH_OK;

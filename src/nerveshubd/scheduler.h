@@ -14,7 +14,8 @@ struct scheduler;
  */
 typedef enum job_lane {
 	LANE_SHORT,   /* milliseconds to seconds: expiry, retention, rounds */
-	LANE_LONG,    /* minutes: building deltas */
+	LANE_LONG,    /* minutes */
+	LANE_DELTAS,  /* builds deltas in processes of their own, which the setting delta-workers counts */
 	LANE_OUTSIDE, /* waits for others: the object store, webhooks */
 	LANE_COUNT,
 } job_lane;
@@ -22,7 +23,7 @@ typedef enum job_lane {
 /* Where one of a kind is done: opens its own transactions (job_write), ends soon once nh_job_stopping. Any code but NH_OK is a failed attempt, unless the server stops. */
 typedef nh_rc (*job_run)(struct hubd *h, const struct nh_job *job, struct nh_err *err);
 
-#define SCHEDULER_THREADS 8 /* of all lanes, and the keeper's: as many connections of the database */
+#define SCHEDULER_THREADS 16 /* of all lanes, and the keeper's, with as many builders of deltas as there may be (DELTA_WORKERS_MAX): as many connections of the database */
 
 nh_rc scheduler_start(struct hubd *h, struct nh_err *err); /* main, once everything that jobs need stands. NH_EIO */
 void scheduler_stop(struct hubd *h);                       /* main: asks the running jobs to end, waits for them and gives back what they left. Legal without a start */

@@ -120,6 +120,9 @@ static const struct row rows[] = {
 	{"webhook-timeout", "WEBHOOK_TIMEOUT", NULL, DURATION, FIELD(webhook_timeout_ms), "15s", "TIME", "how long an endpoint of a webhook may take for its answer"},
 	{"webhook-give-up", "WEBHOOK_GIVE_UP", NULL, DURATION, FIELD(webhook_give_up_ms), "24h", "TIME", "how long the delivery of an event is tried; pauses are in proportion, from 5s to 6h of a day; an endpoint that fails three times as long is switched off"},
 	{"webhook-waiting", "WEBHOOK_WAITING_MAX", NULL, POSITIVE, FIELD(webhook_waiting), "100000", "N", "deliveries of one webhook that may wait; the endpoint is told how many events are lost beyond"},
+	{"delta-workers", "NERVESHUB_DELTA_WORKERS", NULL, POSITIVE, FIELD(delta_workers), "1", "N", "deltas that are built at a time, at most 8"},
+	{"delta-memory", "NERVESHUB_DELTA_MEMORY", NULL, SIZE, FIELD(delta_memory), "1G", "SIZE", "memory that building a delta may use"},
+	{"delta-timeout", "NERVESHUB_DELTA_TIMEOUT", NULL, DURATION, FIELD(delta_timeout_ms), "960s", "TIME", "how long building a delta may take; then devices get the whole firmware"},
 	{"drain", "DEVICE_SOCKET_DRAINER_SHUTDOWN", NULL, DURATION, FIELD(drain_ms), "30000ms", "TIME", "how long a stop may take; plain numbers are milliseconds", 1},
 	{"job-speed", "NERVESHUB_JOB_SPEED", NULL, POSITIVE, FIELD(job_speed), "1", "N", "periodic work comes so many times as often, and what failed is tried again so much earlier: for tests"},
 	{"job-lease", "NERVESHUB_JOB_LEASE", NULL, DURATION, FIELD(job_lease_ms), "60s", "TIME", "another server may take over a job whose server was silent for so long; at least 1s"},
@@ -320,6 +323,8 @@ static nh_rc check_pairs(const struct settings *s, struct nh_err *err)
 		return NH_FAIL(err, NH_EINVAL, "DEVICE_SSL_CERTFILE and DEVICE_SSL_KEYFILE belong together; only one is set");
 	if (!*s->web_cert_file != !*s->web_key_file)
 		return NH_FAIL(err, NH_EINVAL, "WEB_SSL_CERTFILE and WEB_SSL_KEYFILE belong together; only one is set");
+	if (s->delta_workers > DELTA_WORKERS_MAX)
+		return NH_FAIL(err, NH_EINVAL, "NERVESHUB_DELTA_WORKERS is %llu; expected at most %d", (unsigned long long)s->delta_workers, DELTA_WORKERS_MAX);
 	if (*s->secret_key && strlen(s->secret_key) < 32)
 		return NH_FAIL(err, NH_EINVAL, "SECRET_KEY_BASE needs at least 32 characters, not %zu", strlen(s->secret_key));
 	if (strcmp(s->storage, "local") != 0 && strcmp(s->storage, "S3") != 0)

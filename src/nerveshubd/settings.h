@@ -10,6 +10,8 @@
 #include "base/buf.h"
 #include "base/err.h"
 
+#define DELTA_WORKERS_MAX 8
+
 struct settings {
 	const char *config_file;
 	const char *data_dir;
@@ -60,6 +62,7 @@ struct settings {
 	const char *webhook_networks, *webhook_ca_file;
 	bool webhook_http;
 	uint64_t webhook_timeout_ms, webhook_give_up_ms, webhook_waiting;
+	uint64_t delta_workers, delta_memory, delta_timeout_ms; /* builders of deltas at a time, and what each may use */
 	uint64_t drain_ms;
 	uint64_t job_speed, job_lease_ms; /* periods and pauses of jobs are so many times shorter; how long a job is its server's without a word */
 	uint64_t loops, workers;    /* 0 = from the number of cores */

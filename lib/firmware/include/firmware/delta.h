@@ -44,12 +44,15 @@ struct nh_fw_delta_build {
 	uint64_t scratch_max_bytes;     /* of unpacked resources and patches; 0 = 8 GiB */
 	uint64_t timeout_ms;            /* for one resource; 0 = none */
 	const struct nh_process_limits *limits; /* of xdelta3; NULL = ours */
+	struct nh_arena *arena;         /* where texts of the result live; NULL = its features are not wanted */
 };
 
 struct nh_fw_delta_result {
 	nh_fw_delta_outcome outcome;
 	uint64_t size_bytes, source_bytes, target_bytes; /* of the archives; size_bytes 0 unless BUILT */
 	unsigned patches;
+	struct nh_fw_features features; /* the target's */
+	uint64_t block_cache_mb;        /* the target's block-cache-size-mb, 0: it has none */
 };
 
 /*
