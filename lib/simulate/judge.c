@@ -1,0 +1,175 @@
+/*
+ * The judge: what must hold after every transaction, and in the end. It asks the rows, and the devices' own view of themselves; it calls nothing that decided.
+ */
+#include "simulate_int.h"
+#include "store/simulate.h"
+
+#include "hub/audit.h"
+
+#define PAYLOAD_MAX ((size_t)1 << 20)
+
+/* Each statement answers with what breaks the rule. */
+static const struct {
+	const char *name;
+	const struct nh_stmt *stmt;
+} invariants[] = {
+	{"one update in flight a device", &nh_q_check_one_update},
+	{"a group's device_count is its members' number", &nh_q_check_group_count},
+	{"a product's device_count is its live devices' number", &nh_q_check_product_count},
+	{"a member is of its group's product, and alive", &nh_q_check_member},
+	{"connected in one table is connected in the other", &nh_q_check_online},
+	{"no update in flight to a deleted device", &nh_q_check_inflight_live},
+	{"no firmware of another organization or product in flight", &nh_q_check_inflight_own},
+	{"every update in flight is in the audit log", &nh_q_check_inflight_told},
+};
+
+/* As the trace counts them. */
+static size_t no(struct sim *s, int64_t device_id)
+{
+	const struct sim_device *d = sim_device_by_id(s, device_id);
+	return d ? d->index : SIZE_MAX;
+}
+
+static struct sim_counts *counts_of(struct sim *s, int64_t group_id)
+{
+	for (size_t i = 0; i < s->count_count; i++)
+		if (s->counts[i].group_id == group_id)
+			return &s->counts[i];
+	NH_ASSERT(s->count_count < NH_ARRAY_LEN(s->counts));
+	s->counts[s->count_count] = (struct sim_counts){.group_id = group_id};
+	return &s->counts[s->count_count++];
+}
+
+/* More than the limit may only be in flight where it was so before (the limit was lowered since), or where a person sent one. */
+static nh_rc judge_limit(int64_t group_id, const char *queue, int64_t limit, int64_t *before, int64_t now, bool by_hand, struct nh_err *err)
+{
+	int64_t most = *before + by_hand > limit ? *before + by_hand : limit;
+	*before = now;
+	return now <= most ? NH_OK : sim_broken(err, "group %lld has %lld updates of its %s queue in flight; its limit is %lld", (long long)group_id, (long long)now, queue, (long long)limit);
+}
+
+static nh_rc judge_limits(struct sim *s, struct nh_ctx *ctx, struct nh_err *err)
+{
+	struct nh_rows *rows = NULL;
+	nh_rc rc;
+	NH_TRY(nh_sql_query(ctx->tx, &nh_q_check_limits, NH_NO_PARAMS, &rows, err));
+	while ((rc = nh_sql_next(rows, err)) == NH_OK) {
+		struct sim_counts *c = counts_of(s, nh_col_int(rows, 0));
+		rc = judge_limit(c->group_id, "normal", nh_col_int(rows, 1), &c->normal, nh_col_int(rows, 3), s->by_hand, err);
+		if (rc == NH_OK)
+			rc = judge_limit(c->group_id, "priority", nh_col_int(rows, 2), &c->priority, nh_col_int(rows, 4), false, err);
+		if (rc != NH_OK)
+			break;
+	}
+	nh_sql_end(rows);
+	return rc == NH_ENOTFOUND ? NH_OK : rc;
+}
+
+nh_rc sim_judge(struct sim *s, struct nh_ctx *ctx, struct nh_err *err)
+{
+	for (size_t i = 0; i < NH_ARRAY_LEN(invariants); i++) {
+		struct nh_rows *rows = NULL;
+		nh_rc rc = nh_sql_one(ctx->tx, invariants[i].stmt, NH_NO_PARAMS, &rows, err);
+		if (rc == NH_ENOTFOUND)
+			continue;
+		NH_TRY(rc);
+		long long id = (long long)nh_col_int(rows, 0);
+		nh_sql_end(rows);
+		return sim_broken(err, "not so: %s (%lld)", invariants[i].name, id);
+	}
+	return judge_limits(s, ctx, err);
+}
+
+/* ---- what is sent ------------------------------------------------------------------------------------------------------------ */
+
+static nh_rc judge_group_update(struct sim *s, struct nh_ctx *ctx, const struct nh_device_facts *d, nh_slice uuid, bool asked, struct nh_err *err)
+{
+	struct nh_group group;
+	if (!asked && !d->connected)
+		return sim_broken(err, "device %zu is sent an update and is not connected", no(s, d->id));
+	if (!d->updates_enabled)
+		return sim_broken(err, "device %zu is sent an update, and its updates are disabled", no(s, d->id));
+	if (d->blocked_until_us > nh_ctx_now(ctx))
+		return sim_broken(err, "device %zu is sent an update in the penalty box", no(s, d->id));
+	if (d->group_id == 0 || d->group_id != d->inflight_group_id)
+		return sim_broken(err, "device %zu is sent an update of group %lld and is in group %lld", no(s, d->id), (long long)d->inflight_group_id, (long long)d->group_id);
+	NH_TRY(nh_group_get_by_id(ctx, d->group_id, &group, err));
+	if (group.rollout.release_id && (group.rollout.state == NH_ROLLOUT_PAUSED || group.rollout.state == NH_ROLLOUT_STOPPED))
+		return sim_broken(err, "device %zu is sent an update by group %lld, whose rollout is halted", no(s, d->id), (long long)group.id);
+	if (!group.is_active || group.status != NH_GROUP_READY)
+		return sim_broken(err, "device %zu is sent an update by group %lld, which is not active", no(s, d->id), (long long)group.id);
+	const struct sim_firmware *f = sim_firmware_find(s, uuid);
+	if (!f || !nh_slice_eq_str(d->platform, f->platform))
+		return sim_broken(err, "device %zu runs %.*s and is sent a firmware for %s", no(s, d->id), NH_ARG(d->platform), f ? f->platform : "nobody");
+	return NH_OK;
+}
+
+nh_rc sim_judge_update(struct sim *s, struct nh_ctx *ctx, int64_t device_id, nh_slice text, bool asked, struct nh_err *err)
+{
+	struct nh_device_facts d;
+	struct nh_inflight row;
+	NH_AUTO_JSON json_t *payload = NULL;
+	NH_TRY(nh_json_parse(text, PAYLOAD_MAX, &payload, err));
+	nh_slice uuid = nh_json_text(json_object_get(payload, "firmware_meta"), "uuid");
+	NH_TRY(nh_device_facts_load(ctx, device_id, &d, err));
+	if (d.deleted)
+		return sim_broken(err, "device %zu is sent an update and is deleted", no(s, device_id));
+	if (!d.inflight)
+		return sim_broken(err, "device %zu is sent an update, and no row says so", no(s, device_id));
+	NH_TRY(nh_inflight_get(ctx, device_id, &row, err));
+	if (!nh_slice_eq(row.firmware_uuid, uuid))
+		return sim_broken(err, "device %zu is sent %.*s, and its row says %.*s", no(s, device_id), NH_ARG(uuid), NH_ARG(row.firmware_uuid));
+	if (row.group_id && nh_slice_eq(uuid, d.firmware_uuid))
+		return sim_broken(err, "device %zu is sent what it runs", no(s, device_id));
+	s->result->sent++;
+	return row.group_id ? judge_group_update(s, ctx, &d, uuid, asked, err) : NH_OK;
+}
+
+/* ---- the end ------------------------------------------------------------------------------------------------------------------ */
+
+static nh_rc judge_groupless(struct sim *s, struct nh_ctx *ctx, const struct nh_device_facts *d, struct nh_err *err)
+{
+	struct nh_group *groups;
+	size_t count;
+	struct nh_match_device match = {d->firmware_version, d->platform, d->architecture, d->tags, d->tag_count};
+	NH_TRY(nh_group_list(ctx, d->product_id, &groups, &count, err));
+	ptrdiff_t found = d->firmware_uuid.len ? nh_group_choose(groups, count, &match, NULL) : -1;
+	return found < 0 ? NH_OK : sim_broken(err, "device %zu is in no group, and group %lld would have it", no(s, d->id), (long long)groups[found].id);
+}
+
+/* Every device runs its group's firmware, or the rules say why not; that it could be sent now, is about to be, or is under way are no reasons any more. */
+static nh_rc judge_device(struct sim *s, struct nh_ctx *ctx, const struct sim_device *v, struct nh_err *err)
+{
+	struct nh_device_facts d;
+	struct nh_group group;
+	NH_TRY(nh_device_facts_load(ctx, v->id, &d, err));
+	if (d.deleted || v->gone)
+		return NH_OK;
+	if (d.firmware_uuid.len && !nh_slice_eq_str(d.firmware_uuid, v->running))
+		return sim_broken(err, "device %zu runs %s, and the server believes %.*s", no(s, d.id), v->running, NH_ARG(d.firmware_uuid));
+	if (!v->polls && !d.connected)
+		return sim_broken(err, "device %zu is connected, and the server does not know", no(s, d.id));
+	if (d.inflight)
+		return sim_broken(err, "device %zu still has an update in flight", no(s, d.id));
+	if (d.group_id == 0)
+		return judge_groupless(s, ctx, &d, err);
+	NH_TRY(nh_group_get_by_id(ctx, d.group_id, &group, err));
+	struct nh_update_decision decision = nh_update_decide(&d, &group, v->polls ? NH_UPDATE_POLL : NH_UPDATE_QUEUE, nh_ctx_now(ctx));
+	if (decision.verdict != NH_UPDATE_WAIT)
+		return sim_broken(err, "device %zu was forgotten: it runs %s, its group wants %.*s, and nothing speaks against it", no(s, d.id), v->running, NH_ARG(group.release.firmware_uuid));
+	return NH_OK;
+}
+
+static nh_rc end_tx(struct nh_ctx *ctx, struct sim *s, void *arg, struct nh_err *err)
+{
+	for (size_t i = 0; i < s->device_count; i++)
+		NH_TRY(judge_device(s, ctx, &s->devices[i], err));
+	return NH_OK;
+}
+
+nh_rc sim_judge_end(struct sim *s, struct nh_err *err)
+{
+	NH_AUTO_ARENA struct nh_arena arena = {.cap_bytes = (size_t)1 << 30};
+	struct nh_effects effects = {0};
+	return sim_read(s, &s->nodes[0], end_tx, NULL, &effects, &arena, err);
+}
