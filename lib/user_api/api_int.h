@@ -195,6 +195,7 @@ extern const struct endpoint
 	ep_cas, ep_ca, ep_ca_token, ep_ca_add, ep_ca_update, ep_ca_delete, ep_expiring,
 	ep_authority, ep_crl, ep_own_issueds, ep_own_issued, ep_own_revoke, ep_all_issueds, ep_all_issued, ep_all_revoke, ep_org_issueds, ep_org_issued, ep_org_revoke,
 	ep_own_sign, ep_own_renew, ep_user_sign, ep_org_sign, ep_device_sign,
+	ep_webhooks, ep_webhook, ep_webhook_create, ep_webhook_update, ep_webhook_delete, ep_webhook_rotate, ep_webhook_test, ep_deliveries, ep_delivery_retry, ep_delivery_retry_all,
 	ep_products, ep_product, ep_product_create, ep_product_update, ep_product_delete,
 	ep_secrets, ep_secret_create, ep_secret_delete,
 	ep_firmwares, ep_firmware, ep_firmware_delete, ep_firmware_download, ep_firmware_upload,
@@ -239,5 +240,8 @@ void handle_bulk(struct nh_request *req, struct nh_response *res);
 void handle_forecast(struct nh_request *req, struct nh_response *res);
 void handle_membership_preview(struct nh_request *req, struct nh_response *res);
 void handle_audit_export(struct nh_request *req, struct nh_response *res);
+void handle_webhook_delete(struct nh_request *req, struct nh_response *res);
+void handle_webhook_retry_all(struct nh_request *req, struct nh_response *res);
+void handle_webhook_test(struct nh_request *req, struct nh_response *res);
 void handle_script_run(struct nh_request *req, struct nh_response *res);
 extern const struct nh_body_sink upload_sink;

@@ -109,6 +109,18 @@ const struct nh_route nh_user_api_routes[] = {
 	ROUTE(GET, ORG "/iroh_endpoints/:identifier", ep_iroh, "Show an iroh endpoint"),
 	ROUTE(DELETE, ORG "/iroh_endpoints/:identifier", ep_iroh_delete, "Delete an iroh endpoint"),
 
+	ROUTE(GET, ORG "/webhooks", ep_webhooks, "List webhooks"),
+	ROUTE(POST, ORG "/webhooks", ep_webhook_create, "Make a webhook; its secret is shown this once"),
+	ROUTE(GET, ORG "/webhooks/:id", ep_webhook, "Show a webhook"),
+	ROUTE(PUT, ORG "/webhooks/:id", ep_webhook_update, "Change a webhook"),
+	ROUTE(PATCH, ORG "/webhooks/:id", ep_webhook_update, "Change a webhook"),
+	HANDLER(DELETE, ORG "/webhooks/:id", handle_webhook_delete, &ep_webhook_delete, "Delete a webhook with all that is owed to it"),
+	ROUTE(POST, ORG "/webhooks/:id/secret", ep_webhook_rotate, "Give a webhook a new secret, shown this once; the old one signs, too, for a day"),
+	HANDLER(POST, ORG "/webhooks/:id/test", handle_webhook_test, &ep_webhook_test, "Send a webhook.test now and tell what came back"),
+	ROUTE(GET, ORG "/webhooks/:id/deliveries", ep_deliveries, "List a webhook's deliveries"),
+	HANDLER(POST, ORG "/webhooks/:id/deliveries/retry", handle_webhook_retry_all, &ep_delivery_retry_all, "Send all dead deliveries anew"),
+	ROUTE(POST, ORG "/webhooks/:id/deliveries/:delivery_id/retry", ep_delivery_retry, "Send a dead delivery anew"),
+
 	ROUTE(GET, ORG "/products", ep_products, "List products"),
 	ROUTE(POST, ORG "/products", ep_product_create, "Create a product"),
 	ROUTE(GET, PRODUCT, ep_product, "Show a product"),

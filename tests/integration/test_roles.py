@@ -28,7 +28,8 @@ ROLES = {
     "manage": [
         f"POST {O}/keys", f"DELETE {O}/keys/{{}}", f"POST {O}/iroh_endpoints", f"DELETE {O}/iroh_endpoints/{{}}",
         f"POST {O}/ca_certificates", f"PUT {O}/ca_certificates/{{}}", f"DELETE {O}/ca_certificates/{{}}",
-        f"PUT {P}", f"PATCH {P}", f"DELETE {P}/notifications", f"GET {P}/shared_secrets", f"POST {P}/shared_secrets", f"DELETE {P}/shared_secrets/{{}}",
+        f"PUT {P}", f"PATCH {P}", f"DELETE {P}/notifications", f"GET {O}/webhooks", f"GET {O}/webhooks/{{}}", f"GET {O}/webhooks/{{}}/deliveries",
+        f"GET {P}/shared_secrets", f"POST {P}/shared_secrets", f"DELETE {P}/shared_secrets/{{}}",
         f"POST {P}/firmwares", f"DELETE {P}/firmwares/{{}}", f"GET {P}/firmwares/{{}}/download",
         f"POST {P}/archives", f"DELETE {P}/archives/{{}}", f"GET {P}/archives/{{}}/download",
         f"POST {P}/deployments", f"PUT {P}/deployments/{{}}", f"POST {P}/deployments/{{}}/plan", f"POST {P}/deployments/{{}}/membership/{{}}", f"DELETE {P}/deployments/{{}}",
@@ -43,6 +44,8 @@ ROLES = {
     "admin": [
         f"PUT {O}", f"PATCH {O}", f"DELETE {O}", f"POST {O}/products", f"DELETE {P}",
         f"GET {O}/users", f"POST {O}/users", f"POST {O}/users/invite", f"GET {O}/users/{{}}", f"PUT {O}/users/{{}}", f"DELETE {O}/users/{{}}", f"GET {O}/invites", f"DELETE {O}/invites/{{}}",
+        f"POST {O}/webhooks", f"PUT {O}/webhooks/{{}}", f"PATCH {O}/webhooks/{{}}", f"DELETE {O}/webhooks/{{}}", f"POST {O}/webhooks/{{}}/secret", f"POST {O}/webhooks/{{}}/test",
+        f"POST {O}/webhooks/{{}}/deliveries/retry", f"POST {O}/webhooks/{{}}/deliveries/{{}}/retry",
         f"POST {O}/authority/certificates", f"DELETE {O}/authority/certificates/{{}}",
     ],
 }
