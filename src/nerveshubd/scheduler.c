@@ -56,6 +56,8 @@ static const struct job_kind kinds[] = {
 	{"objects",      LANE_OUTSIDE, MINUTE_MS,              0,        10 * SECOND_MS, 10 * MINUTE_MS,  true,  job_sweep},
 	{"deleted-devices", LANE_SHORT, 15 * MINUTE_MS,        0,        10 * SECOND_MS, 10 * MINUTE_MS,  true,  job_deleted_devices},
 	{"membership",   LANE_SHORT,   0,                      5,        5 * SECOND_MS,  MINUTE_MS,       false, job_membership},
+	{"audit-log",    LANE_SHORT,   5 * SECOND_MS,          0,        5 * SECOND_MS,  MINUTE_MS,       true,  job_audit_log},
+	{"audit-retention", LANE_SHORT, HOUR_MS,               0,        MINUTE_MS,      HOUR_MS,         false, job_audit_retention},
 	{"certificates", LANE_SHORT,   DAY_MS,                 0,        MINUTE_MS,      HOUR_MS,         true,  job_certificates},
 };
 	{NH_DELTA_JOB,   LANE_DELTAS,   0,                      DELTA_ATTEMPTS, 10 * SECOND_MS, 5 * MINUTE_MS, false, job_delta_build},

@@ -61,3 +61,7 @@ nh_rc job_webhooks(struct hubd *h, const struct nh_job *job, struct nh_err *err)
 nh_rc job_deleted_devices(struct hubd *h, const struct nh_job *job, struct nh_err *err);
 nh_rc job_sweep(struct hubd *h, const struct nh_job *job, struct nh_err *err);
 nh_rc job_certificates(struct hubd *h, const struct nh_job *job, struct nh_err *err);
+
+/* audit_jobs.c */
+nh_rc job_audit_log(struct hubd *h, const struct nh_job *job, struct nh_err *err);
+nh_rc job_audit_retention(struct hubd *h, const struct nh_job *job, struct nh_err *err);

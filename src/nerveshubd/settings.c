@@ -124,6 +124,8 @@ static const struct row rows[] = {
 	{"delta-memory", "NERVESHUB_DELTA_MEMORY", NULL, SIZE, FIELD(delta_memory), "1G", "SIZE", "memory that building a delta may use"},
 	{"delta-timeout", "NERVESHUB_DELTA_TIMEOUT", NULL, DURATION, FIELD(delta_timeout_ms), "960s", "TIME", "how long building a delta may take; then devices get the whole firmware"},
 	{"drain", "DEVICE_SOCKET_DRAINER_SHUTDOWN", NULL, DURATION, FIELD(drain_ms), "30000ms", "TIME", "how long a stop may take; plain numbers are milliseconds", 1},
+	{"truncate-audit-logs", "TRUNCATE_AUDIT_LOGS_ENABLED", NULL, BOOL, FIELD(truncate_audit_logs), "false", "BOOL", "cut audit logs that are older than they have to be kept?"},
+	{"audit-log-days", "TRUNCATE_AUDIT_LOGS_DEFAULT_DAYS_KEPT", NULL, POSITIVE, FIELD(audit_log_days), "30", "N", "days that is, where an organization has no number of its own"},
 	{"job-speed", "NERVESHUB_JOB_SPEED", NULL, POSITIVE, FIELD(job_speed), "1", "N", "periodic work comes so many times as often, and what failed is tried again so much earlier: for tests"},
 	{"job-lease", "NERVESHUB_JOB_LEASE", NULL, DURATION, FIELD(job_lease_ms), "60s", "TIME", "another server may take over a job whose server was silent for so long; at least 1s"},
 	{"loops", "NERVESHUB_LOOPS", NULL, NUMBER, FIELD(loops), "0", "N", "I/O threads; 0 = one a core"},
