@@ -51,7 +51,7 @@ static bool rate_met(const struct nh_device_facts *device, const struct nh_group
 
 bool nh_rollout_begun_for(const struct nh_rollout *r, const struct nh_device_facts *device)
 {
-	if (r->release_id == 0 || r->wave > r->waves)
+	if (r->release_id == 0 || r->waves == 0 || r->wave > r->waves)
 		return true;
 	if (r->named && device->named_release_id == r->release_id)
 		return true;
