@@ -63,10 +63,9 @@ nh_mismatch nh_group_fits(const struct nh_group *group, const struct nh_match_de
 
 nh_mismatch nh_group_keep(const struct nh_group *group, const struct nh_match_device *device)
 {
-	if (group->lock_device_membership)
-		return NH_MATCH_OK;
-	if (!version_fits(group, device))
+	if (!group->lock_device_membership && !version_fits(group, device))
 		return NH_MISMATCH_VERSION;
+	/* A lock keeps the one who was flashed for another platform as little as it may be sent the group's firmware. */
 	if (!nh_slice_eq(group->platform, device->platform))
 		return NH_MISMATCH_PLATFORM;
 	if (!nh_slice_eq(group->architecture, device->architecture))

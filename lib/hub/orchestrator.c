@@ -361,12 +361,23 @@ static nh_rc expire_one(struct nh_ctx *ctx, int64_t device_id, struct nh_err *er
 	return nh_audit_add(ctx, &actor, d.org_id, NH_AUDIT_DEVICE, device_id, err, "Update of device %.*s expired: %s", NH_ARG(d.identifier), text);
 }
 
-/* Since its update was sent, the device may have been switched off, moved to another group, or have come into the penalty box. What a person pushed to it (no group) is theirs to take back. */
+/*
+ * Since its update was sent, all that speaks for it may have changed: the device was switched off or moved to another group, the group was switched off, its rollout paused or stopped, its release replaced. Waves
+ * and windows were open then. What a person pushed to it (no group) is theirs to take back.
+ */
 static nh_rc may_hear_again(struct nh_ctx *ctx, int64_t device_id, bool *yes, struct nh_err *err)
 {
 	struct nh_device_facts d;
+	struct nh_group group;
+	struct nh_inflight row;
 	NH_TRY(nh_device_facts_load(ctx, device_id, &d, err));
-	*yes = d.inflight_group_id == 0 || (d.inflight_group_id == d.group_id && d.updates_enabled && d.blocked_until_us <= nh_ctx_now(ctx));
+	*yes = d.inflight_group_id == 0;
+	if (*yes || d.inflight_group_id != d.group_id)
+		return NH_OK;
+	NH_TRY(nh_group_get_by_id(ctx, d.group_id, &group, err));
+	NH_TRY(nh_inflight_get(ctx, device_id, &row, err));
+	d.inflight = false; /* this very one */
+	*yes = row.firmware_id == group.release.firmware_id && nh_update_decide(&d, &group, NH_UPDATE_BY_HAND, nh_ctx_now(ctx)).verdict == NH_UPDATE_SEND;
 	return NH_OK;
 }
 
@@ -390,9 +401,11 @@ nh_rc nh_orchestrator_remind(struct nh_ctx *ctx, size_t *reminded, struct nh_err
 nh_rc nh_orchestrator_expire(struct nh_ctx *ctx, size_t *expired, struct nh_err *err)
 {
 	struct nh_list list = NH_LIST_OF(ctx->arena, int64_t);
-	int64_t before = nh_ctx_now(ctx) - NH_INFLIGHT_EXPIRY_S * NH_US_PER_S;
+	int64_t now = nh_ctx_now(ctx), before = now - NH_INFLIGHT_EXPIRY_S * NH_US_PER_S;
+	/* A report from that far ahead was dated by a clock that was set back since; its update would keep the device from others for as long. */
+	int64_t ahead = now + NH_INFLIGHT_EXPIRY_S * NH_US_PER_S;
 	*expired = 0;
-	NH_TRY(nh_list_rows(ctx->tx, &list, &nh_q_inflight_expired, NH_PARAMS(nh_p_int(before), nh_p_int(EXPIRE_MAX)), read_id, err));
+	NH_TRY(nh_list_rows(ctx->tx, &list, &nh_q_inflight_expired, NH_PARAMS(nh_p_int(before), nh_p_int(ahead), nh_p_int(EXPIRE_MAX)), read_id, err));
 	const int64_t *ids = list.items;
 	for (size_t i = 0; i < list.count; i++)
 		NH_TRY(expire_one(ctx, ids[i], err));

@@ -113,7 +113,7 @@ STMT(inflight_insert, "INSERT INTO inflight_updates (device_id, deployment_id, f
                       "updated_at) VALUES ($1, $2, $3, $4, $5, $6, $6) ON CONFLICT (device_id) DO NOTHING");
 STMT(inflight_set, "UPDATE inflight_updates SET status = $1, progress = $2, updated_at = $3 WHERE device_id = $4");
 STMT(inflight_delete, "DELETE FROM inflight_updates WHERE device_id = $1");
-STMT(inflight_expired, "SELECT device_id FROM inflight_updates WHERE updated_at < $1 ORDER BY updated_at LIMIT $2");
+STMT(inflight_expired, "SELECT device_id FROM inflight_updates WHERE updated_at < $1 OR updated_at > $2 ORDER BY updated_at LIMIT $3");
 STMT(inflight_unheard, "SELECT i.device_id FROM inflight_updates i JOIN devices d ON d.id = i.device_id "
                        "WHERE i.status = 'requested' AND i.updated_at > $1 AND i.updated_at <= $2 AND i.firmware_id IS NOT NULL "
                        "AND d.connected_at IS NOT NULL AND d.deleted_at IS NULL ORDER BY i.updated_at LIMIT $3");

@@ -79,7 +79,7 @@ static void test_match(void **state)
 	assert_int_equal(nh_group_match(&g, &d), NH_MISMATCH_ARCHITECTURE);
 	g.lock_device_membership = true;
 	assert_int_equal(nh_group_match(&g, &d), NH_MISMATCH_LOCKED);
-	assert_int_equal(nh_group_keep(&g, &d), NH_MATCH_OK);
+	assert_int_equal(nh_group_keep(&g, &d), NH_MISMATCH_ARCHITECTURE); /* which no lock makes right */
 	g.is_active = false;
 	assert_int_equal(nh_group_match(&g, &d), NH_MISMATCH_INACTIVE);
 	for (int m = NH_MATCH_OK; m <= NH_MISMATCH_TAGS; m++)
@@ -95,6 +95,9 @@ static void test_keep(void **state)
 	assert_int_equal(nh_group_keep(&g, &d), NH_MATCH_OK); /* tags are not tested again */
 	g.condition_version = NH_LIT(">= 1.1.0");
 	assert_int_equal(nh_group_keep(&g, &d), NH_MISMATCH_VERSION);
+	g.lock_device_membership = true;
+	assert_int_equal(nh_group_keep(&g, &d), NH_MATCH_OK);
+	g.lock_device_membership = false;
 	g.condition_version = NH_LIT("");
 	g.platform = NH_LIT("x");
 	assert_int_equal(nh_group_keep(&g, &d), NH_MISMATCH_PLATFORM);

@@ -127,7 +127,7 @@ typedef enum nh_mismatch {
 nh_mismatch nh_group_match(const struct nh_group *group, const struct nh_match_device *device);
 /* nh_group_fits - pure: the same, whether the group takes devices by itself or not: for changes by hand. source: server-behaviour "3.5" */
 nh_mismatch nh_group_fits(const struct nh_group *group, const struct nh_match_device *device);
-/* nh_group_keep - pure: may a member stay? Tags are not looked at, locked groups keep all. source: server-behaviour "3.4" */
+/* nh_group_keep - pure: may a member stay? Tags are not looked at; locked groups keep all that run their platform and architecture (deviation: upstream's keep those, too, and send them firmware that is not theirs). source: server-behaviour "3.4" */
 nh_mismatch nh_group_keep(const struct nh_group *group, const struct nh_match_device *device);
 /* nh_group_choose - pure: index of the group the device joins, or -1; *matches (NULL legal) tells how many would do. Highest release version,
  * then most matching tags, then lowest id. */

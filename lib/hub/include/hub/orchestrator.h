@@ -50,12 +50,12 @@ nh_rc nh_orchestrator_groups(struct nh_ctx *ctx, int64_t after_id, int64_t *ids,
 
 /*
  * nh_orchestrator_remind - sends updates again of which connected devices have said nothing from NH_REMIND_AFTER_S to NH_REMIND_UNTIL_S after they were
- * sent, at most 500 (read), unless they were switched off, moved or boxed since; *reminded tells how many. The push may have been lost between its row and the device. Effects: DEVICE_PUSH. NH_EIO.
+ * sent, at most 500 (read), unless something speaks against it by now; *reminded tells how many. The push may have been lost between its row and the device. Effects: DEVICE_PUSH. NH_EIO.
  */
 nh_rc nh_orchestrator_remind(struct nh_ctx *ctx, size_t *reminded, struct nh_err *err);
 
 /*
- * nh_orchestrator_expire - deletes inflight rows without a report for NH_INFLIGHT_EXPIRY_S, at most 500; *expired tells how many. The device stays
+ * nh_orchestrator_expire - deletes inflight rows without a report for NH_INFLIGHT_EXPIRY_S, or with one dated so far ahead, at most 500; *expired tells how many. The device stays
  * eligible; audit entry and reason on the device. Effects: GROUP_WAKE, TOPIC. NH_EIO.
  */
 nh_rc nh_orchestrator_expire(struct nh_ctx *ctx, size_t *expired, struct nh_err *err);

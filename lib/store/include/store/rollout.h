@@ -55,7 +55,7 @@ extern const struct nh_stmt nh_q_inflight_count;       /* group, priority → co
 extern const struct nh_stmt nh_q_inflight_insert;      /* device, group, firmware, uuid, priority, at → changed 0: exists already */
 extern const struct nh_stmt nh_q_inflight_set;         /* status, progress or null, at, device */
 extern const struct nh_stmt nh_q_inflight_delete;      /* device */
-extern const struct nh_stmt nh_q_inflight_expired;     /* before, limit → device */
+extern const struct nh_stmt nh_q_inflight_expired;     /* before, after, limit → device: reported before the one, or dated after the other */
 extern const struct nh_stmt nh_q_inflight_unheard;     /* after, until, limit → device: sent then, connected, nothing reported yet */
 extern const struct nh_stmt nh_q_update_stat_add;      /* product, device, group or null, type, source or null, target, bytes, bytes saved, at, sent at or null */
 extern const struct nh_stmt nh_q_firmware_for_payload; /* firmware id → what an update message says */
