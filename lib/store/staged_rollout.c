@@ -57,6 +57,7 @@ STMT(waiting_share, WAITING(PLACE("d.id")) "WHERE d.deployment_id = $1 " MAY_WAI
                                            "ORDER BY " PLACE("d.id") " LIMIT $6");
 STMT(waiting_named, WAITING("d.connected_at") "WHERE d.rollout_release_id = $1 " MAY_WAIT "AND (d.connected_at > $4 OR (d.connected_at = $4 AND d.id > $5)) "
                                               "AND d.deployment_id = $6 ORDER BY d.connected_at, d.id LIMIT $7");
+STMT(device_set_timezone, "UPDATE devices SET timezone = $1, updated_at = $2 WHERE id = $3");
 STMT(zone_next, "SELECT MIN(timezone) FROM devices WHERE deployment_id = $1 AND timezone > $2");
 
 /* ---- trials and signals ---------------------------------------------------------------------------------------------------- */
@@ -84,7 +85,7 @@ STMT(control_device, "SELECT n.id, h.status FROM (SELECT d.id FROM devices d WHE
 const struct nh_stmt *const nh_staged_rollout_statements[] = {
 	&nh_q_group_plan, &nh_q_group_plan_set, &nh_q_group_of_release, &nh_q_rollout_insert, &nh_q_rollout_delete, &nh_q_rollout_get, &nh_q_rollout_set_state, &nh_q_rollout_set_wave, &nh_q_rollback_target,
 	&nh_q_wave_insert, &nh_q_wave_list, &nh_q_wave_get, &nh_q_wave_begin, &nh_q_wave_wait, &nh_q_wave_done, &nh_q_wave_size, &nh_q_wave_count, &nh_q_wave_of_rank, &nh_q_wave_page,
-	&nh_q_wave_name, &nh_q_waiting_share, &nh_q_waiting_named, &nh_q_zone_next, &nh_q_live_rollout, &nh_q_trial_begin, &nh_q_trial_get, &nh_q_trial_set, &nh_q_trial_due,
+	&nh_q_wave_name, &nh_q_waiting_share, &nh_q_waiting_named, &nh_q_device_set_timezone, &nh_q_zone_next, &nh_q_live_rollout, &nh_q_trial_begin, &nh_q_trial_get, &nh_q_trial_set, &nh_q_trial_due,
 	&nh_q_trial_forget, &nh_q_signal_add, &nh_q_signal_list, &nh_q_health_status, &nh_q_control_device,
 	NULL,
 };

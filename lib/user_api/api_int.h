@@ -212,6 +212,7 @@ extern const struct endpoint
 	ep_archives, ep_archive, ep_archive_delete, ep_archive_download, ep_archive_upload,
 	ep_scripts, ep_script, ep_script_create, ep_script_update, ep_script_delete, ep_script_run, ep_short_script_run,
 	ep_groups, ep_group, ep_group_create, ep_group_update, ep_group_delete,
+	ep_rollout, ep_rollout_plan, ep_rollout_pause, ep_rollout_resume, ep_rollout_approve, ep_rollout_skip, ep_rollout_rollback,
 	ep_cli_create, ep_cli_poll, ep_login, ep_register,
 	ep_alive, ep_openapi, ep_docs, ep_docs_style, ep_swagger;
 

@@ -55,6 +55,8 @@ static const struct job_kind kinds[] = {
 	{"webhooks",     LANE_SHORT,   MINUTE_MS,              0,        10 * SECOND_MS, 10 * MINUTE_MS,  true,  job_webhooks},
 	{"objects",      LANE_OUTSIDE, MINUTE_MS,              0,        10 * SECOND_MS, 10 * MINUTE_MS,  true,  job_sweep},
 	{"deleted-devices", LANE_SHORT, 15 * MINUTE_MS,        0,        10 * SECOND_MS, 10 * MINUTE_MS,  true,  job_deleted_devices},
+	{"rollout-wave", LANE_LONG,    0,                      0,        5 * SECOND_MS,  MINUTE_MS,       false, job_rollout_wave},
+	{"rollout-due",  LANE_SHORT,   30 * SECOND_MS,         0,        5 * SECOND_MS,  MINUTE_MS,       false, job_rollout_due},
 	{"membership",   LANE_SHORT,   0,                      5,        5 * SECOND_MS,  MINUTE_MS,       false, job_membership},
 	{"audit-log",    LANE_SHORT,   5 * SECOND_MS,          0,        5 * SECOND_MS,  MINUTE_MS,       true,  job_audit_log},
 	{"audit-retention", LANE_SHORT, HOUR_MS,               0,        MINUTE_MS,      HOUR_MS,         false, job_audit_retention},

@@ -50,6 +50,10 @@ nh_rc job_rounds(struct hubd *h, const struct nh_job *job, struct nh_err *err);
 nh_rc job_reminders(struct hubd *h, const struct nh_job *job, struct nh_err *err);
 nh_rc job_expiry(struct hubd *h, const struct nh_job *job, struct nh_err *err);
 
+/* rollout_jobs.c */
+nh_rc job_rollout_wave(struct hubd *h, const struct nh_job *job, struct nh_err *err);
+nh_rc job_rollout_due(struct hubd *h, const struct nh_job *job, struct nh_err *err);
+
 /* membership_job.c */
 nh_rc job_membership(struct hubd *h, const struct nh_job *job, struct nh_err *err);
 

@@ -32,6 +32,7 @@ extern const struct nh_stmt nh_q_wave_name;          /* release, wave, device, g
 /* ---- selection ---------------------------------------------------------------------------------------------------------- */
 extern const struct nh_stmt nh_q_waiting_share;      /* group, uuid, now, from place, below place, limit → as nh_q_waiting_fifo, place instead of connected at */
 extern const struct nh_stmt nh_q_waiting_named;      /* release, uuid, now, after connected at, after id, group, limit → as nh_q_waiting_fifo */
+extern const struct nh_stmt nh_q_device_set_timezone;/* IANA name or null, at, device */
 extern const struct nh_stmt nh_q_zone_next;          /* group, after zone → next distinct zone of its devices, or null */
 
 /* ---- trials and signals ---------------------------------------------------------------------------------------------------- */
