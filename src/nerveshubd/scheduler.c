@@ -58,12 +58,12 @@ static const struct job_kind kinds[] = {
 	{"rollout-wave", LANE_LONG,    0,                      0,        5 * SECOND_MS,  MINUTE_MS,       false, job_rollout_wave},
 	{"rollout-due",  LANE_SHORT,   30 * SECOND_MS,         0,        5 * SECOND_MS,  MINUTE_MS,       false, job_rollout_due},
 	{"membership",   LANE_SHORT,   0,                      5,        5 * SECOND_MS,  MINUTE_MS,       false, job_membership},
+	{NH_DELTA_JOB,   LANE_DELTAS,   0,                      DELTA_ATTEMPTS, 10 * SECOND_MS, 5 * MINUTE_MS, false, job_delta_build},
+	{"delta-expiry", LANE_SHORT,   MINUTE_MS,              0,        10 * SECOND_MS, 10 * MINUTE_MS,  true,  job_delta_expiry},
 	{"audit-log",    LANE_SHORT,   5 * SECOND_MS,          0,        5 * SECOND_MS,  MINUTE_MS,       true,  job_audit_log},
 	{"audit-retention", LANE_SHORT, HOUR_MS,               0,        MINUTE_MS,      HOUR_MS,         false, job_audit_retention},
 	{"certificates", LANE_SHORT,   DAY_MS,                 0,        MINUTE_MS,      HOUR_MS,         true,  job_certificates},
 };
-	{NH_DELTA_JOB,   LANE_DELTAS,   0,                      DELTA_ATTEMPTS, 10 * SECOND_MS, 5 * MINUTE_MS, false, job_delta_build},
-	{"delta-expiry", LANE_SHORT,   MINUTE_MS,              0,        10 * SECOND_MS, 10 * MINUTE_MS,  true,  job_delta_expiry},
 
 #define KINDS NH_ARRAY_LEN(kinds)
 
@@ -74,9 +74,9 @@ static const struct {
 } lanes[LANE_COUNT] = {
 	[LANE_SHORT] = {"jobs", 2},
 	[LANE_LONG] = {"jobs-long", 1},
+	[LANE_DELTAS] = {"jobs-deltas", 0}, /* a setting says how many */
 	[LANE_OUTSIDE] = {"jobs-outside", 4},
 };
-	[LANE_DELTAS] = {"jobs-deltas", 0}, /* a setting says how many */
 
 #define THREADS_MAX SCHEDULER_THREADS
 #define POLL_US (5 * NH_US_PER_S)     /* another server of the database may have added some */
