@@ -59,7 +59,7 @@ struct cli_command {
 /* One table per subject: cmd_SUBJECT.c. A new one is declared here and listed in command.c. */
 extern const struct cli_command cli_config_commands[], cli_user_commands[], cli_account_commands[], cli_overview_commands[], cli_org_commands[], cli_product_commands[], cli_key_commands[],
 	cli_firmware_commands[], cli_archive_commands[], cli_device_commands[], cli_agent_commands[], cli_import_commands[], cli_telemetry_commands[], cli_certificate_commands[],
-	cli_deployment_commands[], cli_script_commands[], cli_iroh_commands[], cli_ca_commands[], cli_authority_commands[], cli_migrate_commands[], cli_watch_commands[], cli_completion_commands[], cli_help_commands[];
+	cli_deployment_commands[], cli_rollout_commands[], cli_script_commands[], cli_iroh_commands[], cli_ca_commands[], cli_authority_commands[], cli_migrate_commands[], cli_watch_commands[], cli_completion_commands[], cli_help_commands[];
 extern const struct cli_command cli_explain_commands[], cli_plan_commands[];
 extern const struct cli_flag cli_global_flags[];
 extern const struct cli_flag cli_yes_flags[]; /* of every command that asks before it removes something */
@@ -221,6 +221,8 @@ nh_rc cli_view_one(struct nh_cli *c, const struct cli_view *view, const json_t *
 nh_rc cli_call_and_view(struct nh_cli *c, const char *method, const char *route, json_t *take_body, const struct cli_view *view, struct nh_err *err);
 
 /* action.c: commands that are one request, from their row. */
+extern const struct cli_view cli_savings_view; /* cmd_firmware.c: what updates took */
+
 struct cli_action {
 	const char *method;
 	const char *route;      /* "orgs/:org/keys/:1": :1 is the first argument, :s1 a serial number in any form; below /api */

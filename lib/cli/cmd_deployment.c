@@ -90,11 +90,14 @@ static const struct cli_flag update_flags[] = {
 	{"release-network", 0, CLI_LIST, "wifi|ethernet|cellular|unknown", "and only through these networks; repeatable", "release_network_interfaces"},
 	{NULL}};
 
+static const struct cli_action savings = {"GET", CLI_PRODUCT "/deployments/:1/savings", &cli_savings_view};
+
 const struct cli_command cli_deployment_commands[] = {
 	{"deployment list", "", 0, 0, CLI_IN_PRODUCT, NULL, cli_run_list, "list deployment groups", &deployments},
 	{"deployment show", "<deployment>", 1, 1, CLI_IN_PRODUCT, NULL, cli_run_show, "show a deployment group", &deployment},
 	{"deployment create", "<name>", 1, 1, CLI_IN_PRODUCT, create_flags, create, "create a deployment group"},
 	{"deployment update", "<deployment>", 1, 1, CLI_IN_PRODUCT, update_flags, cli_run_send, "change a deployment group, or release a firmware to it", &update},
+	{"deployment savings", "<deployment>", 1, 1, CLI_IN_PRODUCT, NULL, cli_run_show, "show what updates took, and what deltas saved", &savings},
 	{"deployment delete", "<deployment>", 1, 1, CLI_IN_PRODUCT, cli_yes_flags, cli_run_send, "delete a deployment group", &removal},
 	{NULL},
 };

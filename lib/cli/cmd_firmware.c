@@ -28,6 +28,32 @@ static const struct cli_action firmwares = {"GET", CLI_PRODUCT "/firmwares", &fi
 static const struct cli_action firmware = {"GET", CLI_PRODUCT "/firmwares/:1", &firmware_view};
 static const struct cli_action removal = {"DELETE", CLI_PRODUCT "/firmwares/:1", NULL, "Firmware deleted successfully", "Delete firmware :1?"};
 
+static const struct cli_shape side_shape[] = {{"uuid", SHAPE_TEXT}, {"version", SHAPE_TEXT}, {NULL}};
+static const struct cli_shape delta_shape[] = {
+	{"source", SHAPE_OBJECT, false, side_shape}, {"target", SHAPE_OBJECT, false, side_shape}, {"status", SHAPE_TEXT}, {"error", SHAPE_TEXT, true}, {"tool", SHAPE_TEXT},
+	{"tool_delta_required_version", SHAPE_TEXT, true}, {"size", SHAPE_INT, true}, {"source_size", SHAPE_INT, true}, {"target_size", SHAPE_INT, true}, {"checksum", SHAPE_TEXT, true},
+	{"attempts", SHAPE_INT}, {"requested_at", SHAPE_TIME}, {"started_at", SHAPE_TIME, true}, {"finished_at", SHAPE_TIME, true}, {NULL}};
+static const struct cli_cell delta_list[] = {{"FROM", "source.version"}, {"UUID", "source.uuid"}, {"STATUS", "status"}, {"SIZE", "size"}, {"OF", "target_size"}, {"ERROR", "error"}, {NULL}};
+static const struct cli_cell delta_detail[] = {
+	{"From", "source.version"}, {"From UUID", "source.uuid"}, {"To", "target.version"}, {"To UUID", "target.uuid"}, {"Status", "status"}, {"Error", "error"}, {"Size", "size"},
+	{"Whole firmware", "target_size"}, {"Needs fwup", "tool_delta_required_version"}, {"Attempts", "attempts"}, {"Requested", "requested_at", cli_as_time},
+	{"Finished", "finished_at", cli_as_time}, {NULL}};
+static const struct cli_view delta_view = {delta_shape, delta_list, delta_detail, "No deltas to :1."};
+
+#define DELTAS CLI_PRODUCT "/firmwares/:1/deltas"
+static const struct cli_action deltas = {"GET", DELTAS, &delta_view};
+static const struct cli_action delta = {"GET", DELTAS "/:2", &delta_view};
+static const struct cli_action delta_build = {"POST", DELTAS, &delta_view, "The delta from :2 to :1 will be built", .takes = {NULL, "source"}};
+static const struct cli_action delta_retry = {"POST", DELTAS "/:2/retry", &delta_view, "The delta from :2 to :1 will be built again"};
+static const struct cli_action delta_removal = {"DELETE", DELTAS "/:2", NULL, "Delta deleted successfully", "Delete the delta from :2 to :1?"};
+
+static const struct cli_shape savings_shape[] = {
+	{"updates", SHAPE_INT}, {"delta_updates", SHAPE_INT}, {"update_bytes", SHAPE_INT}, {"delta_bytes", SHAPE_INT}, {"saved_bytes", SHAPE_INT}, {NULL}};
+static const struct cli_cell savings_detail[] = {
+	{"Updates", "updates"}, {"By delta", "delta_updates"}, {"Bytes", "update_bytes"}, {"Bytes of deltas", "delta_bytes"}, {"Bytes saved", "saved_bytes"}, {NULL}};
+const struct cli_view cli_savings_view = {savings_shape, NULL, savings_detail, NULL};
+static const struct cli_action savings = {"GET", CLI_PRODUCT "/firmwares/:1/savings", &cli_savings_view};
+
 static nh_rc download(struct nh_cli *c, struct nh_err *err) { return cli_package_download(c, &kind, err); }
 
 /* In a Mix project: the one image that was built for MIX_TARGET and MIX_ENV. */
@@ -132,5 +158,11 @@ const struct cli_command cli_firmware_commands[] = {
 	{"firmware download", "<firmware>", 1, 1, CLI_IN_PRODUCT, cli_download_flags, download, "download a firmware"},
 	{"firmware sign", "<file>", 1, 1, CLI_NEEDS_ORG, sign_flags, sign, "sign a firmware file with a local key"},
 	{"firmware delete", "<firmware>", 1, 1, CLI_IN_PRODUCT, cli_yes_flags, cli_run_send, "delete a firmware", &removal},
+	{"firmware savings", "<firmware>", 1, 1, CLI_IN_PRODUCT, NULL, cli_run_show, "show what updates to a firmware took, and what deltas saved", &savings},
+	{"firmware delta list", "<firmware>", 1, 1, CLI_IN_PRODUCT, NULL, cli_run_list, "list the deltas to a firmware", &deltas},
+	{"firmware delta show", "<firmware> <source>", 2, 2, CLI_IN_PRODUCT, NULL, cli_run_show, "show the delta from one firmware to another", &delta},
+	{"firmware delta build", "<firmware> <source>", 2, 2, CLI_IN_PRODUCT, NULL, cli_run_send, "have a delta to a firmware built", &delta_build},
+	{"firmware delta retry", "<firmware> <source>", 2, 2, CLI_IN_PRODUCT, NULL, cli_run_send, "have a delta that failed built again", &delta_retry},
+	{"firmware delta delete", "<firmware> <source>", 2, 2, CLI_IN_PRODUCT, cli_yes_flags, cli_run_send, "delete a delta", &delta_removal},
 	{NULL},
 };

@@ -180,11 +180,14 @@ static const struct cli_flag bulk_flags[] = {{"device", 0, CLI_LIST, "DEVICE", "
 					     {NULL}};
 static const struct cli_flag identity_flags[] = {{"instance", 0, CLI_TEXT, "TEXT", "which of its identities there (default: default)", "instance"}, {NULL}};
 
+static const struct cli_action savings = {"GET", CLI_PRODUCT "/savings", &cli_savings_view};
+
 const struct cli_command cli_overview_commands[] = {
 	{"org update", "<org>", 1, 1, CLI_NEEDS_TOKEN, org_flags, cli_run_send, "change or rename an organization", &org_update},
 	{"org delete", "<org>", 1, 1, CLI_NEEDS_TOKEN, cli_yes_flags, cli_run_send, "delete an organization without devices", &org_end},
 	{"org audit", "", 0, 0, CLI_IN_ORG, log_flags, cli_run_list, "list what was done in the organization", &org_log},
 	{"product update", "<product>", 1, 1, CLI_IN_ORG, product_flags, cli_run_send, "change a product's settings", &product_update},
+	{"product savings", "", 0, 0, CLI_IN_PRODUCT, NULL, cli_run_show, "show what updates took, and what deltas saved", &savings},
 	{"product insights", "", 0, 0, CLI_IN_PRODUCT, NULL, cli_run_show, "count devices by connection and firmware", &insights},
 	{"product notifications", "", 0, 0, CLI_IN_PRODUCT, NULL, cli_run_list, "list what the product has to tell", &notifications},
 	{"product dismiss-notifications", "", 0, 0, CLI_IN_PRODUCT, NULL, cli_run_send, "dismiss them, for everybody", &dismissal},

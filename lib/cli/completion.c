@@ -63,6 +63,7 @@ static const struct noun {
 	{"device-secret", CLI_IN_PRODUCT, CLI_DEVICE "/shared_secrets", "key", NULL},
 	{"device", CLI_IN_PRODUCT, CLI_PRODUCT "/devices", "identifier", "description"},
 	{"firmware", CLI_IN_PRODUCT, CLI_PRODUCT "/firmwares", "uuid", "version"},
+	{"source", CLI_IN_PRODUCT, CLI_PRODUCT "/firmwares", "uuid", "version"},
 	{"archive", CLI_IN_PRODUCT, CLI_PRODUCT "/archives", "uuid", "version"},
 	{"deployment", CLI_IN_PRODUCT, CLI_PRODUCT "/deployments", "name", NULL},
 	{"script", CLI_IN_PRODUCT, CLI_PRODUCT "/scripts", "id", "name"},

@@ -199,6 +199,7 @@ extern const struct endpoint
 	ep_products, ep_product, ep_product_create, ep_product_update, ep_product_delete,
 	ep_secrets, ep_secret_create, ep_secret_delete,
 	ep_firmwares, ep_firmware, ep_firmware_delete, ep_firmware_download, ep_firmware_upload,
+	ep_deltas, ep_delta, ep_delta_create, ep_delta_retry, ep_delta_delete, ep_product_savings, ep_group_savings, ep_firmware_savings,
 	ep_group_plan, ep_group_suppose, ep_membership_preview, ep_membership_change, ep_device_explain, ep_short_explain, ep_device_upgrade_available,
 	ep_devices, ep_devices_csv, ep_device, ep_device_create, ep_device_create_named, ep_device_update, ep_device_delete, ep_device_auth, ep_device_import,
 	ep_device_reboot, ep_device_reconnect, ep_device_identify, ep_device_upgrade, ep_device_penalty, ep_device_move, ep_device_scripts,

@@ -131,6 +131,7 @@ const struct nh_route nh_user_api_routes[] = {
 	ROUTE(POST, PRODUCT "/shared_secrets", ep_secret_create, "Make a shared secret; it is shown this once"),
 	ROUTE(DELETE, PRODUCT "/shared_secrets/*key", ep_secret_delete, "Switch a shared secret off"),
 
+	ROUTE(GET, PRODUCT "/savings", ep_product_savings, "What updates of a product took, and what deltas saved"),
 	ROUTE(GET, PRODUCT "/insights", ep_insights, "Count a product's devices by connection and firmware"),
 	ROUTE(GET, PRODUCT "/notifications", ep_notifications, "List what a product has to tell its people"),
 	ROUTE(DELETE, PRODUCT "/notifications", ep_notifications_dismiss, "Dismiss all notifications, for everybody"),
@@ -143,6 +144,12 @@ const struct nh_route nh_user_api_routes[] = {
 	ROUTE(GET, PRODUCT "/firmwares/:uuid", ep_firmware, "Show a firmware"),
 	HANDLER(GET, PRODUCT "/firmwares/:uuid/download", handle_download, &ep_firmware_download, "Download a firmware"),
 	ROUTE(DELETE, PRODUCT "/firmwares/:uuid", ep_firmware_delete, "Delete a firmware"),
+	ROUTE(GET, PRODUCT "/firmwares/:uuid/savings", ep_firmware_savings, "What updates to a firmware took, and what deltas saved"),
+	ROUTE(GET, PRODUCT "/firmwares/:uuid/deltas", ep_deltas, "List the deltas to a firmware"),
+	ROUTE(POST, PRODUCT "/firmwares/:uuid/deltas", ep_delta_create, "Have a delta to a firmware built"),
+	ROUTE(GET, PRODUCT "/firmwares/:uuid/deltas/:source", ep_delta, "Show a delta"),
+	ROUTE(POST, PRODUCT "/firmwares/:uuid/deltas/:source/retry", ep_delta_retry, "Have a delta that failed built again"),
+	ROUTE(DELETE, PRODUCT "/firmwares/:uuid/deltas/:source", ep_delta_delete, "Delete a delta"),
 
 	ROUTE(GET, PRODUCT "/archives", ep_archives, "List archives"),
 	UPLOAD(PRODUCT "/archives", ep_archive_upload, "Upload an archive"),
@@ -153,6 +160,7 @@ const struct nh_route nh_user_api_routes[] = {
 	ROUTE(GET, PRODUCT "/deployments", ep_groups, "List deployment groups"),
 	ROUTE(POST, PRODUCT "/deployments", ep_group_create, "Create a deployment group"),
 	ROUTE(GET, PRODUCT "/deployments/:name", ep_group, "Show a deployment group"),
+	ROUTE(GET, PRODUCT "/deployments/:name/savings", ep_group_savings, "What updates by a deployment group took, and what deltas saved"),
 	ROUTE(PUT, PRODUCT "/deployments/:name", ep_group_update, "Change or release to a deployment group"),
 	ROUTE(GET, PRODUCT "/deployments/:name/audit_logs", ep_group_audit, "List what was done with a deployment group"),
 	HANDLER(GET, PRODUCT "/deployments/:name/audit_logs/export", handle_audit_export, &ep_group_audit_export, "What was done with a deployment group, as a file"),

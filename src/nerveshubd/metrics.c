@@ -1,6 +1,7 @@
 /*
  * GET /metrics in Prometheus' text format: counters that the parts keep anyway, one row each.
  */
+#include "delta_jobs.h"
 #include "hubd.h"
 
 typedef enum metric_kind { COUNTER, GAUGE } metric_kind;
@@ -57,6 +58,23 @@ static void put_webhooks(struct nh_buf *out, const struct hubd *h)
 		{"webhooks_disabled_total", "Webhooks that were switched off because their endpoint failed for days or is gone", COUNTER, webhooks.disabled},
 		{"webhook_deliveries_waiting", "Deliveries that wait, in the database, some seconds ago", GAUGE, webhooks.waiting},
 		{"webhook_deliveries_dead", "Deliveries that were given up and not sent anew, in the database, some seconds ago", GAUGE, webhooks.dead},
+	};
+	for (size_t i = 0; i < NH_ARRAY_LEN(rows); i++)
+		put(out, &rows[i]);
+}
+
+static void put_deltas(struct nh_buf *out)
+{
+	struct delta_stats deltas;
+	delta_stats(&deltas);
+	const struct metric rows[] = {
+		{"deltas_built_total", "Deltas that were built and checked", COUNTER, deltas.built},
+		{"deltas_refused_total", "Pairs of firmware that have no delta, or none that is smaller", COUNTER, deltas.refused},
+		{"deltas_failed_total", "Deltas that could not be built", COUNTER, deltas.failed},
+		{"deltas_timed_out_total", "Deltas whose building took too long", COUNTER, deltas.timed_out},
+		{"deltas_discarded_total", "Deltas that nobody waited for any more when they were built", COUNTER, deltas.discarded},
+		{"delta_build_milliseconds_total", "Time that builders of deltas ran", COUNTER, deltas.busy_ms},
+		{"delta_saved_bytes_total", "Bytes by which the built deltas are smaller than their firmware", COUNTER, deltas.saved_bytes},
 	};
 	for (size_t i = 0; i < NH_ARRAY_LEN(rows); i++)
 		put(out, &rows[i]);
@@ -160,6 +178,7 @@ static void metrics(struct nh_request *req, struct nh_response *res)
 		put(&out, &rows[i]);
 	put_expiring(&out, h);
 	put_mails(&out, h);
+	put_deltas(&out);
 	put_webhooks(&out, h);
 	nh_response_send(res, 200, "text/plain; version=0.0.4; charset=utf-8", nh_buf_slice(&out));
 }
