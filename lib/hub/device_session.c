@@ -4,6 +4,7 @@
  * Invariant: devices.connected_at is set exactly while the device's newest connection has joined and not ended.
  * source: reference/device-protocol "7.3", "8.4"; reference/server-behaviour "2.3" to "2.5"
  */
+#include "events_int.h"
 #include "hub/archives.h"
 #include "hub/audit.h"
 #include "hub/nodes.h"
@@ -24,9 +25,31 @@ static const char *const validation_names[] = {
 	[NH_VALIDATION_NOT_VALIDATED] = "not_validated",
 };
 
-static nh_rc set_online(struct nh_ctx *ctx, int64_t device_id, int64_t since_us, struct nh_err *err)
+/* reason: empty where nothing is known of it. */
+static nh_rc go_offline(struct nh_ctx *ctx, int64_t device_id, nh_slice reason, struct nh_err *err)
 {
-	return nh_sql_exec(ctx->tx, &nh_q_device_online, NH_PARAMS(since_us ? nh_p_int(since_us) : nh_p_null(), nh_p_int(device_id)), NULL, err);
+	struct nh_rows *rows = NULL;
+	nh_rc rc = nh_sql_one(ctx->tx, &nh_q_device_offline, NH_PARAMS(nh_p_int(device_id)), &rows, err);
+	if (rc == NH_ENOTFOUND)
+		return NH_OK;
+	NH_TRY(rc);
+	const struct nh_event_subject of = {.org_id = nh_col_int(rows, 0), .product_id = nh_col_int(rows, 1), .device_id = device_id, .group_id = nh_col_int(rows, 2)};
+	bool wanted = nh_col_int(rows, 3) & nh_event_bit(NH_EVENT_DEVICE_OFFLINE);
+	nh_sql_end(rows);
+	if (!wanted)
+		return NH_OK;
+	NH_AUTO_JSON json_t *data = json_pack("{s:o}", "reason", reason.len ? nh_json_new_text(reason) : json_null());
+	return nh_event_put(ctx, NH_EVENT_DEVICE_OFFLINE, &of, data, err);
+}
+
+/* was: it was online already, by a connection that this one takes the place of. */
+static nh_rc go_online(struct nh_ctx *ctx, const struct nh_device_facts *d, bool was, struct nh_err *err)
+{
+	if (was || !nh_event_wanted(d, NH_EVENT_DEVICE_ONLINE))
+		return NH_OK;
+	json_t *data = json_pack("{s:{s:o, s:o}}", "firmware", "uuid", d->firmware_uuid.len ? nh_json_new_text(d->firmware_uuid) : json_null(), "version",
+	                         d->firmware_version.len ? nh_json_new_text(d->firmware_version) : json_null());
+	return nh_event_of_device(ctx, NH_EVENT_DEVICE_ONLINE, d, d->group_id, data, err);
 }
 
 /* ---- connect --------------------------------------------------------------------------------------------------------------- */
@@ -50,7 +73,7 @@ struct nh_session nh_session_of(const struct nh_opening *o)
 }
 
 /* May the device still come in? Whoever let it in looked into memory; here the database decides. Writes what is written of the device whenever it comes. */
-static nh_rc let_in(struct nh_ctx *ctx, const struct nh_opening *o, struct nh_device_facts *d, struct nh_err *err)
+static nh_rc let_in(struct nh_ctx *ctx, const struct nh_opening *o, struct nh_device_facts *d, bool *was_online, struct nh_err *err)
 {
 	int64_t changed = 0;
 	NH_TRY(nh_device_facts_load(ctx, o->device_id, d, err));
@@ -65,6 +88,7 @@ static nh_rc let_in(struct nh_ctx *ctx, const struct nh_opening *o, struct nh_de
 	if (d->first_seen_at_us == 0)
 		NH_TRY(nh_sql_exec(ctx->tx, &nh_q_device_provision, NH_PARAMS(nh_p_int(o->at_us), nh_p_int(d->id)), NULL, err));
 	/* What an earlier connection was. */
+	*was_online = d->connected;
 	d->connected = false;
 	d->connected_at_us = 0;
 	d->network_interface = NH_SLICE_EMPTY;
@@ -92,9 +116,10 @@ nh_rc nh_session_connect(struct nh_ctx *ctx, const struct nh_opening *o, struct 
 {
 	const struct row row = {.stmt = &nh_q_connection_open, .status = "connecting", .seen_at_us = o->at_us, .metadata = NH_LIT("{}")};
 	struct nh_device_facts d;
-	NH_TRY(let_in(ctx, o, &d, err));
+	bool was_online;
+	NH_TRY(let_in(ctx, o, &d, &was_online, err));
 	NH_TRY(put_row(ctx, o, &row, NULL, err));
-	NH_TRY(set_online(ctx, d.id, 0, err));
+	NH_TRY(go_offline(ctx, d.id, NH_SLICE_EMPTY, err));
 	nh_device_topic(ctx, d.id);
 	*out = nh_session_of(o);
 	out->org_id = d.org_id;
@@ -108,8 +133,9 @@ nh_rc nh_session_connect_late(struct nh_ctx *ctx, const struct nh_opening *o, in
 				.ended_at_us = ended_at_us, .metadata = NH_LIT("{}")};
 	struct nh_device_facts d;
 	int64_t changed = 0;
+	bool was_online;
 	*written = false;
-	NH_TRY(let_in(ctx, o, &d, err));
+	NH_TRY(let_in(ctx, o, &d, &was_online, err));
 	NH_TRY(put_row(ctx, o, &row, &changed, err));
 	*written = changed > 0;
 	if (ended_at_us)
@@ -117,7 +143,7 @@ nh_rc nh_session_connect_late(struct nh_ctx *ctx, const struct nh_opening *o, in
 	if (!*written)
 		return NH_OK;
 	nh_device_topic(ctx, d.id);
-	return set_online(ctx, d.id, 0, err);
+	return go_offline(ctx, d.id, NH_SLICE_EMPTY, err);
 }
 
 /* ---- join ------------------------------------------------------------------------------------------------------------------ */
@@ -220,6 +246,7 @@ static nh_rc firmware_changed(struct nh_ctx *ctx, const struct nh_device_facts *
 	int64_t minutes = d->group_id ? group.penalty_minutes : NH_PENALTY_DEFAULT_MINUTES;
 	NH_TRY(nh_device_write(ctx, &nh_q_device_set_blocked, nh_p_int(nh_ctx_now(ctx) + minutes * 60 * NH_US_PER_S), d->id, err));
 	NH_TRY(nh_sql_exec(ctx->tx, &nh_q_device_set_failure, NH_PARAMS(nh_p_str(text), nh_p_int(nh_ctx_now(ctx)), nh_p_int(d->id)), NULL, err));
+	NH_TRY(nh_event_of_update(ctx, NH_EVENT_UPDATE_REVERTED, d, d->group_id, d->firmware_uuid, d->firmware_version, nh_slice_str(text), err));
 	return nh_audit_add(ctx, &actor, d->org_id, NH_AUDIT_DEVICE, d->id, err, "Device %.*s reverted from firmware %.*s to %.*s (%.*s)",
 	                    NH_ARG(d->identifier), NH_ARG(d->firmware_version), NH_ARG(r->version), NH_ARG(r->uuid));
 }
@@ -335,16 +362,18 @@ nh_rc nh_session_join(struct nh_ctx *ctx, struct nh_session *s, const struct nh_
 	struct nh_reported reported;
 	struct brings brings;
 	int64_t established_at = opening ? opening->at_us : 0;
+	bool was_online;
 	*out = (struct nh_join_result){0};
 	if (!json_is_object(payload))
 		return NH_FAIL(err, NH_EFORMAT, "the join payload is no object");
 	if (opening) {
-		NH_TRY(let_in(ctx, opening, &d, err));
+		NH_TRY(let_in(ctx, opening, &d, &was_online, err));
 	} else {
 		NH_TRY(still_newest(ctx, s, &established_at, err));
 		NH_TRY(nh_device_facts_load(ctx, s->device_id, &d, err));
 		if (d.deleted)
 			return NH_FAIL(err, NH_ENOTFOUND, "device %.*s is deleted", NH_ARG(d.identifier));
+		was_online = d.connected;
 	}
 
 	nh_reported_read(payload, ctx->arena, &reported);
@@ -352,9 +381,10 @@ nh_rc nh_session_join(struct nh_ctx *ctx, struct nh_session *s, const struct nh_
 	NH_TRY(nh_reported_take(ctx, &d, &reported, out, &again, err));
 
 	NH_TRY(put_joined(ctx, s, opening, &reported, err));
-	NH_TRY(set_online(ctx, d.id, established_at, err));
+	NH_TRY(nh_sql_exec(ctx->tx, &nh_q_device_online, NH_PARAMS(nh_p_int(established_at), nh_p_int(d.id)), NULL, err));
 	NH_TRY(nh_device_facts_load(ctx, s->device_id, &d, err));
 	NH_TRY(nh_group_verify_device(ctx, &d, err));
+	NH_TRY(go_online(ctx, &d, was_online, err));
 
 	s->joined = true;
 	s->org_id = d.org_id;
@@ -392,7 +422,7 @@ nh_rc nh_session_disconnect(struct nh_ctx *ctx, int64_t device_id, const char *c
 	NH_TRY(nh_history_add(ctx, device_id, connection_id, nh_ctx_now(ctx), reason, err));
 	if (!changed)
 		return NH_OK; /* a newer connection owns the row */
-	NH_TRY(set_online(ctx, device_id, 0, err));
+	NH_TRY(go_offline(ctx, device_id, reason, err));
 	nh_device_topic(ctx, device_id);
 	return NH_OK;
 }

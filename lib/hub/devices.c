@@ -9,6 +9,7 @@
 #include "hub/certificates.h"
 #include "hub/deployments.h"
 #include "hub/devices.h"
+#include "hub/events.h"
 #include "hub/updates.h"
 #include "input_int.h"
 #include "rollout_int.h"
@@ -267,7 +268,7 @@ static nh_rc insert(struct nh_ctx *ctx, int64_t org_id, int64_t product_id, nh_s
 	if (!counted)
 		return NH_FAIL(err, NH_ENOTFOUND, "no such product");
 	nh_effect_add(ctx, NH_EFFECT_TOPIC, *id, NH_LIT("device"), NH_SLICE_EMPTY);
-	return NH_OK;
+	return nh_event_add(ctx, NH_EVENT_DEVICE_CREATED, &(struct nh_event_subject){.org_id = org_id, .product_id = product_id, .device_id = *id}, NULL, err);
 }
 
 nh_rc nh_device_provision(struct nh_ctx *ctx, int64_t org_id, int64_t product_id, const struct nh_new_device *input, int64_t *device_id,

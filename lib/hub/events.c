@@ -86,3 +86,17 @@ nh_rc nh_event_of_device(struct nh_ctx *ctx, nh_event_kind kind, const struct nh
 	const struct nh_event_subject of = {.org_id = device->org_id, .product_id = device->product_id, .device_id = device->id, .group_id = group_id};
 	return nh_event_wanted(device, kind) ? nh_event_put(ctx, kind, &of, data, err) : NH_OK;
 }
+
+nh_rc nh_event_of_update(struct nh_ctx *ctx, nh_event_kind kind, const struct nh_device_facts *device, int64_t group_id, nh_slice firmware_uuid, nh_slice version, nh_slice reason, struct nh_err *err)
+{
+	if (!nh_event_wanted(device, kind))
+		return NH_OK;
+	json_t *data = json_pack("{s:{s:o}}", "firmware", "uuid", nh_json_new_text(firmware_uuid));
+	if (version.len > 0)
+		json_object_set_new(json_object_get(data, "firmware"), "version", nh_json_new_text(version));
+	if (device->firmware_uuid.len > 0)
+		json_object_set_new(data, "previous_firmware", json_pack("{s:o, s:o}", "uuid", nh_json_new_text(device->firmware_uuid), "version", nh_json_new_text(device->firmware_version)));
+	if (reason.len > 0)
+		json_object_set_new(data, "reason", nh_json_new_text(reason));
+	return nh_event_of_device(ctx, kind, device, group_id, data, err);
+}

@@ -6,6 +6,7 @@
  */
 #include <math.h>
 
+#include "events_int.h"
 #include "input_int.h"
 #include "rollout_int.h"
 #include "rows_int.h"
@@ -134,6 +135,21 @@ static json_t *read_alarms(struct nh_arena *arena, const json_t *report)
 
 static struct nh_param json_or_null(struct nh_arena *arena, const json_t *value) { return value ? nh_p_text(nh_json_arena(arena, value)) : nh_p_null(); }
 
+/* Who is told is looked up only where something has changed. */
+static nh_rc tell_change(struct nh_ctx *ctx, int64_t device_id, nh_slice before, const char *status, const json_t *reasons, struct nh_err *err)
+{
+	struct nh_device_facts d;
+	if (nh_slice_eq_str(before, status))
+		return NH_OK;
+	NH_TRY(nh_device_facts_load(ctx, device_id, &d, err));
+	if (!nh_event_wanted(&d, NH_EVENT_HEALTH_CHANGED))
+		return NH_OK;
+	json_t *data = json_pack("{s:s, s:o, s:O?}", "status", status, "previous_status", nh_json_new_text(before), "reasons", reasons);
+	return nh_event_of_device(ctx, NH_EVENT_HEALTH_CHANGED, &d, d.group_id, data, err);
+}
+
+static void read_status(const struct nh_rows *rows, struct nh_arena *arena, void *item) { *(nh_slice *)item = nh_col_text(rows, 0, arena); }
+
 nh_rc nh_health_report(struct nh_ctx *ctx, struct nh_told *told, struct nh_err *err)
 {
 	const json_t *report = json_object_get(told->payload, "value");
@@ -147,12 +163,16 @@ nh_rc nh_health_report(struct nh_ctx *ctx, struct nh_told *told, struct nh_err *
 	NH_AUTO_JSON json_t *reasons = NULL;
 	const char *status = judge(metrics, &reasons);
 	int64_t device_id = told->session->device_id, id = 0;
-	NH_TRY(nh_sql_exec(ctx->tx, &nh_q_health_supersede, NH_PARAMS(nh_p_int(device_id)), NULL, err));
+	nh_slice before = nh_slice_str(status_names[UNKNOWN]);
+	nh_rc rc = nh_one_row(ctx->tx, ctx->arena, &nh_q_health_supersede, NH_PARAMS(nh_p_int(device_id)), read_status, &before, "report", err);
+	if (rc != NH_OK && rc != NH_ENOTFOUND)
+		return rc;
 	NH_TRY(nh_query_id(ctx->tx, &nh_q_health_add,
 	                   NH_PARAMS(nh_p_int(device_id), nh_p_int(nh_ctx_now(ctx)), nh_p_str(status), json_or_null(ctx->arena, reasons),
 	                             json_or_null(ctx->arena, alarms), nh_p_text(data)),
 	                   &id, err));
 	nh_telemetry_topic(ctx, device_id, NH_LIT("health"));
+	NH_TRY(tell_change(ctx, device_id, before, status, reasons, err));
 	return store_metrics(ctx, id, metrics, err);
 }
 

@@ -12,6 +12,7 @@
 #include "hub/deltas.h"
 #include "hub/orchestrator.h"
 #include "hub/rollouts.h"
+#include "events_int.h"
 #include "input_int.h"
 #include "rollout_int.h"
 #include "rows_int.h"
@@ -358,6 +359,7 @@ static nh_rc expire_one(struct nh_ctx *ctx, int64_t device_id, struct nh_err *er
 	NH_TRY(nh_rollout_failed(ctx, &d, NH_SIGNAL_INSTALL, err));
 	nh_wake_group(ctx, d.inflight_group_id);
 	nh_device_topic(ctx, device_id);
+	NH_TRY(nh_event_of_update(ctx, NH_EVENT_UPDATE_EXPIRED, &d, row.group_id, row.firmware_uuid, NH_SLICE_EMPTY, nh_slice_str(text), err));
 	return nh_audit_add(ctx, &actor, d.org_id, NH_AUDIT_DEVICE, device_id, err, "Update of device %.*s expired: %s", NH_ARG(d.identifier), text);
 }
 

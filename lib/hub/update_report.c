@@ -8,6 +8,7 @@
 #include "hub/audit.h"
 #include "hub/rollouts.h"
 #include "hub/deltas.h"
+#include "events_int.h"
 #include "rollout_int.h"
 #include "rows_int.h"
 #include "store/rollout.h"
@@ -79,15 +80,17 @@ static nh_rc note_failure(struct nh_ctx *ctx, const struct nh_device_facts *d, n
 }
 
 /* what: "failed" or "was ignored". Row gone, reason kept, group's device blocked. */
-static nh_rc fail_update(struct nh_ctx *ctx, const struct nh_device_facts *d, int64_t group_id, const char *what, nh_slice given, struct nh_err *err)
+static nh_rc fail_update(struct nh_ctx *ctx, const struct nh_device_facts *d, const struct nh_inflight *row, nh_event_kind kind, const char *what, nh_slice given, struct nh_err *err)
 {
 	struct nh_group group;
+	int64_t group_id = row->group_id;
 	nh_slice reason = nh_audit_reason(ctx->arena, given);
 	if (reason.len == 0)
 		reason = NH_LIT("no reason given");
 	NH_TRY(penalty_minutes(ctx, group_id, &group, err));
 	NH_TRY(delete_row(ctx, d->id, err));
 	NH_TRY(note_failure(ctx, d, reason, err));
+	NH_TRY(nh_event_of_update(ctx, kind, d, group_id, row->firmware_uuid, NH_SLICE_EMPTY, reason, err));
 	nh_wake_group(ctx, group_id);
 	if (!group_id) {
 		struct nh_actor actor = nh_device_actor(d);
@@ -161,13 +164,13 @@ nh_rc nh_update_report(struct nh_ctx *ctx, int64_t device_id, const struct nh_up
 	switch (report->stage) {
 	case NH_STAGE_FAILED:
 		NH_TRY(nh_delta_blame(ctx, device_id, err));
-		NH_TRY(fail_update(ctx, &d, row.group_id, "failed", report->reason, err));
+		NH_TRY(fail_update(ctx, &d, &row, NH_EVENT_UPDATE_FAILED, "failed", report->reason, err));
 		return nh_rollout_failed(ctx, &d, NH_SIGNAL_INSTALL, err);
 	case NH_STAGE_COMPLETED:
 		NH_TRY(nh_rollout_installed(ctx, &d, err));
 		break;
 	case NH_STAGE_IGNORED:
-		return fail_update(ctx, &d, row.group_id, "was ignored", report->reason, err);
+		return fail_update(ctx, &d, &row, NH_EVENT_UPDATE_FAILED, "was ignored", report->reason, err);
 	case NH_STAGE_RESCHEDULED:
 		return reschedule(ctx, &d, row.group_id, report, err);
 	default:
@@ -198,6 +201,8 @@ nh_rc nh_update_succeeded(struct nh_ctx *ctx, const struct nh_device_facts *befo
 	NH_TRY(nh_device_write(ctx, &nh_q_device_set_blocked, nh_p_null(), before->id, err));
 	NH_TRY(nh_sql_exec(ctx->tx, &nh_q_device_set_failure, NH_PARAMS(nh_p_null(), nh_p_null(), nh_p_int(before->id)), NULL, err));
 	nh_device_topic(ctx, before->id);
+	if (before->firmware_uuid.len > 0) /* else it is the first that is heard of it */
+		NH_TRY(nh_event_of_update(ctx, NH_EVENT_UPDATE_SUCCEEDED, before, before->inflight_group_id, new_uuid, new_version, NH_SLICE_EMPTY, err));
 	return nh_audit_add(ctx, &actor, before->org_id, NH_AUDIT_DEVICE, before->id, err, "Device %.*s now runs firmware %.*s (%.*s)",
 	                    NH_ARG(before->identifier), NH_ARG(new_version), NH_ARG(new_uuid));
 }
@@ -225,10 +230,13 @@ nh_rc nh_update_abandoned(struct nh_ctx *ctx, const struct nh_device_facts *d, b
 	if (reverted || row.stage == NH_STAGE_COMPLETED)
 		NH_TRY(nh_rollout_failed(ctx, d, NH_SIGNAL_REVERT, err));
 	if (reverted)
-		return fail_update(ctx, d, row.group_id, "failed", NH_LIT("the new firmware did not validate and the device reverted to its previous one"), err);
+		return fail_update(ctx, d, &row, NH_EVENT_UPDATE_REVERTED, "failed", NH_LIT("the new firmware did not validate and the device reverted to its previous one"), err);
 	/* It did not take the update along; it may have it again, and the attempts it reported still count. source: device-protocol "10" */
 	nh_wake_group(ctx, row.group_id);
-	if (row.stage == NH_STAGE_COMPLETED)
-		NH_TRY(note_failure(ctx, d, NH_LIT("the device reported the update as installed, but came back with its previous firmware"), err));
+	if (row.stage == NH_STAGE_COMPLETED) {
+		nh_slice reason = NH_LIT("the device reported the update as installed, but came back with its previous firmware");
+		NH_TRY(note_failure(ctx, d, reason, err));
+		NH_TRY(nh_event_of_update(ctx, NH_EVENT_UPDATE_REVERTED, d, row.group_id, row.firmware_uuid, NH_SLICE_EMPTY, reason, err));
+	}
 	return delete_row(ctx, d->id, err);
 }

@@ -9,6 +9,7 @@
 #include "hub/deltas.h"
 #include "hub/permissions.h"
 #include "hub/download.h"
+#include "events_int.h"
 #include "rollout_int.h"
 #include "rows_int.h"
 #include "store/rollout.h"
@@ -196,6 +197,7 @@ static nh_rc begin_update(struct nh_ctx *ctx, const struct nh_actor *actor, cons
 	NH_TRY(nh_delta_sent(ctx, d->id, &delta, err));
 	*payload = payload_of(ctx, &target, &delta, group_id);
 	nh_device_topic(ctx, d->id);
+	NH_TRY(nh_event_of_update(ctx, NH_EVENT_UPDATE_STARTED, d, group_id, target.uuid, target.version, NH_SLICE_EMPTY, err));
 	if (actor->kind == NH_ACTOR_USER)
 		return nh_audit_add(ctx, actor, d->org_id, NH_AUDIT_DEVICE, d->id, err, "%.*s pushed firmware %.*s (%.*s) to device %.*s",
 		                    NH_ARG(actor->name), NH_ARG(target.version), NH_ARG(target.uuid), NH_ARG(d->identifier));

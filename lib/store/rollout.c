@@ -80,6 +80,8 @@ STMT(device_set_updates, "UPDATE devices SET updates_enabled = $1, updated_at = 
 STMT(device_set_failure, "UPDATE devices SET last_failure = $1, last_failure_at = $2 WHERE id = $3");
 STMT(device_provision, "UPDATE devices SET status = 'provisioned', first_seen_at = $1 WHERE id = $2 AND first_seen_at IS NULL");
 STMT(device_online, "UPDATE devices SET connected_at = $1 WHERE id = $2");
+STMT(device_offline, "UPDATE devices SET connected_at = NULL WHERE id = $1 AND connected_at IS NOT NULL "
+                     "RETURNING org_id, product_id, deployment_id, (SELECT o.event_kinds FROM orgs o WHERE o.id = devices.org_id)");
 STMT(device_firmware_add, "INSERT INTO device_firmwares (id, device_id, firmware_uuid, metadata, validation_status, auto_revert_detected, "
                           "inserted_at) VALUES ($1, $2, $3, $4, $5, $6, $7)");
 STMT(device_firmware_trim, "DELETE FROM device_firmwares WHERE device_id = $1 AND id < "
@@ -180,7 +182,7 @@ const struct nh_stmt *const nh_rollout_statements[] = {
 	&nh_q_release_insert, &nh_q_release_list, &nh_q_firmware_for_release, &nh_q_firmware_for_release_id,
 	&nh_q_facts, &nh_q_facts_members, &nh_q_facts_ungrouped, &nh_q_device_set_group, &nh_q_device_set_firmware, &nh_q_device_set_validation,
 	&nh_q_device_set_validated, &nh_q_device_set_attempts, &nh_q_device_set_blocked, &nh_q_device_set_updates, &nh_q_device_set_failure,
-	&nh_q_device_provision, &nh_q_device_online, &nh_q_device_firmware_add, &nh_q_device_firmware_trim, &nh_q_device_firmware_validation,
+	&nh_q_device_provision, &nh_q_device_online, &nh_q_device_offline, &nh_q_device_firmware_add, &nh_q_device_firmware_trim, &nh_q_device_firmware_validation,
 	&nh_q_waiting_source, &nh_q_waiting_fifo, &nh_q_waiting_lifo,
 	&nh_q_inflight_get, &nh_q_inflight_count, &nh_q_inflight_insert, &nh_q_inflight_set, &nh_q_inflight_delete, &nh_q_inflight_expired,
 	&nh_q_inflight_unheard,

@@ -12,7 +12,7 @@ STMT(extension_settings, "SELECT p.extensions, d.extensions FROM devices d JOIN 
 
 #define REPORT "SELECT inserted_at, status, status_reasons, alarms, data FROM device_health WHERE device_id = $1 "
 
-STMT(health_supersede, "UPDATE device_health SET superseded = 1 WHERE device_id = $1 AND superseded = 0");
+STMT(health_supersede, "UPDATE device_health SET superseded = 1 WHERE device_id = $1 AND superseded = 0 RETURNING status");
 STMT(health_add, "INSERT INTO device_health (device_id, inserted_at, status, status_reasons, alarms, data) VALUES ($1, $2, $3, $4, $5, $6) RETURNING id");
 STMT(health_latest, REPORT "AND superseded = 0");
 STMT(health_list, REPORT "AND inserted_at < $2 ORDER BY inserted_at DESC LIMIT $3");

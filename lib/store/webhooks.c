@@ -8,6 +8,7 @@
 /* ---- events ------------------------------------------------------------------------------------------------------------ */
 
 STMT(event_kinds, "SELECT event_kinds FROM orgs WHERE id = $1 AND deleted_at IS NULL");
+STMT(event_askers, "SELECT id FROM orgs WHERE id > $1 AND deleted_at IS NULL AND (event_kinds & $2) <> 0 ORDER BY id LIMIT $3");
 STMT(event_add, "INSERT INTO events (org_id, product_id, device_id, deployment_id, kind, uuid, data, inserted_at) "
                 "VALUES ($1, CAST($2 AS BIGINT), CAST($3 AS BIGINT), CAST($4 AS BIGINT), $5, $6, $7, $8)");
 /* A device that has gone to another organization since has no name here any more. */
@@ -94,7 +95,7 @@ STMT(webhook_buried, "UPDATE webhooks SET waiting = waiting - $1, dead = dead + 
 STMT(webhook_forget_secrets, "UPDATE webhooks SET old_secret = NULL, old_secret_until = NULL WHERE old_secret_until < $1");
 
 const struct nh_stmt *const nh_webhooks_statements[] = {
-	&nh_q_event_kinds, &nh_q_event_add, &nh_q_event_first, &nh_q_event_delete, &nh_q_event_kinds_set,
+	&nh_q_event_kinds, &nh_q_event_askers, &nh_q_event_add, &nh_q_event_first, &nh_q_event_delete, &nh_q_event_kinds_set,
 	&nh_q_webhook_list, &nh_q_webhook_get, &nh_q_webhook_count, &nh_q_webhook_add, &nh_q_webhook_update, &nh_q_webhook_afresh, &nh_q_webhook_rotate, &nh_q_webhook_disable,
 	&nh_q_webhook_disable_org, &nh_q_webhook_disable_product, &nh_q_webhook_delete, &nh_q_webhook_kinds, &nh_q_webhook_secrets, &nh_q_webhook_figures,
 	&nh_q_webhook_targets, &nh_q_webhook_given, &nh_q_webhook_losers, &nh_q_webhook_told_lost, &nh_q_delivery_add,

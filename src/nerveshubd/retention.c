@@ -103,6 +103,27 @@ static nh_rc count(struct nh_ctx *ctx, void *arg, struct nh_err *err)
 	return nh_expiring_count(ctx, (unsigned)e->s->certificate_warn_days, &e->counts, err);
 }
 
+struct telling {
+	unsigned days;
+	int64_t after, next;
+};
+
+static nh_rc tell(struct nh_ctx *ctx, void *arg, struct nh_err *err)
+{
+	struct telling *t = arg;
+	return nh_expiring_tell(ctx, t->days, t->after, &t->next, err);
+}
+
+static nh_rc tell_organizations(struct hubd *h, const struct nh_job *job, struct nh_err *err)
+{
+	struct telling t = {.days = (unsigned)h->settings->certificate_warn_days};
+	do {
+		NH_TRY(job_write(h, tell, &t, err));
+		t.after = t.next;
+	} while (t.next && !nh_job_stopping(job));
+	return NH_OK;
+}
+
 /* Nobody notices a certificate before it is over. */
 nh_rc job_certificates(struct hubd *h, const struct nh_job *job, struct nh_err *err)
 {
@@ -113,7 +134,7 @@ nh_rc job_certificates(struct hubd *h, const struct nh_job *job, struct nh_err *
 	if (e.counts.issued + e.counts.cas + e.counts.devices > 0 || authority_us < warn_us)
 		NH_LOG(NH_LOG_WARN, "certificates.expiring", NH_I("within_days", h->settings->certificate_warn_days), NH_I("issued", e.counts.issued), NH_I("cas", e.counts.cas),
 		       NH_I("devices", e.counts.devices), NH_I("authority", authority_us < warn_us));
-	return NH_OK;
+	return tell_organizations(h, job, err);
 }
 
 void count_expiring(struct hubd *h)

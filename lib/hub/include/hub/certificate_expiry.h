@@ -28,4 +28,9 @@ struct nh_expiring_counts {
 	int64_t issued, cas, devices;
 };
 /* nh_expiring_count - what ends within the next days, over all organizations: for the operator. Read. NH_EIO. */
+/*
+ * nh_expiring_tell - an event NH_EVENT_CERTIFICATE_EXPIRING for each organization that asks for it and has certificates that end within so many days: how many, and the first of them. A page of
+ * organizations behind after_org (0: the first); *next: the last one of it, 0 = that was all. Write.
+ */
+nh_rc nh_expiring_tell(struct nh_ctx *ctx, unsigned days, int64_t after_org, int64_t *next, struct nh_err *err);
 nh_rc nh_expiring_count(struct nh_ctx *ctx, unsigned days, struct nh_expiring_counts *out, struct nh_err *err);

@@ -39,7 +39,8 @@ extern const struct nh_stmt nh_q_device_set_blocked;   /* until or null, at, dev
 extern const struct nh_stmt nh_q_device_set_updates;   /* enabled, at, device id */
 extern const struct nh_stmt nh_q_device_set_failure;   /* text or null, at or null, device id */
 extern const struct nh_stmt nh_q_device_provision;     /* at, device id: registered → provisioned, first seen */
-extern const struct nh_stmt nh_q_device_online;        /* since or null, device id */
+extern const struct nh_stmt nh_q_device_online;        /* since, device id */
+extern const struct nh_stmt nh_q_device_offline;       /* device id → org, product, group or null, bits of event kinds; nothing where it was offline */
 extern const struct nh_stmt nh_q_device_firmware_add;  /* id, device, uuid, metadata, validation, reverted, at */
 extern const struct nh_stmt nh_q_device_firmware_trim; /* device, how many of the newest stay besides the very newest */
 extern const struct nh_stmt nh_q_device_firmware_validation; /* validation, reverted, device: newest row */

@@ -8,6 +8,7 @@
 
 /* ---- events ---------------------------------------------------------------------------------------------------------------- */
 extern const struct nh_stmt nh_q_event_kinds;     /* org → bits of the kinds that its webhooks ask for */
+extern const struct nh_stmt nh_q_event_askers;    /* after org, bit, limit → orgs that ask for the kind, by id */
 extern const struct nh_stmt nh_q_event_add;       /* org, product or null, device or null, group or null, kind, uuid, data, at */
 extern const struct nh_stmt nh_q_event_first;     /* limit → the oldest, with names */
 extern const struct nh_stmt nh_q_event_delete;    /* id → changed 0: another has given it out */
