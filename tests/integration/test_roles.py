@@ -12,7 +12,7 @@ ORDER = {"view": 1, "manage": 2, "admin": 3}
 O, P, D, S = "/orgs/{}", "/orgs/{}/products/{}", "/orgs/{}/products/{}/devices/{}", "/devices/{}"
 ROLES = {
     "view": [
-        f"GET {O}", f"POST {O}/leave", f"GET {O}/certificates/expiring", f"GET {O}/authority/certificates", f"GET {O}/authority/certificates/{{}}", f"GET {O}/audit_logs", f"GET {O}/audit_logs/export", f"GET {O}/search",
+        f"GET {O}", f"POST {O}/leave", f"GET {O}/certificates/expiring", f"GET {O}/authority/certificates", f"GET {O}/authority/certificates/{{}}", f"GET {O}/audit_logs", f"GET {O}/audit_logs/export", f"GET {O}/audit_logs/anchors", f"GET {O}/audit_logs/key", f"GET {O}/search",
         f"GET {O}/keys", f"GET {O}/keys/{{}}", f"GET {O}/iroh_endpoints", f"GET {O}/iroh_endpoints/{{}}",
         f"GET {O}/ca_certificates", f"GET {O}/ca_certificates/{{}}", f"GET {O}/ca_certificates/verification_token",
         f"GET {O}/products", f"GET {P}", f"GET {P}/insights", f"GET {P}/notifications", f"GET {P}/audit_logs", f"GET {P}/audit_logs/export", f"GET {P}/search",
