@@ -106,7 +106,7 @@ static nh_rc join_run(struct nh_ctx *ctx, struct job *job, struct nh_err *err)
 
 static void join_failed(struct nh_conn *conn, struct session *s, const struct job *job)
 {
-	NH_LOG(job_level(job->rc), "device.join_failed", NH_I("device_id", s->hub.device_id), NH_STR("why", job->err.msg));
+	NH_LOG(job_level(job->rc), "device.join_failed", NH_I("device_id", s->hub.device_id), NH_STR("connection", s->hub.connection_id), NH_STR("why", job->err.msg));
 	if (job->rc == NH_ENOTFOUND && job->opening && job->opening->pinned)
 		certificates_forget(&s->api->certificates, job->opening->fingerprint);
 	if (nh_rc_outage(job->rc))
@@ -136,8 +136,9 @@ static void joined(struct nh_conn *conn, struct session *s, struct job *job)
 {
 	s->hub = job->hub;
 	TALLY(s->api, joins);
+	nh_histogram_add(&s->api->stats.join_us, nh_mono_us() - job->begun_us);
 	registry_set_product(&s->api->registry, s->hub.device_id, s->id, s->hub.product_id);
-	NH_LOG(NH_LOG_INFO, "device.joined", NH_I("device_id", s->hub.device_id), NH_I("group", job->joined.group_id));
+	NH_LOG(NH_LOG_INFO, "device.joined", NH_I("device_id", s->hub.device_id), NH_STR("connection", s->hub.connection_id), NH_I("group", job->joined.group_id));
 	if (!conn)
 		return;
 	channel_enter(&s->device, &job->message);

@@ -51,10 +51,13 @@ static void job_run(void *worker, struct nh_work *work)
 	struct nh_effects effects = {0};
 	NH_AUTO_ARENA struct nh_arena arena = NH_ARENA_INIT;
 	struct call call = {api, job, &arena, &effects};
+	struct nh_log_scope scope = NH_LOG_SCOPE_I("group", job->group_id);
+	nh_log_enter(&scope);
 	if (nh_db_write(api->config.db, run_group_tx, &call, &err) == NH_OK)
 		nh_device_api_effects(api, &effects);
 	else
 		NH_LOG(NH_LOG_WARN, "rollout.failed", NH_I("group", job->group_id), NH_STR("why", err.msg));
+	nh_log_leave(&scope);
 }
 
 static struct rollout_group *group_of(struct rollout *r, int64_t id)

@@ -97,9 +97,14 @@ static void job_run(void *worker, void *arg)
 	struct job *job = arg;
 	struct session *s = job->session;
 	struct nh_db *db = s->api->config.db;
+	struct nh_log_scope device = NH_LOG_SCOPE_I("device_id", s->hub.device_id), connection = NH_LOG_SCOPE("connection", nh_slice_str(s->hub.connection_id));
+	nh_log_enter(&device);
+	nh_log_enter(&connection);
 	if (job->kind->joins && s->begin && presence_take(&s->api->presence, s->begin))
 		job->opening = &s->begin->opening;
 	job->rc = job->kind->reads ? nh_db_read(db, job_tx, job, &job->err) : nh_db_write(db, job_tx, job, &job->err);
+	nh_log_leave(&connection);
+	nh_log_leave(&device);
 }
 
 static void rest_if_flooding(struct nh_conn *conn, struct session *s);
@@ -128,7 +133,7 @@ static void job_done(struct nh_conn *conn, void *arg)
 	if (job->kind->done)
 		job->kind->done(conn, s, job);
 	else if (job->rc != NH_OK && job->rc != NH_ECLOSED)
-		NH_LOG(job_level(job->rc), "device.event_failed", NH_I("device_id", s->hub.device_id), NH_STR("event", job->kind->name), NH_STR("why", job->err.msg));
+		NH_LOG(job_level(job->rc), "device.event_failed", NH_I("device_id", s->hub.device_id), NH_STR("connection", s->hub.connection_id), NH_STR("event", job->kind->name), NH_STR("why", job->err.msg));
 	if (job->rc == NH_OK)
 		nh_device_api_effects(s->api, &job->effects);
 	nh_phoenix_message_fini(&job->message);
@@ -151,6 +156,7 @@ void job_start(struct nh_conn *conn, struct job *take_job)
 	struct session *s = take_job->session;
 	s->job_out = true;
 	s->flood_us += cost_us(s, JOB_BYTES);
+	take_job->begun_us = nh_mono_us();
 	nh_conn_work(conn, job_run, job_done, take_job);
 }
 

@@ -72,6 +72,7 @@ struct job {
 	struct nh_phoenix_message message; /* texts in the arena */
 	nh_rc rc;
 	struct nh_err err;
+	uint64_t begun_us;
 	/* what kinds need; results are written anew by each run */
 	const struct nh_session_event *event;
 	const struct nh_opening *opening;     /* a join's: to be written with it; else NULL */

@@ -8,7 +8,9 @@
 #include <linux/sockios.h>
 #include <sys/ioctl.h>
 
+#include "base/clock.h"
 #include "base/log.h"
+#include "base/rng.h"
 #include "server_int.h"
 
 void exchange_free(struct exchange *ex)
@@ -26,11 +28,20 @@ void exchange_free(struct exchange *ex)
 
 /* ---- jobs -------------------------------------------------------------------------------------------------------------- */
 
+/* What is logged meanwhile bears the request's name. */
+static void run_named(struct exchange *ex, void (*run)(struct exchange *))
+{
+	struct nh_log_scope scope = NH_LOG_SCOPE("request", ex->request.id);
+	nh_log_enter(&scope);
+	run(ex);
+	nh_log_leave(&scope);
+}
+
 static void job_run(void *worker, struct nh_work *work)
 {
 	struct exchange *ex = (struct exchange *)(void *)((char *)work - offsetof(struct exchange, work));
 	ex->request.worker = worker;
-	ex->run(ex);
+	run_named(ex, ex->run);
 	ex->request.worker = NULL;
 }
 
@@ -221,7 +232,7 @@ static void handle(struct exchange *ex)
 		exchange_submit(ex, handler_run, handled);
 		return;
 	}
-	handler_run(ex);
+	run_named(ex, handler_run);
 	handled(ex);
 }
 
@@ -297,6 +308,31 @@ static nh_rc keep_head(struct exchange *ex, nh_slice bytes, struct nh_err *err)
 	return NH_OK;
 }
 
+static bool sane_id(nh_slice id)
+{
+	for (size_t i = 0; i < id.len; i++) {
+		uint8_t c = id.ptr[i];
+		if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' || c == '-'))
+			return false;
+	}
+	return id.len > 0 && id.len <= NH_REQUEST_ID_MAX;
+}
+
+/* A name that the client, or a proxy before us, gave is kept, so that one search finds all of them. */
+static void name_request(struct exchange *ex)
+{
+	nh_slice given = nh_http_header_get(&ex->headers, "X-Request-Id");
+	if (sane_id(given)) {
+		memcpy(ex->request_id, given.ptr, given.len);
+	} else {
+		uint8_t chance[10];
+		nh_rng_fill(&nh_rng_system, chance, sizeof chance);
+		for (size_t i = 0; i < sizeof chance; i++)
+			snprintf(ex->request_id + 2 * i, 3, "%02x", chance[i]);
+	}
+	ex->request.id = nh_slice_str(ex->request_id);
+}
+
 /* 0: the request has its route. */
 static unsigned route_or_status(struct exchange *ex, struct nh_buf *allow)
 {
@@ -336,10 +372,12 @@ void exchange_head(struct nh_conn *c, nh_slice bytes, size_t *used)
 	c->keep_alive = head.keep_alive && !c->shard->draining;
 	COUNT(c->shard, requests, 1);
 	struct exchange *ex = exchange_new(c);
+	ex->begun_us = nh_mono_us();
 	if (keep_head(ex, nh_slice_sub(bytes, 0, head.head_len), &err) != NH_OK) {
 		exchange_fault(c, ex, 400, err.msg);
 		return;
 	}
+	name_request(ex);
 	NH_AUTO_BUF struct nh_buf allow = NH_BUF_INIT;
 	status = route_or_status(ex, &allow);
 	if (status == 0) {

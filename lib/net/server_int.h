@@ -228,7 +228,9 @@ struct exchange {
 	uint64_t sent;          /* bytes of the response given to the kernel */
 	struct nh_later *early; /* an answer that came before its handler returned; the loop's */
 	nh_rc sink_rc;
+	uint64_t begun_us;      /* when the head was complete */
 	char remote[64];
+	char request_id[NH_REQUEST_ID_MAX + 1];
 };
 
 /* conn.c */

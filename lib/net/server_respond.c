@@ -137,6 +137,8 @@ static void write_head(struct exchange *ex, nh_slice extra, uint64_t content_len
 		nh_buf_put_str(&head, "Connection: close\r\n");
 	else if (ex->head.len && ex->parsed.minor == 0)
 		nh_buf_put_str(&head, "Connection: keep-alive\r\n"); /* an old client closes unless it is told. source: RFC 9112 C.2.2 */
+	if (ex->request.id.len)
+		nh_buf_printf(&head, "X-Request-Id: %s\r\n", ex->request_id);
 	nh_buf_put_slice(&head, extra);
 	nh_buf_put_slice(&head, nh_buf_slice(&res->headers));
 	nh_buf_put_str(&head, "\r\n");
@@ -184,6 +186,18 @@ static void upgrade(struct exchange *ex)
 
 /* ---- sending ----------------------------------------------------------------------------------------------------------- */
 
+static void measure(const struct exchange *ex)
+{
+	const struct nh_route *route = ex->request.route;
+	struct nh_server_stats *stats = &ex->conn->shard->stats;
+	bool transfer = ex->response.has_file || (route && route->body == NH_BODY_STREAM);
+	uint64_t took_us = ex->begun_us ? nh_mono_us() - ex->begun_us : 0;
+	if (ex->response.status >= 100 && ex->response.status < 600)
+		__atomic_fetch_add(&stats->responses[ex->response.status / 100 - 1], 1, __ATOMIC_RELAXED);
+	nh_histogram_add(&stats->request_us[transfer ? NH_REQUEST_TRANSFER : NH_REQUEST_ANSWER], took_us);
+	NH_LOG(NH_LOG_DEBUG, "http.request", NH_STR("route", route ? route->path : ""), NH_I("status", ex->response.status), NH_I("us", took_us), NH_S("request", ex->request.id));
+}
+
 void respond(struct exchange *ex)
 {
 	struct nh_conn *c = ex->conn;
@@ -202,6 +216,7 @@ void respond(struct exchange *ex)
 		prepare_file(ex, &extra);
 		length = res->file_left;
 	}
+	measure(ex);
 	if (res->file >= 0 && !ex->file_counted) {
 		ex->file_counted = true;
 		c->shard->files++;

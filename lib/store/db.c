@@ -3,6 +3,7 @@
  */
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "db_int.h"
 
 /* ---- statements -------------------------------------------------------------------------------------------------------- */
@@ -165,7 +166,10 @@ nh_rc nh_db_read(struct nh_db *db, nh_tx_fn fn, void *arg, struct nh_err *err)
 	struct nh_err own = NH_ERR_INIT;
 	err = err ? err : &own;
 	NH_DB_TALLY(db, reads);
-	return ended(db, &db->reading, db->driver->read(db, fn, arg, err), err);
+	uint64_t from_us = nh_mono_us();
+	nh_rc rc = db->driver->read(db, fn, arg, err);
+	nh_histogram_add(&db->stats.read_us, nh_mono_us() - from_us);
+	return ended(db, &db->reading, rc, err);
 }
 
 nh_rc nh_db_write(struct nh_db *db, nh_tx_fn fn, void *arg, struct nh_err *err)
@@ -173,7 +177,10 @@ nh_rc nh_db_write(struct nh_db *db, nh_tx_fn fn, void *arg, struct nh_err *err)
 	struct nh_err own = NH_ERR_INIT;
 	err = err ? err : &own;
 	NH_DB_TALLY(db, writes);
-	return ended(db, &db->writing, db->driver->write(db, fn, arg, err), err);
+	uint64_t from_us = nh_mono_us();
+	nh_rc rc = db->driver->write(db, fn, arg, err);
+	nh_histogram_add(&db->stats.write_us, nh_mono_us() - from_us);
+	return ended(db, &db->writing, rc, err);
 }
 
 nh_rc nh_db_take(struct nh_db *db, nh_tx_fn fn, void *arg, struct nh_err *err)
@@ -198,6 +205,8 @@ void nh_db_stats(const struct nh_db *db, struct nh_db_stats *out)
 		.retries = __atomic_load_n(&db->stats.retries, __ATOMIC_RELAXED),
 		.reopened = __atomic_load_n(&db->stats.reopened, __ATOMIC_RELAXED),
 	};
+	nh_histogram_read(&db->stats.read_us, &out->read_us);
+	nh_histogram_read(&db->stats.write_us, &out->write_us);
 }
 
 nh_rc nh_tx_notify(struct nh_tx *tx, const char *channel, nh_slice payload, struct nh_err *err)

@@ -29,6 +29,7 @@ struct sqlite_job {
 	nh_tx_fn fn;
 	void *arg;
 	struct nh_err *err;
+	const struct nh_log_scope *scopes; /* of who waits for it */
 	nh_rc rc;
 	sem_t done;
 };

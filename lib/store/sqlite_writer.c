@@ -26,7 +26,9 @@ static void run_job(struct sqlite_db *db, struct sqlite_job *job, bool *lost)
 	struct sqlite_tx tx = {.base = {.db = &db->base}, .conn = &db->writer};
 	job->rc = nh_sqlite_run(&db->writer, "SAVEPOINT job", job->err);
 	if (job->rc == NH_OK) {
+		nh_log_adopt(job->scopes);
 		job->rc = job->fn(&tx.base, job->arg, job->err);
+		nh_log_adopt(NULL);
 		nh_tx_end_rows(&tx.base);
 	}
 	*lost = sqlite3_get_autocommit(db->writer.handle) != 0;
@@ -275,7 +277,7 @@ static void *writer_main(void *arg)
 nh_rc nh_sqlite_write(struct nh_db *base, nh_tx_fn fn, void *arg, struct nh_err *err)
 {
 	struct sqlite_db *db = (struct sqlite_db *)base;
-	struct sqlite_job job = {.fn = fn, .arg = arg, .err = err};
+	struct sqlite_job job = {.fn = fn, .arg = arg, .err = err, .scopes = nh_log_here()};
 	NH_ASSERT(!pthread_equal(pthread_self(), db->thread)); /* a write inside a write would wait for itself */
 	sem_init(&job.done, 0, 0);
 	pthread_mutex_lock(&db->mutex);

@@ -14,6 +14,7 @@
 
 #include "base/arena.h"
 #include "base/buf.h"
+#include "base/histogram.h"
 #include "loop/pool.h"
 #include "net/http_message.h"
 #include "net/tls.h"
@@ -27,6 +28,8 @@ struct nh_later;
 /* ---- requests ---------------------------------------------------------------------------------------------------------- */
 
 #define NH_PARAMS_MAX 8
+
+#define NH_REQUEST_ID_MAX 64
 
 struct nh_request {
 	const struct nh_route *route;   /* NULL for faults before a route was found */
@@ -46,6 +49,7 @@ struct nh_request {
 	const uint8_t *fingerprint;     /* SHA-256 of the client certificate, or NULL */
 	int64_t peer_tag;               /* what verify left, 0 if nothing */
 	nh_slice remote;                /* the peer's address as text */
+	nh_slice id;                    /* names the request in logs and in the answer's X-Request-Id: what the client called it where that is 1 to 64 letters, digits, '.', '_' or '-', else chance */
 };
 
 /* nh_request_param - by name in the template; empty where there is none. */
@@ -189,6 +193,8 @@ void nh_server_drain(struct nh_server *server, uint64_t drain_ms);
 void nh_server_free(struct nh_server *server); /* after drain: stops and frees the loops. NULL legal */
 
 /* All of one type: added up over the loops. */
+typedef enum nh_request_class { NH_REQUEST_ANSWER, NH_REQUEST_TRANSFER, NH_REQUEST_CLASSES } nh_request_class; /* transfer: a file goes in or out */
+
 struct nh_server_stats {
 	uint64_t connections, handshaking, parked, websockets;       /* now; parked: wait for a handshake */
 	uint64_t silent, stalled;                                    /* now: accepted without a byte; handshakes that wait for their peer */
@@ -202,6 +208,8 @@ struct nh_server_stats {
 	uint64_t slow_ended;                                         /* bodies and responses below body_rate */
 	uint64_t unread_ended;                                       /* WebSockets whose peer left output_max unread */
 	uint64_t accept_pauses;                                      /* times accepting rested for want of descriptors */
+	uint64_t responses[5];                                       /* by the first digit of their status, 1xx to 5xx; those of upgrades are no responses */
+	struct nh_histogram request_us[NH_REQUEST_CLASSES];          /* from the complete head until the answer begins */
 	uint64_t handshake_cost_ns;                                  /* running mean of the CPU time of a handshake; 0 = none yet */
 };
 void nh_server_stats(const struct nh_server *server, struct nh_server_stats *out); /* any thread */

@@ -16,6 +16,7 @@
 
 #include "base/arena.h"
 #include "base/buf.h"
+#include "base/histogram.h"
 
 struct nh_db;
 struct nh_tx;
@@ -63,6 +64,7 @@ bool nh_db_is_postgres(const struct nh_db *db);
 struct nh_db_stats {
 	bool available;       /* the latest read and the latest write were no outages */
 	uint64_t reads, writes; /* asked for since the start */
+	struct nh_histogram read_us, write_us; /* of each, as its caller waited: for its turn, its function, and that it was durable */
 	uint64_t commits;     /* write transactions made durable; with SQLite one holds many writes */
 	uint64_t errors;      /* reads and writes that failed by an outage */
 	uint64_t full;        /* those of them that found the disk full */
