@@ -158,12 +158,15 @@ static void set_listeners(struct hubd *h)
 {
 	const struct settings *s = h->settings;
 	h->device_mounts[0] = (struct nh_mount){.routes = nh_device_api_routes, .app = h->device_api};
+	h->device_mounts[1] = (struct nh_mount){.routes = status_routes, .app = h};
 	h->web_mounts[0] = (struct nh_mount){.routes = nh_user_api_routes, .app = h->user_api, .fault = nh_user_api_fault};
 	h->web_mounts[1] = (struct nh_mount){.routes = nh_device_api_web_routes, .app = h->device_api};
 	h->web_mounts[2] = (struct nh_mount){.routes = nh_web_routes, .app = h->web};
 	h->web_mounts[3] = (struct nh_mount){.routes = nh_web_form_routes, .app = h->web};
-	h->web_mounts[4] = (struct nh_mount){.routes = nh_user_api_last_routes, .app = h->user_api, .fault = nh_user_api_fault};
+	h->web_mounts[4] = (struct nh_mount){.routes = status_routes, .app = h};
+	h->web_mounts[5] = (struct nh_mount){.routes = nh_user_api_last_routes, .app = h->user_api, .fault = nh_user_api_fault};
 	h->metrics_mounts[0] = (struct nh_mount){.routes = metrics_routes, .app = h};
+	h->metrics_mounts[1] = (struct nh_mount){.routes = status_routes, .app = h};
 	h->api_mounts[0] = (struct nh_mount){.routes = nh_user_api_routes, .app = h->user_api, .fault = nh_user_api_fault};
 	h->api_mounts[1] = (struct nh_mount){.routes = nh_user_api_service_routes, .app = h->user_api, .fault = nh_user_api_fault};
 	h->api_mounts[2] = (struct nh_mount){.routes = nh_user_api_root_routes(), .app = h->user_api, .fault = nh_user_api_fault};
@@ -237,7 +240,7 @@ static void take_down(struct hubd *h)
 
 nh_rc hubd_open(const struct settings *s, struct hubd *out, struct nh_err *err)
 {
-	*out = (struct hubd){.settings = s};
+	*out = (struct hubd){.settings = s, .started_us = nh_now_us()};
 	nh_rc rc = open_parts(out, err);
 	if (rc == NH_OK)
 		rc = open_server(out, err);
@@ -248,6 +251,9 @@ nh_rc hubd_open(const struct settings *s, struct hubd *out, struct nh_err *err)
 
 void hubd_close(struct hubd *h)
 {
+	/* Whoever sends work here is told first, and given the time to notice. */
+	__atomic_store_n(&h->draining, true, __ATOMIC_RELEASE);
+	usleep((useconds_t)h->settings->drain_delay_ms * 1000);
 	upkeep_stop(h);
 	scheduler_stop(h);
 	nh_device_api_stop(h->device_api);

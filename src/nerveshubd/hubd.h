@@ -40,12 +40,14 @@ struct hubd {
 	struct nh_webhooks *webhooks;
 	struct nh_authority *authority; /* NULL: none */
 	struct nh_tls *device_tls, *web_tls, *api_tls;
-	struct nh_mount api_mounts[4], device_mounts[2], web_mounts[6], metrics_mounts[2];
+	struct nh_mount api_mounts[4], device_mounts[3], web_mounts[7], metrics_mounts[3];
 	struct nh_listener listeners[4]; /* device, web, metrics, and with an authority api */
 	struct nh_server *server;
 	struct scheduler *scheduler; /* atomic: set when it starts */
 	struct upkeep *upkeep;
 	struct figures figures;
+	int64_t started_us;
+	bool draining;    /* atomic: the stop has begun */
 	bool first_start; /* the administrator was created now */
 };
 
@@ -61,6 +63,7 @@ void hubd_close(struct hubd *h);
 
 /* metrics.c: GET /metrics, Prometheus text; the mount's app is the struct hubd. */
 extern const struct nh_route metrics_routes[];
+extern const struct nh_route status_routes[]; /* status.c: /status/live and /status/ready */
 /* webhooks.c: the sender, into hubd. NH_EINVAL: WEBHOOK_NETWORKS; NH_EIO. webhooks_try - nh_webhooks_try of a struct hubd. */
 nh_rc webhooks_start(struct hubd *h, struct nh_err *err);
 nh_rc webhooks_try(void *h, const struct nh_webhook_request *request, void (*done)(void *ctx, const struct nh_webhook_answer *answer), void *ctx, struct nh_err *err);

@@ -87,6 +87,7 @@ int main(int argc, char **argv)
 	struct nh_err err = NH_ERR_INIT;
 	struct settings s;
 	nh_log_level level;
+	nh_log_format format;
 	signal(SIGPIPE, SIG_IGN);
 	if (argc > 1 && strcmp(argv[1], DELTA_WORKER_WORD) == 0)
 		return delta_worker(argc - 1, argv + 1);
@@ -104,7 +105,12 @@ int main(int argc, char **argv)
 		NH_IGNORE(NH_FAIL(&err, NH_EINVAL, "LOG_LEVEL is '%s'; expected debug, info, warn or error", s.log_level)); /* printed by fail */
 		return fail(&err);
 	}
+	if (!nh_log_format_parse(nh_slice_str(s.log_format), &format)) {
+		NH_IGNORE(NH_FAIL(&err, NH_EINVAL, "NERVESHUB_LOG_FORMAT is '%s'; expected logfmt or json", s.log_format)); /* printed by fail */
+		return fail(&err);
+	}
 	nh_log_set_level(level);
+	nh_log_set_format(format);
 	if (s.check_config) {
 		print(settings_explain, &s);
 		return 0;

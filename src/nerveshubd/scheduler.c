@@ -570,7 +570,32 @@ void scheduler_free(struct hubd *h)
 
 /* ---- figures ---------------------------------------------------------------------------------------------------------------- */
 
+_Static_assert(KINDS <= JOB_KINDS_MAX, "a place for the figures of each kind");
+
 size_t scheduler_kinds(void) { return KINDS; }
+
+static nh_rc count_fn(struct nh_ctx *ctx, void *arg, struct nh_err *err)
+{
+	struct hubd *h = arg;
+	struct nh_job_counts *counts = NULL;
+	struct job_figures found[KINDS] = {0};
+	size_t count = 0;
+	NH_TRY(nh_job_counts(ctx, &counts, &count, err));
+	for (size_t i = 0; i < count; i++) {
+		size_t kind = kind_of(counts[i].kind);
+		if (kind < KINDS)
+			found[kind] = (struct job_figures){counts[i].waiting, counts[i].running, counts[i].given_up, counts[i].late_us};
+	}
+	for (size_t i = 0; i < KINDS; i++) {
+		__atomic_store_n(&h->figures.jobs[i].waiting, found[i].waiting, __ATOMIC_RELAXED);
+		__atomic_store_n(&h->figures.jobs[i].running, found[i].running, __ATOMIC_RELAXED);
+		__atomic_store_n(&h->figures.jobs[i].given_up, found[i].given_up, __ATOMIC_RELAXED);
+		__atomic_store_n(&h->figures.jobs[i].late_us, found[i].late_us, __ATOMIC_RELAXED);
+	}
+	return NH_OK;
+}
+
+void count_jobs(struct hubd *h) { NH_IGNORE(job_read(h, count_fn, h, NULL)); } /* an outage is told where it is noticed; the figures stay as they were */
 
 void scheduler_stats(const struct hubd *h, size_t kind, struct job_stats *out)
 {

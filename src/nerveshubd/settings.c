@@ -128,10 +128,12 @@ static const struct row rows[] = {
 	{"audit-log-days", "TRUNCATE_AUDIT_LOGS_DEFAULT_DAYS_KEPT", NULL, POSITIVE, FIELD(audit_log_days), "30", "N", "days that is, where an organization has no number of its own"},
 	{"job-speed", "NERVESHUB_JOB_SPEED", NULL, POSITIVE, FIELD(job_speed), "1", "N", "periodic work comes so many times as often, and what failed is tried again so much earlier: for tests"},
 	{"job-lease", "NERVESHUB_JOB_LEASE", NULL, DURATION, FIELD(job_lease_ms), "60s", "TIME", "another server may take over a job whose server was silent for so long; at least 1s"},
+	{"drain-delay", "NERVESHUB_DRAIN_DELAY", NULL, DURATION, FIELD(drain_delay_ms), "0s", "TIME", "how long a stop waits before it begins, while /status/ready says that this server is not: for a load balancer to notice"},
 	{"loops", "NERVESHUB_LOOPS", NULL, NUMBER, FIELD(loops), "0", "N", "I/O threads; 0 = one a core"},
 	{"workers", "NERVESHUB_WORKERS", NULL, NUMBER, FIELD(workers), "0", "N", "worker threads; 0 = 16 or four a core"},
 	{"secret-key", "SECRET_KEY_BASE", NULL, SECRET, FIELD(secret_key), "", "TEXT", "signs URLs and tokens; default: made once in the data directory"},
 	{"log-level", "LOG_LEVEL", NULL, TEXT, FIELD(log_level), "info", "LEVEL", "debug, info, warn or error"},
+	{"log-format", "NERVESHUB_LOG_FORMAT", NULL, TEXT, FIELD(log_format), "logfmt", "FORMAT", "logfmt or json: how log lines are written"},
 	{"ready-file", "NERVESHUB_READY_FILE", NULL, TEXT, FIELD(ready_file), "", "FILE", "written with the real ports once everything listens"},
 };
 

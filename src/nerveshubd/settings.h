@@ -63,13 +63,13 @@ struct settings {
 	bool webhook_http;
 	uint64_t webhook_timeout_ms, webhook_give_up_ms, webhook_waiting;
 	uint64_t delta_workers, delta_memory, delta_timeout_ms; /* builders of deltas at a time, and what each may use */
-	uint64_t drain_ms;
+	uint64_t drain_ms, drain_delay_ms;
 	bool truncate_audit_logs;
 	uint64_t audit_log_days;
 	uint64_t job_speed, job_lease_ms; /* periods and pauses of jobs are so many times shorter; how long a job is its server's without a word */
 	uint64_t loops, workers;    /* 0 = from the number of cores */
 	const char *secret_key;     /* empty = generated into the data directory */
-	const char *log_level;
+	const char *log_level, *log_format;
 	const char *ready_file;     /* written with the real ports once everything listens; empty = none */
 
 	bool check_config, help, version;
