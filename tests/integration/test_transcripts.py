@@ -423,6 +423,14 @@ class Client:
             del self.waiting[topic]
         return data
 
+    def pick(self, topic, data):
+        """Waits for this message, wherever among the others: a group may have an update for a device before the server has asked for its extensions."""
+        while data not in self.waiting.get(topic, []):
+            self.receive()
+        self.waiting[topic].remove(data)
+        if not self.waiting[topic]:
+            del self.waiting[topic]
+
     def ping(self):
         self.peer.send(frame(PING, b""))
         before = self.pongs
@@ -586,7 +594,7 @@ class Quirks(TranscriptCase):
         client.send(text.replace(self.fw[0]["uuid"], uuid) if uuid else text)
         self.assertEqual(client.next("device"), ('["1","1","device","phx_reply",%s]' % OK).encode())
         if number(client.api) >= (2, 2, 0):
-            self.assertEqual(client.next("device"), b'[null,null,"device","extensions:get",{}]')
+            client.pick("device", b'[null,null,"device","extensions:get",{}]')
 
     def silent(self, client):
         """Whatever was said before, nothing was answered."""
