@@ -240,6 +240,12 @@ nh_rc nh_bus_open(const struct nh_bus_config *config, struct nh_bus **out, struc
 	return NH_OK;
 }
 
+void nh_bus_put_address(const struct nh_bus *bus, struct nh_buf *out)
+{
+	const char *address = bus->listener ? nh_bus_listener_address(bus->listener) : "";
+	nh_buf_put_str(out, *address ? address : "127.0.0.1");
+}
+
 void nh_bus_close(struct nh_bus *bus)
 {
 	if (!bus)

@@ -36,3 +36,4 @@ nh_rc nh_bus_listener_open(const char *url, const struct nh_bus_listener_events 
 void nh_bus_listener_close(struct nh_bus_listener *l); /* NULL legal */
 /* What goes over the channel: "NODE TOPIC PAYLOAD", the payload in base64. */
 void nh_bus_listener_encode(const struct nh_bus_listener *l, nh_slice topic, nh_slice payload, struct nh_buf *out);
+const char *nh_bus_listener_address(const struct nh_bus_listener *l); /* of this end of the first connection; empty: it has none */

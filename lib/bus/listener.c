@@ -4,10 +4,12 @@
  */
 #include <errno.h>
 #include <libpq-fe.h>
+#include <netdb.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/arena.h"
@@ -29,6 +31,7 @@ struct nh_bus_listener {
 	pthread_t thread;
 	bool thread_runs;
 	PGconn *conn;
+	char address[NI_MAXHOST]; /* of this end; empty: it has none */
 };
 
 void nh_bus_listener_encode(const struct nh_bus_listener *l, nh_slice topic, nh_slice payload, struct nh_buf *out)
@@ -65,6 +68,18 @@ static nh_rc connect_listener(struct nh_bus_listener *l, struct nh_err *err)
 	PQclear(res);
 	return rc;
 }
+
+/* Once, before the thread runs: whoever asks later must not look at a connection that is being mended. */
+static void note_address(struct nh_bus_listener *l)
+{
+	struct sockaddr_storage address;
+	socklen_t len = sizeof address;
+	if (getsockname(PQsocket(l->conn), (struct sockaddr *)&address, &len) != 0 || (address.ss_family != AF_INET && address.ss_family != AF_INET6) ||
+	    getnameinfo((const struct sockaddr *)&address, len, l->address, sizeof l->address, NULL, 0, NI_NUMERICHOST) != 0)
+		l->address[0] = 0;
+}
+
+const char *nh_bus_listener_address(const struct nh_bus_listener *l) { return l->address; }
 
 /* Waits for the connection or the wish to close. False: close. */
 static bool wait_for(struct nh_bus_listener *l, int fd, int timeout_ms)
@@ -123,6 +138,8 @@ nh_rc nh_bus_listener_open(const char *url, const struct nh_bus_listener_events 
 	nh_uuid_format(&id, l->node);
 	l->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	nh_rc rc = l->wake < 0 ? NH_FAIL(err, NH_EIO, "cannot make an eventfd: %s", strerror(errno)) : connect_listener(l, err);
+	if (rc == NH_OK)
+		note_address(l);
 	if (rc == NH_OK && pthread_create(&l->thread, NULL, listener_main, l) != 0)
 		rc = NH_FAIL(err, NH_EIO, "cannot start the bus's listener thread");
 	l->thread_runs = rc == NH_OK;

@@ -8,6 +8,7 @@
 
 #include "base/file.h"
 #include "base/log.h"
+#include "nodes.h"
 
 static bool https(const struct settings *s) { return strcmp(s->web_scheme, "https") == 0; }
 
@@ -130,8 +131,9 @@ static nh_rc open_parts(struct hubd *h, struct nh_err *err)
 	h->hub = (struct nh_hub_config){.secret_key = nh_buf_slice(&h->identity.secret), .node = nh_buf_slice(&h->identity.node), .download_ttl_s = 86400, .max_firmware_bytes = s->firmware_max_bytes,
 					.max_archive_bytes = s->archive_max_bytes, .shared_secrets_enabled = s->shared_secrets, .registration_open = s->registrations, .mails = sends_mails(s), .download_base_url = "",
 					.webhooks = {.http = s->webhook_http, .give_up_us = (int64_t)s->webhook_give_up_ms * 1000, .waiting_max = (int64_t)s->webhook_waiting}};
-	struct nh_db_config db = {.url = s->database_url, .connections = (unsigned)s->workers + 3 + SCHEDULER_THREADS + 1, /* who sends webhooks; */ /* and upkeep's, and the mailer's */ .timeout_ms = s->database_timeout_ms, .statements = nh_store_statements};
+	struct nh_db_config db = {.url = s->database_url, .connections = (unsigned)s->workers + 4 + SCHEDULER_THREADS + 1, /* who sends webhooks; */ /* and upkeep's, the mailer's, and that of who watches other servers */ .timeout_ms = s->database_timeout_ms, .statements = nh_store_statements};
 	NH_TRY(nh_db_open(&db, &h->db, err));
+	NH_TRY(nodes_open(h, err));
 	NH_TRY(authority_open(h, err));
 	NH_TRY(open_objects(h, err));
 	NH_TRY(admin_bootstrap(h, err));
@@ -192,17 +194,29 @@ static void recover_objects(struct hubd *h)
 		NH_LOG(NH_LOG_WARN, "objects.sweep_failed", NH_STR("why", err.msg));
 }
 
+/* Behind those that stand at a place of their own. */
+static nh_rc count_listeners(struct hubd *h, size_t *count, struct nh_err *err)
+{
+	*count = h->authority ? LISTENER_COUNT : LISTENER_API;
+	nh_rc rc = nodes_listener(h, &h->listeners[*count], err);
+	*count += rc == NH_OK;
+	return rc == NH_ENOTFOUND ? NH_OK : rc;
+}
+
 static nh_rc open_server(struct hubd *h, struct nh_err *err)
 {
+	size_t listeners = 0;
 	set_listeners(h);
+	NH_TRY(count_listeners(h, &listeners, err));
 	const struct settings *s = h->settings;
-	struct nh_server_config config = {.loops = (unsigned)s->loops, .pool = h->pool, .listeners = h->listeners, .listener_count = h->authority ? LISTENER_COUNT : LISTENER_API,
+	struct nh_server_config config = {.loops = (unsigned)s->loops, .pool = h->pool, .listeners = h->listeners, .listener_count = listeners,
 		.max_handshakes = (unsigned)s->max_handshakes, .max_stalled = (unsigned)s->max_stalled, .max_queued = s->max_queued, .body_rate = s->body_rate};
 	NH_TRY(nh_server_open(&config, &h->server, err));
 	set_urls(h);
 	NH_TRY(nh_device_api_start(h->device_api, h->server, err));
 	nh_user_api_start(h->user_api, h->server);
 	recover_objects(h);
+	NH_TRY(nodes_start(h, err));
 	NH_TRY(start_mailer(h, err));
 	NH_TRY(webhooks_start(h, err));
 	NH_TRY(scheduler_start(h, err));
@@ -214,6 +228,7 @@ static void take_down(struct hubd *h)
 {
 	upkeep_stop(h);
 	scheduler_stop(h);
+	nodes_stop(h); /* it carries effects out */
 	nh_webhooks_stop(h->webhooks);
 	nh_pool_free(h->pool);
 	nh_webhooks_free(h->webhooks);
@@ -224,6 +239,7 @@ static void take_down(struct hubd *h)
 	issuers_close(h);
 	nh_user_api_free(h->user_api);
 	nh_device_api_free(h->device_api);
+	nodes_close(h);
 	nh_relay_free(h->relay);
 	geo_close(h->geo);
 	nh_tls_unref(h->device_tls);
@@ -258,5 +274,6 @@ void hubd_close(struct hubd *h)
 	scheduler_stop(h);
 	nh_device_api_stop(h->device_api);
 	nh_server_drain(h->server, h->settings->drain_ms);
+	nodes_stop(h);
 	take_down(h);
 }

@@ -29,6 +29,7 @@ struct hubd {
 	struct nh_objects *objects;
 	struct nh_pool *pool;
 	struct geo *geo; /* NULL: nobody knows where an address lies */
+	struct nodes *nodes; /* NULL: this server is alone, with SQLite */
 	struct nh_relay *relay;
 	struct nh_device_api *device_api;
 	struct nh_user_api *user_api;
@@ -41,7 +42,7 @@ struct hubd {
 	struct nh_authority *authority; /* NULL: none */
 	struct nh_tls *device_tls, *web_tls, *api_tls;
 	struct nh_mount api_mounts[4], device_mounts[3], web_mounts[7], metrics_mounts[3];
-	struct nh_listener listeners[4]; /* device, web, metrics, and with an authority api */
+	struct nh_listener listeners[5]; /* device, web, metrics, with an authority api, and with PostgreSQL that of other servers */
 	struct nh_server *server;
 	struct scheduler *scheduler; /* atomic: set when it starts */
 	struct upkeep *upkeep;

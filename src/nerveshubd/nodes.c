@@ -15,10 +15,14 @@
 #include "base/rng.h"
 #include "base/uuid.h"
 #include "bus/bus.h"
+#include "bus/links.h"
+#include "crypto/digest.h"
+#include "crypto/pki.h"
 #include "hub/nodes.h"
 #include "hubd.h"
 
 #define TOPIC "node"
+#define VALID_US (INT64_C(20) * 365 * 86400 * NH_US_PER_S) /* of a certificate that dies with the process; clocks may differ */
 #define SETTLED_BEATS 4 /* then certificates are forgotten once: no transaction that did not know this server can still be open */
 
 struct nodes {
@@ -28,11 +32,20 @@ struct nodes {
 	struct nh_bus *bus;
 	struct nh_loop *loop;
 	struct nh_bus_sub *sub;
+	/* links to and from other servers: with a certificate of this life */
+	struct nh_links *links;
+	struct nh_link_end end;
+	struct nh_mount mounts[2];
+	struct nh_tls *tls;
+	struct nh_buf cert, key, url;
+	struct nh_listener *listener;
 	pthread_t thread;
 	bool thread_runs;
 	pthread_mutex_t lock; /* of what follows */
 	pthread_cond_t changed;
 	bool take, look, stopping;
+	uint8_t known[NH_NODES_MAX][NH_TLS_FINGERPRINT_LEN]; /* certificates of the others */
+	size_t known_count;
 	/* the thread's */
 	struct nh_node_watch watch;
 	unsigned beats;
@@ -41,7 +54,8 @@ struct nodes {
 
 static struct nh_node own_row(const struct nodes *n)
 {
-	return (struct nh_node){.name = n->h->hub.node, .life = nh_slice_str(n->life), .url = NH_LIT(""), .certificate = NH_LIT(""), .version = NH_LIT(NH_VERSION)};
+	return (struct nh_node){.name = n->h->hub.node, .life = nh_slice_str(n->life), .url = n->url.len ? nh_buf_slice(&n->url) : NH_LIT(""),
+				.certificate = n->url.len ? nh_buf_slice(&n->cert) : NH_LIT(""), .version = NH_LIT(NH_VERSION)};
 }
 
 /* ---- transactions ------------------------------------------------------------------------------------------------------ */
@@ -157,6 +171,27 @@ static void bury(struct nodes *n, const struct nh_node *dead)
 		NH_LOG(NH_LOG_WARN, "node.dead", NH_S("node", row.name), NH_I("connections", ended));
 }
 
+/* Who may come over a link, and where links lead to. */
+static void set_peers(struct nodes *n, const struct nh_node *list, size_t count)
+{
+	struct nh_link_peer peers[NH_NODES_MAX];
+	uint8_t known[NH_NODES_MAX][NH_TLS_FINGERPRINT_LEN];
+	size_t peer_count = 0, known_count = 0;
+	for (size_t i = 0; i < count; i++) {
+		NH_AUTO_CERT struct nh_cert *cert = NULL;
+		if (nh_slice_eq(list[i].name, n->h->hub.node) || list[i].life.len == 0 || list[i].certificate.len == 0 || nh_cert_parse_pem(list[i].certificate, &cert, NULL) != NH_OK)
+			continue;
+		memcpy(known[known_count++], cert->sha256, NH_TLS_FINGERPRINT_LEN);
+		peers[peer_count++] = (struct nh_link_peer){list[i].name, list[i].url, list[i].certificate};
+	}
+	pthread_mutex_lock(&n->lock);
+	memcpy(n->known, known, known_count * sizeof known[0]);
+	n->known_count = known_count;
+	pthread_mutex_unlock(&n->lock);
+	if (n->links)
+		nh_links_set_peers(n->links, peers, peer_count);
+}
+
 static void look(struct nodes *n)
 {
 	struct nh_err err = NH_ERR_INIT;
@@ -170,6 +205,7 @@ static void look(struct nodes *n)
 				bury(n, &c.list[i]);
 		}
 		__atomic_store_n(&n->shared.others, others, __ATOMIC_RELEASE);
+		set_peers(n, c.list, c.count);
 	}
 	nh_arena_fini(&c.arena);
 }
@@ -228,6 +264,92 @@ static bool here(void *ctx, int64_t device_id) { return nh_device_api_here(((str
 
 static nh_rc tell(void *ctx, struct nh_tx *tx, nh_slice node, struct nh_err *err) { return nh_bus_publish_tx(((struct nodes *)ctx)->bus, tx, TOPIC, node, err); }
 
+/* ---- links ---------------------------------------------------------------------------------------------------------------- */
+
+static bool is_known(struct nodes *n, const uint8_t *fingerprint)
+{
+	bool found = false;
+	pthread_mutex_lock(&n->lock);
+	for (size_t i = 0; i < n->known_count && !found; i++)
+		found = memcmp(n->known[i], fingerprint, NH_TLS_FINGERPRINT_LEN) == 0;
+	pthread_mutex_unlock(&n->lock);
+	return found;
+}
+
+static nh_tls_verdict verify(void *app, nh_slice der, const uint8_t fingerprint[NH_TLS_FINGERPRINT_LEN], int64_t *tag)
+{
+	*tag = 1;
+	return is_known(app, fingerprint) ? NH_TLS_ACCEPT : NH_TLS_PENDING;
+}
+
+/* Maybe a server that has just entered: the database knows. */
+static nh_tls_verdict verify_slow(void *worker, void *app, nh_slice der, const uint8_t fingerprint[NH_TLS_FINGERPRINT_LEN], int64_t *tag)
+{
+	struct nodes *n = app;
+	struct nh_err err = NH_ERR_INIT;
+	struct call c = {.nodes = n, .fn = list_fn, .arena = NH_ARENA_INIT};
+	*tag = 1;
+	if (nh_db_read(n->h->db, call_tx, &c, &err) == NH_OK)
+		set_peers(n, c.list, c.count);
+	nh_arena_fini(&c.arena);
+	return is_known(n, fingerprint) ? NH_TLS_ACCEPT : NH_TLS_REFUSE;
+}
+
+/* A key of this life, that nobody has to be given: its certificate lies in the database. */
+static nh_rc make_certificate(struct nodes *n, struct nh_err *err)
+{
+	NH_AUTO_KEY struct nh_key *key = NULL;
+	NH_AUTO_CERT struct nh_cert *cert = NULL;
+	NH_AUTO_BUF struct nh_buf spki = NH_BUF_INIT, der = NH_BUF_INIT;
+	struct nh_san san = {NH_SAN_DNS, NH_LIT(NH_LINK_NAME)};
+	struct nh_cert_profile profile = nh_cert_profile_server(nh_now_us() - VALID_US / 20, VALID_US);
+	profile.common_name = NH_LIT(NH_LINK_NAME);
+	profile.sans = &san;
+	profile.san_count = 1;
+	NH_TRY(nh_key_generate_p256(&key, err));
+	NH_TRY(nh_key_put_spki(&spki, key, err));
+	NH_TRY(nh_cert_issue(&der, &profile, nh_buf_slice(&spki), NULL, key, &nh_rng_system, err));
+	NH_TRY(nh_cert_parse_der(nh_buf_slice(&der), &cert, err));
+	nh_cert_put_pem(&n->cert, cert);
+	return nh_key_put_pem(&n->key, key, err);
+}
+
+nh_rc nodes_listener(struct hubd *h, struct nh_listener *out, struct nh_err *err)
+{
+	struct nodes *n = h->nodes;
+	const struct settings *s = h->settings;
+	if (!n || strcmp(s->node_host, "none") == 0)
+		return NH_ENOTFOUND;
+	NH_TRY(make_certificate(n, err));
+	NH_TRY(nh_tls_server_new(&(struct nh_tls_server_config){.cert_pem = nh_buf_slice(&n->cert), .key_pem = nh_buf_slice(&n->key), .client_auth = NH_TLS_CLIENT_REQUIRED, .verify = nh_server_verify},
+	                         &n->tls, err));
+	n->end.relay = h->relay;
+	n->mounts[0] = (struct nh_mount){.routes = nh_link_routes, .app = &n->end};
+	n->listener = out;
+	*out = (struct nh_listener){.name = "node", .address = s->bind_address, .port = (uint16_t)s->node_port, .tls = n->tls, .mounts = n->mounts, .verify = verify, .verify_slow = verify_slow, .verify_app = n};
+	return NH_OK;
+}
+
+/* Where others reach this server: as it was told, or by the address from which it reaches the database. */
+static void set_url(struct nodes *n)
+{
+	NH_AUTO_BUF struct nh_buf host = NH_BUF_INIT;
+	if (*n->h->settings->node_host)
+		nh_buf_put_str(&host, n->h->settings->node_host);
+	else
+		nh_bus_put_address(n->bus, &host);
+	bool bare = nh_slice_chr(nh_buf_slice(&host), ':') >= 0; /* an IPv6 address */
+	nh_buf_printf(&n->url, "https://%s%s%s:%u", bare ? "[" : "", nh_buf_cstr(&host), bare ? "]" : "", n->listener->port);
+}
+
+static void open_links(struct nodes *n)
+{
+	if (!n->listener)
+		return;
+	set_url(n);
+	n->links = nh_links_new(&(struct nh_links_config){.relay = n->h->relay, .loop = n->loop, .cert_pem = nh_buf_slice(&n->cert), .key_pem = nh_buf_slice(&n->key)});
+}
+
 /* ---- open and close -------------------------------------------------------------------------------------------------------- */
 
 nh_rc nodes_open(struct hubd *h, struct nh_err *err)
@@ -259,6 +381,7 @@ nh_rc nodes_start(struct hubd *h, struct nh_err *err)
 	if (!n)
 		return NH_OK;
 	NH_TRY(nh_loop_new(&(struct nh_loop_config){.name = "nodes"}, &n->loop, err));
+	open_links(n);
 	NH_TRY(nh_bus_subscribe(n->bus, TOPIC, n->loop, on_bus, n, &n->sub, err));
 	NH_TRY(nh_loop_start(n->loop, err));
 	NH_TRY(own_call(n, enter_fn, err));
@@ -293,6 +416,7 @@ void nodes_close(struct hubd *h)
 	/* Where that fails, another server finds it dead. */
 	if (n->loop && own_call(n, leave_fn, &err) != NH_OK)
 		NH_LOG(NH_LOG_INFO, "node.leave_failed", NH_STR("why", err.msg));
+	nh_links_close(n->links);
 	if (n->loop) {
 		nh_loop_stop(n->loop);
 		nh_loop_join(n->loop);
@@ -301,6 +425,10 @@ void nodes_close(struct hubd *h)
 	nh_loop_free(n->loop);
 	h->hub.nodes = NULL;
 	nh_bus_close(n->bus);
+	nh_tls_unref(n->tls);
+	nh_buf_fini(&n->cert);
+	nh_buf_wipe(&n->key);
+	nh_buf_fini(&n->url);
 	pthread_cond_destroy(&n->changed);
 	pthread_mutex_destroy(&n->lock);
 	free(n);

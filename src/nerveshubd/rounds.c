@@ -44,7 +44,7 @@ static nh_rc remind(struct nh_ctx *ctx, void *arg, struct nh_err *err) { return 
 nh_rc job_reminders(struct hubd *h, const struct nh_job *job, struct nh_err *err)
 {
 	size_t reminded = 0;
-	NH_TRY(job_read(h, remind, &reminded, err));
+	NH_TRY(job_write(h, remind, &reminded, err)); /* it reads, but leaves reminders for devices of other servers */
 	if (reminded > 0)
 		NH_LOG(NH_LOG_INFO, "rollout.reminded", NH_I("devices", reminded));
 	return NH_OK;

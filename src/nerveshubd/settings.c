@@ -132,6 +132,10 @@ static const struct row rows[] = {
 	{"loops", "NERVESHUB_LOOPS", NULL, NUMBER, FIELD(loops), "0", "N", "I/O threads; 0 = one a core"},
 	{"workers", "NERVESHUB_WORKERS", NULL, NUMBER, FIELD(workers), "0", "N", "worker threads; 0 = 16 or four a core"},
 	{"secret-key", "SECRET_KEY_BASE", NULL, SECRET, FIELD(secret_key), "", "TEXT", "signs URLs and tokens; default: made once in the data directory"},
+	{"new-secret", "NERVESHUB_NEW_SECRET", NULL, BOOL, FIELD(new_secret), "false", "BOOL", "PostgreSQL: take this server's secret for the database's from now on; what was sealed with the old one is lost"},
+	{"node-host", "NERVESHUB_NODE_HOST", NULL, TEXT, FIELD(node_host), "", "HOST", "several servers on one PostgreSQL: name or address by which the others reach this one; default: the address that the database sees; none: consoles do not lead to devices of other servers"},
+	{"node-port", "NERVESHUB_NODE_PORT", NULL, PORT, FIELD(node_port), "0", "PORT", "its port for them; 0 = the kernel chooses, and the others find it in the database"},
+	{"node-lease", "NERVESHUB_NODE_LEASE", NULL, DURATION, FIELD(node_lease_ms), "20s", "TIME", "several servers on one PostgreSQL: one that is silent for so long is taken for dead"},
 	{"log-level", "LOG_LEVEL", NULL, TEXT, FIELD(log_level), "info", "LEVEL", "debug, info, warn or error"},
 	{"log-format", "NERVESHUB_LOG_FORMAT", NULL, TEXT, FIELD(log_format), "logfmt", "FORMAT", "logfmt or json: how log lines are written"},
 	{"ready-file", "NERVESHUB_READY_FILE", NULL, TEXT, FIELD(ready_file), "", "FILE", "written with the real ports once everything listens"},
@@ -323,12 +327,12 @@ static void derive(struct settings *s, struct nh_arena *arena)
 
 static nh_rc check_pairs(const struct settings *s, struct nh_err *err)
 {
+	if (s->delta_workers > DELTA_WORKERS_MAX)
+		return NH_FAIL(err, NH_EINVAL, "NERVESHUB_DELTA_WORKERS is %llu; expected at most %d", (unsigned long long)s->delta_workers, DELTA_WORKERS_MAX);
 	if (!*s->device_cert_file != !*s->device_key_file)
 		return NH_FAIL(err, NH_EINVAL, "DEVICE_SSL_CERTFILE and DEVICE_SSL_KEYFILE belong together; only one is set");
 	if (!*s->web_cert_file != !*s->web_key_file)
 		return NH_FAIL(err, NH_EINVAL, "WEB_SSL_CERTFILE and WEB_SSL_KEYFILE belong together; only one is set");
-	if (s->delta_workers > DELTA_WORKERS_MAX)
-		return NH_FAIL(err, NH_EINVAL, "NERVESHUB_DELTA_WORKERS is %llu; expected at most %d", (unsigned long long)s->delta_workers, DELTA_WORKERS_MAX);
 	if (*s->secret_key && strlen(s->secret_key) < 32)
 		return NH_FAIL(err, NH_EINVAL, "SECRET_KEY_BASE needs at least 32 characters, not %zu", strlen(s->secret_key));
 	if (strcmp(s->storage, "local") != 0 && strcmp(s->storage, "S3") != 0)

@@ -69,6 +69,10 @@ struct settings {
 	uint64_t job_speed, job_lease_ms; /* periods and pauses of jobs are so many times shorter; how long a job is its server's without a word */
 	uint64_t loops, workers;    /* 0 = from the number of cores */
 	const char *secret_key;     /* empty = generated into the data directory */
+	bool new_secret;
+	const char *node_host;      /* empty = as the database sees it; "none" */
+	uint64_t node_port;
+	uint64_t node_lease_ms;     /* of which the beat is a quarter */
 	const char *log_level, *log_format;
 	const char *ready_file;     /* written with the real ports once everything listens; empty = none */
 

@@ -5,8 +5,7 @@
  * they travel by NOTIFY on one channel, sent inside the transaction that causes them with nh_bus_publish_tx; on SQLite that call does nothing, and the
  * effect after commit publishes in-process with nh_bus_publish.
  *
- * Built and tested; nerveshubd does not open one yet. Its effects of kind NH_EFFECT_TOPIC (hub/hub.h) are what will be published here; until then they are
- * dropped, and pushes reach only devices of their own process.
+ * What must not be lost lies in the database, and a message only hurries whoever looks there (hub/nodes.h). Conversations have links of their own (bus/links.h).
  *
  * thread: open/close by main; publish any; subscribe/unsubscribe on the subscriber's loop.  source: design/architecture "6. More than one node"
  */
@@ -15,6 +14,7 @@
 #include "base/err.h"
 #include "base/slice.h"
 
+struct nh_buf;
 struct nh_bus;
 struct nh_bus_sub;
 struct nh_db;
@@ -46,3 +46,6 @@ void nh_bus_unsubscribe(struct nh_bus_sub *sub); /* [loop] fn is not called any 
 nh_rc nh_bus_publish(struct nh_bus *bus, const char *topic, nh_slice payload, struct nh_err *err);
 /* nh_bus_publish_tx - to the subscribers of all other nodes once tx has committed (nothing on SQLite). NH_EINVAL, NH_ETOOBIG, NH_EIO. */
 nh_rc nh_bus_publish_tx(struct nh_bus *bus, struct nh_tx *tx, const char *topic, nh_slice payload, struct nh_err *err);
+
+/* nh_bus_put_address - this machine's address on the way to the database, as text: how other servers reach it, if they take that way too. 127.0.0.1 where there is no network between. Any thread. */
+void nh_bus_put_address(const struct nh_bus *bus, struct nh_buf *out);
