@@ -154,10 +154,10 @@ nh_rc nh_update_report(struct nh_ctx *ctx, int64_t device_id, const struct nh_up
 	if (!d.inflight)
 		return report->stage == NH_STAGE_FAILED ? note_failure(ctx, &d, nh_audit_reason(ctx->arena, report->reason), err) : NH_OK;
 	NH_TRY(nh_inflight_get(ctx, device_id, &row, err));
-	if (row.stage == NH_STAGE_REQUESTED) {
+	/* A device that puts the update off, or declines it, tried nothing: three postponements are no reason for the penalty box. */
+	if (row.stage == NH_STAGE_REQUESTED && report->stage != NH_STAGE_IGNORED && report->stage != NH_STAGE_RESCHEDULED) {
 		NH_TRY(count_attempt(ctx, &d, err));
-		if (report->stage != NH_STAGE_IGNORED && report->stage != NH_STAGE_RESCHEDULED)
-			NH_TRY(nh_rollout_began(ctx, &d, row.group_id, row.firmware_id, err));
+		NH_TRY(nh_rollout_began(ctx, &d, row.group_id, row.firmware_id, err));
 	}
 	nh_device_topic(ctx, device_id);
 

@@ -184,11 +184,17 @@ static nh_rc judge_remedies(struct world *w, const json_t *reason, struct nh_err
 static nh_rc situation(struct world *w, struct nh_err *err)
 {
 	const struct situation *t = w->arg;
+	struct nh_device_facts before, after;
 	struct scene s;
 	NH_AUTO_JSON json_t *x = NULL;
 	NH_TRY(set_scene(w, &s, err));
 	OK(t->bring_about(w, &s, err));
+	OK(nh_device_facts_load(&w->ctx, s.device, &before, E(w)));
+	forget_effects(w);
 	OK(explain(w, s.device, &x, err));
+	/* looking changes nothing */
+	OK(nh_device_facts_load(&w->ctx, s.device, &after, E(w)));
+	CHECK(w->effects.count == 0 && before.inflight == after.inflight && before.attempt_count == after.attempt_count && before.blocked_until_us == after.blocked_until_us);
 	CHECK(nh_slice_eq_str(nh_json_text(x, "verdict"), t->verdict));
 	CHECK(json_array_size(json_object_get(x, "reasons")) == (t->code ? 1u : 0u) || t->others);
 	if (!t->code)

@@ -477,8 +477,8 @@ static nh_rc reschedules(struct world *w, struct nh_err *err)
 		OK(nh_device_facts_load(&w->ctx, u.device, &d, E(w)));
 		if (d.blocked_until_us != w->now_us + table[i].seconds * NH_US_PER_S || d.inflight)
 			return NH_FAIL(err, NH_EINTERNAL, "row %zu: %lld", i, (long long)(d.blocked_until_us - w->now_us));
+		CHECK(d.attempt_count == 0); /* who puts it off tried nothing */
 		w->now_us = d.blocked_until_us + 1;
-		OK(nh_updates_enable(&w->ctx, &w->as_ada, w->acme.id, u.device, true, E(w))); /* attempts would add up to a penalty */
 		OK(run_group(w, u.group.id, &run));
 		CHECK(run.sent == 1);
 	}
