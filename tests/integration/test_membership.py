@@ -1,6 +1,7 @@
 """Which devices are in a deployment group, changed in bulk: counted first, then done in the background, and each device that changed, and no other, is told."""
 
 import asyncio
+import concurrent.futures
 import unittest
 
 from clitest import CliCase
@@ -86,6 +87,19 @@ class Membership(CliCase):
                 self.server.api("POST", f"{P}/deployments/night/membership/add_matching", expect=202)
                 self.assertEqual((await device.event("update"))["firmware_meta"]["uuid"], self.fw[1]["uuid"])
         asyncio.run(go())
+
+
+    def test_releases_at_once(self):
+        """Each gets a number of its own, and the last number is the current release."""
+        self.server.api("POST", f"{P}/deployments", {"name": "hasty", "firmware": self.fw[0]["uuid"], "conditions": {"tags": ["nobody"]}}, expect=201)
+
+        def release(n):
+            return self.server.api("PUT", f"{P}/deployments/hasty", {"deployment": {"firmware": self.fw[n % 2]["uuid"]}})
+        with concurrent.futures.ThreadPoolExecutor(8) as pool:
+            answers = list(pool.map(release, range(24)))
+        self.assertEqual([a.status for a in answers], [200] * 24, [a.body for a in answers if a.status != 200])
+        self.assertEqual(sorted(a.data["current_release"]["number"] for a in answers), list(range(2, 26)))
+        self.assertEqual(self.server.api("GET", f"{P}/deployments/hasty", expect=200).data["current_release"]["number"], 25)
 
 
 class DeletedDevices(CliCase):
