@@ -41,7 +41,7 @@ ALTER TABLE inflight_updates ADD COLUMN sent_bytes {{int}};
 ALTER TABLE inflight_updates ADD COLUMN saved_bytes {{int}};
 CREATE INDEX inflight_updates_delta ON inflight_updates (delta_id) WHERE delta_id IS NOT NULL;
 
--- Sums of update_stats, kept as updates succeed. deployment_id 0: of no group.
+-- Sums of update_stats, kept as updates succeed, without the first firmware that a device ever told of. deployment_id 0: of no group.
 CREATE TABLE update_totals (
 	product_id {{int}} NOT NULL REFERENCES products (id),
 	deployment_id {{int}} NOT NULL,
@@ -53,4 +53,5 @@ CREATE TABLE update_totals (
 	PRIMARY KEY (product_id, deployment_id, target_firmware_uuid, type)
 ) {{strict}};
 INSERT INTO update_totals (product_id, deployment_id, target_firmware_uuid, type, updates, update_bytes, saved_bytes)
-	SELECT product_id, COALESCE(deployment_id, 0), target_firmware_uuid, type, COUNT(*), SUM(update_bytes), SUM(saved_bytes) FROM update_stats GROUP BY 1, 2, 3, 4;
+	SELECT product_id, COALESCE(deployment_id, 0), target_firmware_uuid, type, COUNT(*), SUM(update_bytes), SUM(saved_bytes) FROM update_stats
+	WHERE source_firmware_uuid IS NOT NULL GROUP BY 1, 2, 3, 4;

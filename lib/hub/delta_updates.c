@@ -162,6 +162,8 @@ nh_rc nh_update_counted(struct nh_ctx *ctx, const struct nh_device_facts *before
 	                             nh_p_int(nh_ctx_now(ctx)), nh_p_ref(expected ? row.inserted_at_us : 0)),
 	                   NULL, err));
 	NH_TRY(nh_sql_exec(ctx->tx, &nh_q_device_delta_failed, NH_PARAMS(nh_p_bool(false), nh_p_int(before->id)), NULL, err));
+	if (before->firmware_uuid.len == 0)
+		return NH_OK; /* the first that is heard of it: nobody sent anything */
 	return nh_sql_exec(ctx->tx, &nh_q_update_total_add, NH_PARAMS(nh_p_int(before->product_id), nh_p_int(group_id), nh_p_text(new_uuid), type, nh_p_int(sent.bytes), nh_p_int(sent.saved)),
 	                   NULL, err);
 }

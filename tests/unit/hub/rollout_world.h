@@ -30,8 +30,8 @@ static inline nh_slice fw_uuid(struct world *w, int number)
 	return nh_slice_str(nh_arena_printf(&w->arena, "00000000-0000-4000-8000-%012d", number));
 }
 
-/* A firmware of the widget product for rpi4/aarch64; the first one also makes the organization's key. */
-static inline nh_rc add_firmware_for(struct world *w, int number, const char *version, const char *platform, int64_t *id, struct nh_err *err)
+/* A firmware of the widget product for aarch64; the first one also makes the organization's key. */
+static inline nh_rc add_firmware_that(struct world *w, int number, const char *version, const char *platform, bool delta_updatable, int64_t *id, struct nh_err *err)
 {
 	int64_t key;
 	nh_slice text = NH_LIT("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=");
@@ -46,9 +46,14 @@ static inline nh_rc add_firmware_for(struct world *w, int number, const char *ve
 	return insert_id(w, &nh_q_firmware_insert,
 	                 NH_PARAMS(nh_p_int(w->acme.id), nh_p_int(w->widget.id), nh_p_int(key), nh_p_text(uuid), nh_p_str(version),
 	                           nh_p_blob(nh_slice_str(version)), nh_p_str(platform), nh_p_str("aarch64"), nh_p_null(), nh_p_str("the description"),
-	                           nh_p_null(), nh_p_null(), nh_p_int(2500000), nh_p_str("ABCDEF"), nh_p_str("[\"AA\",\"BB\",\"CC\"]"), nh_p_int(0),
+	                           nh_p_null(), nh_p_null(), nh_p_int(2500000), nh_p_str("ABCDEF"), nh_p_str("[\"AA\",\"BB\",\"CC\"]"), nh_p_bool(delta_updatable),
 	                           nh_p_str("0.2.0"), nh_p_str(nh_arena_printf(&w->arena, "firmware/%d.fw", number)), nh_p_int(w->now_us)),
 	                 id, err);
+}
+
+static inline nh_rc add_firmware_for(struct world *w, int number, const char *version, const char *platform, int64_t *id, struct nh_err *err)
+{
+	return add_firmware_that(w, number, version, platform, false, id, err);
 }
 
 static inline nh_rc add_firmware(struct world *w, int number, const char *version, struct nh_err *err)

@@ -97,7 +97,7 @@ struct nh_update_totals {
 	int64_t update_bytes, saved_bytes; /* sent; what whole files would have had beyond that */
 	int64_t delta_bytes;               /* sent as deltas */
 };
-/* nh_update_counted - at success: a row of statistics for the device, and the sums. delta: what was sent, id 0 = whole. NH_EIO. */
+/* nh_update_counted - at success: a row of statistics for the device, and the sums, in which the first firmware that a device tells of does not count. NH_EIO. */
 nh_rc nh_update_counted(struct nh_ctx *ctx, const struct nh_device_facts *before, nh_slice new_uuid, struct nh_err *err);
 /* nh_update_totals_read - of the product; group not 0: of updates by it; firmware_uuid not empty: of updates to it (one of both at most). NH_EPERM, NH_ENOTFOUND, NH_EIO. */
 nh_rc nh_update_totals_read(struct nh_ctx *ctx, const struct nh_actor *actor, const struct nh_product *product, int64_t group_id, nh_slice firmware_uuid, struct nh_update_totals *out,
