@@ -54,6 +54,8 @@ static const struct noun {
 	{"key", CLI_IN_ORG, CLI_ORG "/keys", "name", NULL},
 	{"email", CLI_IN_ORG, CLI_ORG "/users", "email", "name"},
 	{"endpoint", CLI_IN_ORG, CLI_ORG "/iroh_endpoints", "identifier", NULL},
+	{"webhook", CLI_IN_ORG, CLI_ORG "/webhooks", "id", "url"},
+	{"delivery", CLI_IN_ORG, CLI_ORG "/webhooks/:1/deliveries", "id", "type"},
 	{"ca-serial", CLI_IN_ORG, CLI_ORG "/ca_certificates", "serial", "description"},
 	{"issued-serial", CLI_IN_ORG, CLI_ORG "/authority/certificates", "serial", "subject"},
 	{"own-serial", CLI_NEEDS_TOKEN, "users/me/certificates", "serial", "subject"},
