@@ -375,7 +375,7 @@ def latency(c):
         c.strangers = max(c.strangers, crowd)
         storm.do("drop")
         wait = c.hub.gauge
-        world.wait_until("the crowd to be gone", lambda: wait("websockets") == healthy and wait("jobs_queued") + wait("jobs_running") == 0)
+        world.wait_until("the crowd to be gone", lambda: wait("websockets") == healthy and wait("worker_queue_length") + wait("workers_busy") == 0)
         storm.tell(f"online {crowd} 0")
         load.tell(f"heartbeat 200/s {seconds}s")
         during("storm", f"while {crowd} devices connect at once")

@@ -149,7 +149,7 @@ class Hub(nhtest.Server):
 
     def calm(self):
         """Nobody is connected, every job is done, and memory that is to go back has gone (two sweeps)."""
-        wait_until("the server to be calm", lambda: self.gauge("websockets") + self.gauge("jobs_queued") + self.gauge("jobs_running") + self.gauge("connections_parked") == 0)
+        wait_until("the server to be calm", lambda: self.gauge("websockets") + self.gauge("worker_queue_length") + self.gauge("workers_busy") + self.gauge("connections_parked") == 0)
         time.sleep(2.5)
 
     def end(self):

@@ -308,28 +308,16 @@ static nh_rc keep_head(struct exchange *ex, nh_slice bytes, struct nh_err *err)
 	return NH_OK;
 }
 
-static bool sane_id(nh_slice id)
-{
-	for (size_t i = 0; i < id.len; i++) {
-		uint8_t c = id.ptr[i];
-		if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' || c == '-'))
-			return false;
-	}
-	return id.len > 0 && id.len <= NH_REQUEST_ID_MAX;
-}
-
-/* A name that the client, or a proxy before us, gave is kept, so that one search finds all of them. */
+/* A name that the client, or a proxy before us, gave is kept, so that one search finds all of them. source: reference/user-api-and-cli "1" */
 static void name_request(struct exchange *ex)
 {
-	nh_slice given = nh_http_header_get(&ex->headers, "X-Request-Id");
-	if (sane_id(given)) {
-		memcpy(ex->request_id, given.ptr, given.len);
-	} else {
-		uint8_t chance[10];
-		nh_rng_fill(&nh_rng_system, chance, sizeof chance);
-		for (size_t i = 0; i < sizeof chance; i++)
-			snprintf(ex->request_id + 2 * i, 3, "%02x", chance[i]);
-	}
+	ex->request.id = nh_http_header_get(&ex->headers, "X-Request-Id");
+	if (ex->request.id.len >= NH_REQUEST_ID_MIN && ex->request.id.len <= NH_REQUEST_ID_MAX)
+		return;
+	uint8_t chance[sizeof ex->request_id / 2];
+	nh_rng_fill(&nh_rng_system, chance, sizeof chance);
+	for (size_t i = 0; i < sizeof chance; i++)
+		snprintf(ex->request_id + 2 * i, 3, "%02x", chance[i]);
 	ex->request.id = nh_slice_str(ex->request_id);
 }
 

@@ -230,7 +230,7 @@ struct exchange {
 	nh_rc sink_rc;
 	uint64_t begun_us;      /* when the head was complete */
 	char remote[64];
-	char request_id[NH_REQUEST_ID_MAX + 1];
+	char request_id[33];    /* where the client gave it no name */
 };
 
 /* conn.c */

@@ -138,7 +138,7 @@ static void write_head(struct exchange *ex, nh_slice extra, uint64_t content_len
 	else if (ex->head.len && ex->parsed.minor == 0)
 		nh_buf_put_str(&head, "Connection: keep-alive\r\n"); /* an old client closes unless it is told. source: RFC 9112 C.2.2 */
 	if (ex->request.id.len)
-		nh_buf_printf(&head, "X-Request-Id: %s\r\n", ex->request_id);
+		nh_buf_printf(&head, "x-request-id: %.*s\r\n", NH_ARG(ex->request.id));
 	nh_buf_put_slice(&head, extra);
 	nh_buf_put_slice(&head, nh_buf_slice(&res->headers));
 	nh_buf_put_str(&head, "\r\n");

@@ -53,17 +53,7 @@ void nh_user_api_free(struct nh_user_api *api)
 
 void send_common_headers(struct nh_request *req, struct nh_response *res)
 {
-	nh_slice given = req->headers ? nh_request_header(req, "x-request-id") : NH_SLICE_EMPTY;
 	nh_response_header(res, "cache-control", NH_LIT("max-age=0, private, must-revalidate"));
-	if (given.len >= 20 && given.len <= 200) {
-		nh_response_header(res, "x-request-id", given);
-		return;
-	}
-	uint8_t random[16];
-	NH_AUTO_BUF struct nh_buf id = NH_BUF_INIT;
-	nh_rng_fill(&nh_rng_system, random, sizeof(random));
-	nh_hex_put(&id, nh_slice_of(random, sizeof(random)));
-	nh_response_header(res, "x-request-id", nh_buf_slice(&id));
 }
 
 void send_json(struct nh_request *req, struct nh_response *res, unsigned status, const json_t *value)

@@ -108,11 +108,14 @@ static void put_deltas(struct nh_buf *out)
 		{"deltas_failed_total", "Deltas that could not be built", COUNTER, deltas.failed},
 		{"deltas_timed_out_total", "Deltas whose building took too long", COUNTER, deltas.timed_out},
 		{"deltas_discarded_total", "Deltas that nobody waited for any more when they were built", COUNTER, deltas.discarded},
-		{"delta_build_milliseconds_total", "Time that builders of deltas ran", COUNTER, deltas.busy_ms},
 		{"delta_saved_bytes_total", "Bytes by which the built deltas are smaller than their firmware", COUNTER, deltas.saved_bytes},
 	};
 	for (size_t i = 0; i < NH_ARRAY_LEN(rows); i++)
 		put(out, &rows[i]);
+	head(out, "nerveshub_delta_build_seconds_total", "Time that builders of deltas ran", COUNTER);
+	nh_buf_put_str(out, "nerveshub_delta_build_seconds_total ");
+	put_seconds(out, deltas.busy_ms * 1000);
+	nh_buf_put_u8(out, '\n');
 }
 
 /* ---- the process ------------------------------------------------------------------------------------------------------------ */

@@ -438,7 +438,7 @@ class OrganizationTest(AuthorityCase):
         wait_until(lambda: self.server.metric("authority_certificates_expiring") > 0, self.server.process, "a certificate that ends soon")
         self.assertIn("certificates.expiring within_days=30", self.server.log_text())
         end = run("openssl", "x509", "-in", self.root, "-noout", "-enddate", "-dateopt", "iso_8601").stdout.strip().split("=")[1]
-        self.assertEqual(self.server.metric("authority_not_after_seconds"), int(datetime.datetime.fromisoformat(end.replace("Z", "+00:00")).timestamp()))
+        self.assertEqual(self.server.metric("authority_not_after_timestamp_seconds"), int(datetime.datetime.fromisoformat(end.replace("Z", "+00:00")).timestamp()))
 
     def test_who_may(self):
         """Members by role, and people who are none: every door of the authority."""

@@ -102,6 +102,8 @@ class Server(nhtest.ServerCase):
         self.assertIn("objects.write state=failing", self.server.log_text())
         self.assertEqual(self.server.api("GET", f"{self.product_path}/firmwares", expect=200).data, [])
         self.assertEqual(self.server.http("GET", "/status/alive").status, 200)
+        ready = self.server.http("GET", "/status/ready")
+        self.assertEqual((ready.status, ready.json), (503, {"ready": False, "reasons": ["the object store cannot be read or written"]}))
         self.s3.back()
         self.assertEqual(self.keys(), before)
         new = self.server.upload("acme", "Thermo%20Widget", path).data

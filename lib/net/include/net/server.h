@@ -29,7 +29,8 @@ struct nh_later;
 
 #define NH_PARAMS_MAX 8
 
-#define NH_REQUEST_ID_MAX 64
+#define NH_REQUEST_ID_MIN 20
+#define NH_REQUEST_ID_MAX 200
 
 struct nh_request {
 	const struct nh_route *route;   /* NULL for faults before a route was found */
@@ -49,7 +50,7 @@ struct nh_request {
 	const uint8_t *fingerprint;     /* SHA-256 of the client certificate, or NULL */
 	int64_t peer_tag;               /* what verify left, 0 if nothing */
 	nh_slice remote;                /* the peer's address as text */
-	nh_slice id;                    /* names the request in logs and in the answer's X-Request-Id: what the client called it where that is 1 to 64 letters, digits, '.', '_' or '-', else chance */
+	nh_slice id;                    /* names the request in logs and in the answer's X-Request-Id: what the client called it where that has NH_REQUEST_ID_MIN to _MAX bytes, else chance */
 };
 
 /* nh_request_param - by name in the template; empty where there is none. */
