@@ -3,6 +3,7 @@
  * source: reference/server-behaviour "8"
  */
 #include "audit_int.h"
+#include "hub/accounts.h"
 #include "input_int.h"
 #include "rows_int.h"
 #include "store/audit.h"
@@ -40,6 +41,17 @@ nh_slice nh_audit_reason(struct nh_arena *arena, nh_slice reason)
 	return nh_text_cut(arena, nh_slice_trim(nh_slice_of(out, cut.len)), NH_AUDIT_REASON_MAX);
 }
 
+static nh_rc add(struct nh_ctx *ctx, const struct nh_actor *actor, int64_t org_id, nh_audit_resource kind, int64_t resource_id, const struct nh_buf *text, struct nh_err *err)
+{
+	NH_TRY(nh_buf_check(text, "audit entry", err));
+	nh_slice description = nh_text_cut(ctx->arena, nh_buf_slice(text), NH_AUDIT_DESCRIPTION_MAX);
+	return nh_sql_exec(ctx->tx, &nh_q_audit_add,
+	                   NH_PARAMS(nh_p_int(org_id), nh_p_str(actor_names[actor->kind]), nh_p_int(actor->id),
+	                             nh_p_text(actor->name.ptr ? actor->name : NH_LIT("")), nh_p_str(resource_names[kind]), nh_p_int(resource_id),
+	                             nh_p_text(description), nh_p_int(nh_ctx_now(ctx))),
+	                   NULL, err);
+}
+
 nh_rc nh_audit_add(struct nh_ctx *ctx, const struct nh_actor *actor, int64_t org_id, nh_audit_resource kind, int64_t resource_id, struct nh_err *err,
                    const char *fmt, ...)
 {
@@ -48,14 +60,27 @@ nh_rc nh_audit_add(struct nh_ctx *ctx, const struct nh_actor *actor, int64_t org
 	va_start(ap, fmt);
 	nh_buf_vprintf(&text, fmt, ap);
 	va_end(ap);
-	NH_TRY(nh_buf_check(&text, "audit entry", err));
+	return add(ctx, actor, org_id, kind, resource_id, &text, err);
+}
 
-	nh_slice description = nh_text_cut(ctx->arena, nh_buf_slice(&text), NH_AUDIT_DESCRIPTION_MAX);
-	return nh_sql_exec(ctx->tx, &nh_q_audit_add,
-	                   NH_PARAMS(nh_p_int(org_id), nh_p_str(actor_names[actor->kind]), nh_p_int(actor->id),
-	                             nh_p_text(actor->name.ptr ? actor->name : NH_LIT("")), nh_p_str(resource_names[kind]), nh_p_int(resource_id),
-	                             nh_p_text(description), nh_p_int(nh_ctx_now(ctx))),
-	                   NULL, err);
+static void read_id(const struct nh_rows *rows, struct nh_arena *arena, void *item) { *(int64_t *)item = nh_col_int(rows, 0); }
+
+nh_rc nh_audit_account(struct nh_ctx *ctx, int64_t user_id, struct nh_err *err, const char *fmt, ...)
+{
+	struct nh_user user;
+	struct nh_list orgs = NH_LIST_OF(ctx->arena, int64_t);
+	NH_AUTO_BUF struct nh_buf text = NH_BUF_INIT;
+	va_list ap;
+	NH_TRY(nh_user_get(ctx, user_id, &user, err));
+	nh_buf_printf(&text, "%.*s ", NH_ARG(user.name));
+	va_start(ap, fmt);
+	nh_buf_vprintf(&text, fmt, ap);
+	va_end(ap);
+	struct nh_actor actor = nh_actor_of_user(&user);
+	NH_TRY(nh_list_rows(ctx->tx, &orgs, &nh_q_audit_orgs_of_user, NH_PARAMS(nh_p_int(user_id)), read_id, err));
+	for (size_t i = 0; i < orgs.count; i++)
+		NH_TRY(add(ctx, &actor, ((const int64_t *)orgs.items)[i], NH_AUDIT_USER, user_id, &text, err));
+	return NH_OK;
 }
 
 void nh_audit_entry_read(const struct nh_rows *rows, struct nh_arena *arena, void *item)

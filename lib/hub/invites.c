@@ -108,7 +108,9 @@ nh_rc nh_invite_rescind(struct nh_ctx *ctx, const struct nh_actor *actor, int64_
 	int64_t changed = 0;
 	NH_TRY(nh_may(ctx, actor, org_id, NH_MAY_MEMBER_ADD, err));
 	NH_TRY(nh_sql_exec(ctx->tx, &nh_q_invite_delete, NH_PARAMS(nh_p_int(org_id), nh_p_int(invite_id)), &changed, err));
-	return changed ? NH_OK : NH_FAIL(err, NH_ENOTFOUND, "no such invitation");
+	if (!changed)
+		return NH_FAIL(err, NH_ENOTFOUND, "no such invitation");
+	return nh_audit_add(ctx, actor, org_id, NH_AUDIT_ORG, org_id, err, "%.*s rescinded invitation %lld", NH_ARG(actor->name), (long long)invite_id);
 }
 
 nh_rc nh_invites_trim(struct nh_ctx *ctx, struct nh_err *err) { return nh_sql_exec(ctx->tx, &nh_q_invite_expire, NH_PARAMS(nh_p_int(nh_ctx_now(ctx))), NULL, err); }

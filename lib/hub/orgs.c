@@ -4,6 +4,7 @@
  * source: reference/user-api-and-cli "3", "7"; reference/server-behaviour "9.1", "9.3"
  */
 #include "hub/accounts.h"
+#include "hub/audit.h"
 #include "hub/permissions.h"
 #include "input_int.h"
 #include "rows_int.h"
@@ -87,6 +88,7 @@ nh_rc nh_org_create(struct nh_ctx *ctx, const struct nh_actor *actor, nh_slice n
 	NH_TRY(rc);
 	NH_TRY(nh_sql_exec(ctx->tx, &nh_q_member_insert, NH_PARAMS(nh_p_int(id), nh_p_int(actor->id), nh_p_int(NH_ROLE_ADMIN), nh_p_int(now)), NULL,
 	                   err));
+	NH_TRY(nh_audit_add(ctx, actor, id, NH_AUDIT_ORG, id, err, "%.*s created organization %.*s", NH_ARG(actor->name), NH_ARG(name)));
 	return nh_org_open(ctx, actor, name, NH_MAY_ORG_SEE, out, err);
 }
 
@@ -164,7 +166,8 @@ nh_rc nh_member_add(struct nh_ctx *ctx, const struct nh_actor *actor, int64_t or
 	if (!changed)
 		return nh_refuse(errors, err, NH_EINVAL, "org_users", "is already member");
 	*out = (struct nh_member){user.id, user.name, user.email, parsed};
-	return NH_OK;
+	return nh_audit_add(ctx, actor, org_id, NH_AUDIT_USER, user.id, err, "%.*s made %.*s (%.*s) a member with the role %s", NH_ARG(actor->name), NH_ARG(user.name), NH_ARG(user.email),
+	                    nh_role_name(parsed));
 }
 
 static nh_rc keep_an_admin(struct nh_ctx *ctx, int64_t org_id, const struct nh_member *member, json_t **errors, struct nh_err *err)
@@ -187,9 +190,11 @@ nh_rc nh_member_set_role(struct nh_ctx *ctx, const struct nh_actor *actor, int64
 		return nh_refuse(errors, err, NH_EINVAL, "role", "is invalid");
 	if (parsed != NH_ROLE_ADMIN)
 		NH_TRY(keep_an_admin(ctx, org_id, out, errors, err));
+	nh_role before = out->role;
 	out->role = parsed;
-	return nh_sql_exec(ctx->tx, &nh_q_member_set_role,
-	                   NH_PARAMS(nh_p_int(parsed), nh_p_int(nh_ctx_now(ctx)), nh_p_int(org_id), nh_p_int(out->user_id)), NULL, err);
+	NH_TRY(nh_sql_exec(ctx->tx, &nh_q_member_set_role, NH_PARAMS(nh_p_int(parsed), nh_p_int(nh_ctx_now(ctx)), nh_p_int(org_id), nh_p_int(out->user_id)), NULL, err));
+	return nh_audit_add(ctx, actor, org_id, NH_AUDIT_USER, out->user_id, err, "%.*s changed the role of %.*s (%.*s) from %s to %s", NH_ARG(actor->name), NH_ARG(out->name), NH_ARG(out->email),
+	                    nh_role_name(before), nh_role_name(parsed));
 }
 
 nh_rc nh_member_remove(struct nh_ctx *ctx, const struct nh_actor *actor, int64_t org_id, nh_slice email, json_t **errors, struct nh_err *err)
@@ -198,5 +203,10 @@ nh_rc nh_member_remove(struct nh_ctx *ctx, const struct nh_actor *actor, int64_t
 	NH_TRY(nh_may(ctx, actor, org_id, NH_MAY_MEMBER_REMOVE, err));
 	NH_TRY(nh_member_get(ctx, actor, org_id, email, &member, err));
 	NH_TRY(keep_an_admin(ctx, org_id, &member, errors, err));
-	return nh_sql_exec(ctx->tx, &nh_q_member_delete, NH_PARAMS(nh_p_int(org_id), nh_p_int(member.user_id)), NULL, err);
+	NH_TRY(nh_sql_exec(ctx->tx, &nh_q_member_delete, NH_PARAMS(nh_p_int(org_id), nh_p_int(member.user_id)), NULL, err));
+	if (actor->kind == NH_ACTOR_SYSTEM) { /* they go by themselves */
+		struct nh_actor leaver = {NH_ACTOR_USER, member.user_id, member.name};
+		return nh_audit_add(ctx, &leaver, org_id, NH_AUDIT_USER, member.user_id, err, "%.*s (%.*s) left the organization", NH_ARG(member.name), NH_ARG(member.email));
+	}
+	return nh_audit_add(ctx, actor, org_id, NH_AUDIT_USER, member.user_id, err, "%.*s removed %.*s (%.*s) from the organization", NH_ARG(actor->name), NH_ARG(member.name), NH_ARG(member.email));
 }

@@ -7,6 +7,7 @@
 
 #include "base/json.h"
 #include "hub/accounts.h"
+#include "hub/audit.h"
 #include "input_int.h"
 #include "rollout_int.h"
 #include "rows_int.h"
@@ -83,7 +84,8 @@ nh_rc nh_notification_list(struct nh_ctx *ctx, const struct nh_actor *actor, con
 nh_rc nh_notification_dismiss(struct nh_ctx *ctx, const struct nh_actor *actor, const struct nh_product *product, struct nh_err *err)
 {
 	NH_TRY(nh_may(ctx, actor, product->org_id, NH_MAY_NOTIFICATION_DISMISS, err));
-	return nh_sql_exec(ctx->tx, &nh_q_notification_dismiss, NH_PARAMS(nh_p_int(product->id)), NULL, err);
+	NH_TRY(nh_sql_exec(ctx->tx, &nh_q_notification_dismiss, NH_PARAMS(nh_p_int(product->id)), NULL, err));
+	return nh_audit_add(ctx, actor, product->org_id, NH_AUDIT_PRODUCT, product->id, err, "%.*s dismissed the notifications of product %.*s", NH_ARG(actor->name), NH_ARG(product->name));
 }
 
 /* ---- figures -------------------------------------------------------------------------------------------------------------- */

@@ -3,6 +3,7 @@
  *
  * source: reference/server-behaviour "9.2", "9.4", "9.8"
  */
+#include "hub/audit.h"
 #include "hub/own_account.h"
 
 #include "crypto/digest.h"
@@ -80,6 +81,7 @@ nh_rc nh_account_confirm(struct nh_ctx *ctx, nh_slice token, struct nh_user *out
 	/* Links to an address that is no longer the account's end with it. */
 	NH_TRY(end_tickets(ctx, out->id, NH_TOKEN_CONFIRM, err));
 	NH_TRY(end_tickets(ctx, out->id, NH_TOKEN_RESET, err));
+	NH_TRY(nh_audit_account(ctx, out->id, err, "showed that the address %.*s is theirs", NH_ARG(address)));
 	return before.confirmed ? NH_OK : nh_mail_queue(ctx, &(struct nh_mail){.kind = NH_MAIL_WELCOME, .to = address, .name = out->name}, err);
 }
 
@@ -118,6 +120,7 @@ nh_rc nh_account_reset(struct nh_ctx *ctx, nh_slice token, const char *password_
 	NH_TRY(nh_user_set_password(ctx, out->id, password_hash, err));
 	/* Who opened the link reads the mails of that address. */
 	NH_TRY(nh_sql_exec(ctx->tx, &nh_q_account_confirmed, NH_PARAMS(nh_p_int(nh_ctx_now(ctx)), nh_p_int(out->id)), NULL, err));
+	NH_TRY(nh_audit_account(ctx, out->id, err, "set a new password by a link sent to %.*s", NH_ARG(out->email)));
 	return nh_mail_queue(ctx, &(struct nh_mail){.kind = NH_MAIL_PASSWORD_RESET, .to = out->email, .name = out->name}, err);
 }
 
@@ -126,6 +129,7 @@ nh_rc nh_account_change_password(struct nh_ctx *ctx, const struct nh_user *user,
 	nh_slice link;
 	NH_TRY(nh_sql_exec(ctx->tx, &nh_q_user_set_password, NH_PARAMS(nh_p_str(password_hash), nh_p_int(nh_ctx_now(ctx)), nh_p_int(user->id)), NULL, err));
 	NH_TRY(end_tickets(ctx, user->id, NH_TOKEN_STEP, err));
+	NH_TRY(nh_audit_account(ctx, user->id, err, "changed their password"));
 	NH_TRY(reset_link(ctx, user, &link, err));
 	return nh_mail_queue(ctx, &(struct nh_mail){.kind = NH_MAIL_PASSWORD_CHANGED, .to = user->email, .name = user->name, .link = link}, err);
 }
@@ -145,6 +149,7 @@ static nh_rc change_address(struct nh_ctx *ctx, const struct nh_user *user, nh_s
 	if (*pending)
 		return mail_confirmation(ctx, user, email, err);
 	out->email = email;
+	NH_TRY(nh_audit_account(ctx, user->id, err, "changed their address to %.*s", NH_ARG(email)));
 	return nh_sql_exec(ctx->tx, &nh_q_account_confirm,
 	                   NH_PARAMS(nh_p_text(email), nh_p_text(nh_input_lower(ctx->arena, email)), nh_p_int(nh_ctx_now(ctx)), nh_p_int(user->id)), NULL, err);
 }
@@ -157,6 +162,7 @@ nh_rc nh_account_update(struct nh_ctx *ctx, const struct nh_user *user, nh_slice
 	email = nh_arena_copy(ctx->arena, nh_slice_trim(email));
 	NH_TRY(nh_user_check(name.len ? name : user->name, email.len ? email : user->email, errors, err));
 	if (name.len > 0 && !nh_slice_eq(name, user->name)) {
+		NH_TRY(nh_audit_account(ctx, user->id, err, "renamed themselves to %.*s", NH_ARG(name)));
 		NH_TRY(nh_sql_exec(ctx->tx, &nh_q_account_rename, NH_PARAMS(nh_p_text(name), nh_p_int(nh_ctx_now(ctx)), nh_p_int(user->id)), NULL, err));
 		out->name = name;
 	}
@@ -213,6 +219,7 @@ nh_rc nh_account_delete(struct nh_ctx *ctx, const struct nh_user *user, json_t *
 	const struct owned_org *orgs = list.items;
 	for (size_t i = 0; i < list.count; i++)
 		NH_TRY(may_go(&orgs[i], errors, err));
+	NH_TRY(nh_audit_account(ctx, user->id, err, "deleted their account (%.*s)", NH_ARG(user->email)));
 	for (size_t i = 0; i < list.count; i++) {
 		if (orgs[i].members <= 1)
 			NH_TRY(bury_org(ctx, orgs[i].id, err));

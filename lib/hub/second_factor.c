@@ -3,6 +3,7 @@
  *
  * source: RFC 6238, RFC 4226 "5.3", "7.2", "7.3"
  */
+#include "hub/audit.h"
 #include "hub/second_factor.h"
 
 #include "base/encode.h"
@@ -229,6 +230,7 @@ nh_rc nh_second_factor_confirm(struct nh_ctx *ctx, const struct nh_user *user, n
 	NH_TRY(nh_sql_exec(ctx->tx, &nh_q_factor_enable, NH_PARAMS(nh_p_int(nh_ctx_now(ctx)), nh_p_int(step), nh_p_int(user->id)), NULL, err));
 	NH_TRY(make_recovery_codes(ctx, user->id, codes, err));
 	*fits = true;
+	NH_TRY(nh_audit_account(ctx, user->id, err, "switched their second factor on"));
 	return nh_mail_queue(ctx, &(struct nh_mail){.kind = NH_MAIL_SECOND_FACTOR_ON, .to = user->email, .name = user->name}, err);
 }
 
@@ -236,6 +238,7 @@ nh_rc nh_second_factor_recovery(struct nh_ctx *ctx, int64_t user_id, char codes[
 {
 	struct factor f;
 	NH_TRY(load_enabled(ctx, user_id, &f, err));
+	NH_TRY(nh_audit_account(ctx, user_id, err, "made new recovery codes"));
 	return make_recovery_codes(ctx, user_id, codes, err);
 }
 
@@ -247,6 +250,7 @@ nh_rc nh_second_factor_disable(struct nh_ctx *ctx, const struct nh_user *user, s
 	NH_TRY(nh_sql_exec(ctx->tx, &nh_q_recovery_delete_all, NH_PARAMS(nh_p_int(user->id)), NULL, err));
 	if (!f.enabled)
 		return NH_OK;
+	NH_TRY(nh_audit_account(ctx, user->id, err, "switched their second factor off"));
 	return nh_mail_queue(ctx, &(struct nh_mail){.kind = NH_MAIL_SECOND_FACTOR_OFF, .to = user->email, .name = user->name}, err);
 }
 

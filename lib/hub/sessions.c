@@ -5,6 +5,7 @@
  */
 #include "crypto/digest.h"
 #include "crypto/secret.h"
+#include "hub/audit.h"
 #include "hub/sessions.h"
 #include "input_int.h"
 #include "rows_int.h"
@@ -100,7 +101,9 @@ static nh_slice plain(struct nh_arena *arena, nh_slice text, size_t max_bytes)
 nh_rc nh_user_session_create(struct nh_ctx *ctx, int64_t user_id, const struct nh_user_session_origin *origin, char out[NH_TOKEN_TEXT_MAX], struct nh_err *err)
 {
 	const struct nh_ticket_kind kind = {NH_TOKEN_SESSION, origin->lasting ? NH_SESSION_LASTING_S : NH_SESSION_BRIEF_S, false};
-	return nh_ticket_issue(ctx, &kind, user_id, plain(ctx->arena, origin->agent, NH_NAME_MAX_BYTES), plain(ctx->arena, origin->address, 64), out, err);
+	nh_slice address = plain(ctx->arena, origin->address, 64);
+	NH_TRY(nh_audit_account(ctx, user_id, err, "signed in with a browser from %.*s", NH_ARG(address)));
+	return nh_ticket_issue(ctx, &kind, user_id, plain(ctx->arena, origin->agent, NH_NAME_MAX_BYTES), address, out, err);
 }
 
 static struct nh_user_session session_of(const struct nh_ticket *t)
@@ -153,10 +156,11 @@ nh_rc nh_user_session_revoke(struct nh_ctx *ctx, int64_t user_id, int64_t sessio
 {
 	int64_t changed = 0;
 	NH_TRY(nh_sql_exec(ctx->tx, &nh_q_ticket_delete, NH_PARAMS(nh_p_int(user_id), nh_p_str(NH_TOKEN_SESSION), nh_p_int(session_id)), &changed, err));
-	return changed ? NH_OK : NH_FAIL(err, NH_ENOTFOUND, "no such session");
+	return changed ? nh_audit_account(ctx, user_id, err, "ended a session") : NH_FAIL(err, NH_ENOTFOUND, "no such session");
 }
 
 nh_rc nh_user_session_revoke_others(struct nh_ctx *ctx, int64_t user_id, int64_t keep_id, struct nh_err *err)
 {
-	return nh_sql_exec(ctx->tx, &nh_q_ticket_delete_all, NH_PARAMS(nh_p_int(user_id), nh_p_str(NH_TOKEN_SESSION), nh_p_int(keep_id)), NULL, err);
+	NH_TRY(nh_sql_exec(ctx->tx, &nh_q_ticket_delete_all, NH_PARAMS(nh_p_int(user_id), nh_p_str(NH_TOKEN_SESSION), nh_p_int(keep_id)), NULL, err));
+	return nh_audit_account(ctx, user_id, err, keep_id ? "ended all other sessions" : "ended all sessions");
 }

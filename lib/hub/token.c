@@ -6,6 +6,7 @@
 #include "crypto/digest.h"
 #include "crypto/secret.h"
 #include "hub/accounts.h"
+#include "hub/audit.h"
 #include "input_int.h"
 #include "rows_int.h"
 #include "store/foundation.h"
@@ -121,10 +122,11 @@ nh_rc nh_token_create(struct nh_ctx *ctx, int64_t user_id, const char *context, 
 	if (!nh_input_text_ok(name, NH_NAME_MAX_BYTES))
 		name = NH_SLICE_EMPTY;
 	int64_t id;
-	return nh_query_id(ctx->tx, &nh_q_token_insert,
+	NH_TRY(nh_query_id(ctx->tx, &nh_q_token_insert,
 	                   NH_PARAMS(nh_p_int(user_id), nh_p_str(context), nh_p_blob(nh_slice_of(hash, sizeof(hash))),
 	                             name.len ? nh_p_text(name) : nh_p_null(), nh_p_int(nh_ctx_now(ctx))),
-	                   &id, err);
+	                   &id, err));
+	return nh_audit_account(ctx, user_id, err, "signed in and got API token %lld (%.*s)", (long long)id, NH_ARG(name));
 }
 
 #define OLD_LEN 40
@@ -213,5 +215,5 @@ nh_rc nh_token_delete(struct nh_ctx *ctx, int64_t user_id, int64_t token_id, str
 {
 	int64_t changed = 0;
 	NH_TRY(nh_sql_exec(ctx->tx, &nh_q_token_delete, NH_PARAMS(nh_p_int(user_id), nh_p_int(token_id)), &changed, err));
-	return changed ? NH_OK : NH_FAIL(err, NH_ENOTFOUND, "no such token");
+	return changed ? nh_audit_account(ctx, user_id, err, "revoked API token %lld", (long long)token_id) : NH_FAIL(err, NH_ENOTFOUND, "no such token");
 }

@@ -1,6 +1,7 @@
 /*
  * Accounts of people whom another issuer signed in: found, connected, or made.
  */
+#include "hub/audit.h"
 #include "hub/user_identities.h"
 
 #include "hub/invites.h"
@@ -161,8 +162,10 @@ nh_rc nh_user_identity_connect(struct nh_ctx *ctx, const struct nh_identity_poli
 	if (!domain_allowed(policy, who))
 		return refuse(why, NH_IDENTITY_DOMAIN, err, "not of an allowed domain");
 	nh_rc rc = find(ctx, who, &owner, &identity_id, err);
-	if (rc == NH_ENOTFOUND)
-		return insert(ctx, who, user_id, false, err);
+	if (rc == NH_ENOTFOUND) {
+		NH_TRY(insert(ctx, who, user_id, false, err));
+		return nh_audit_account(ctx, user_id, err, "connected an account of %.*s", NH_ARG(who->issuer));
+	}
 	if (rc == NH_OK && owner.id != user_id)
 		return refuse(why, NH_IDENTITY_TAKEN, err, "the identity is another account's");
 	return rc;
@@ -195,5 +198,5 @@ nh_rc nh_user_identity_remove(struct nh_ctx *ctx, int64_t user_id, int64_t ident
 {
 	int64_t changed = 0;
 	NH_TRY(nh_sql_exec(ctx->tx, &nh_q_user_identity_delete, NH_PARAMS(nh_p_int(user_id), nh_p_int(identity_id)), &changed, err));
-	return changed ? NH_OK : NH_FAIL(err, NH_ENOTFOUND, "no such identity, or it is the only way into the account");
+	return changed ? nh_audit_account(ctx, user_id, err, "disconnected an account of another service") : NH_FAIL(err, NH_ENOTFOUND, "no such identity, or it is the only way into the account");
 }

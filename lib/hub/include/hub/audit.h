@@ -32,6 +32,12 @@ typedef enum nh_audit_resource {
 [[gnu::format(printf, 7, 8)]] nh_rc nh_audit_add(struct nh_ctx *ctx, const struct nh_actor *actor, int64_t org_id, nh_audit_resource kind,
                                                 int64_t resource_id, struct nh_err *err, const char *fmt, ...);
 
+/*
+ * nh_audit_account - what happened to an account concerns every organization that it may enter: the same entry in the log of each, about the user and by them, "NAME" and fmt printed.
+ * user_id: whose account, who need not be who asked. NH_ENOTFOUND: no such user. NH_EIO.
+ */
+[[gnu::format(printf, 4, 5)]] nh_rc nh_audit_account(struct nh_ctx *ctx, int64_t user_id, struct nh_err *err, const char *fmt, ...);
+
 /* nh_audit_reason - a device's own words made fit for an entry: valid UTF-8, control characters as blanks, cut at NH_AUDIT_REASON_MAX. In arena. */
 nh_slice nh_audit_reason(struct nh_arena *arena, nh_slice reason);
 
