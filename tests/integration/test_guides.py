@@ -132,5 +132,21 @@ class Guides(unittest.TestCase):
         self.assertEqual((receipt["manufacturer_serial"], receipt["label"]), ("meter-0002", {"shelf": "A-17"}))
 
 
+class Named(unittest.TestCase):
+    def test_tests_that_compatibility_names(self):
+        """Each decision names the test that shows it, and that test exists."""
+        guide = (ROOT / "docs" / "guides" / "compatibility.md").read_text()
+        rows = [row for row in re.search(r"^## Decided on purpose\n(.*?)^## ", guide, re.M | re.S)[1].splitlines() if row.startswith("| ") and not row.startswith("| subject ")]
+        self.assertGreater(len(rows), 30)
+        for row in rows:
+            text = None
+            for part, name in re.findall(r"`([a-z_]+)`|(test_[a-z_]+)", row.rsplit("|", 2)[1]):
+                if part:
+                    text = (ROOT / (f"tests/unit/hub/test_{part[4:]}.c" if part.startswith("hub_") else f"tests/integration/{part}.py")).read_text()
+                else:
+                    self.assertRegex(text, rf"\b{name}\b", row)
+            self.assertIsNotNone(text, row)
+
+
 if __name__ == "__main__":
     unittest.main()
