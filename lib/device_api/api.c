@@ -286,6 +286,10 @@ static void carry_out(struct nh_device_api *api, const struct nh_effect *e)
 			certificates_put(&api->certificates, e->payload.ptr, e->id);
 		break;
 	case NH_EFFECT_GROUP_WAKE: rollout_wake(&api->rollout, e->id); break;
+	case NH_EFFECT_EVENT:
+		if (api->config.wake_webhooks)
+			api->config.wake_webhooks(api->config.wake_ctx);
+		break;
 	case NH_EFFECT_JOB:
 		if (api->config.wake_scheduler)
 			api->config.wake_scheduler(api->config.wake_ctx, e->name);

@@ -66,14 +66,13 @@ static nh_rc open_tls(struct hubd *h, struct nh_err *err)
 }
 
 static void wake_scheduler(void *h, nh_slice kind) { scheduler_wake(h, kind); }
+static void wake_webhooks(void *h) { nh_webhooks_wake(((struct hubd *)h)->webhooks); }
 
 void hubd_carry_out(struct hubd *h, const struct nh_effects *effects)
 {
 	for (size_t i = 0; i < effects->count; i++) {
 		if (effects->items[i].kind == NH_EFFECT_MAIL)
 			nh_mailer_wake(h->mailer);
-		else if (effects->items[i].kind == NH_EFFECT_EVENT)
-			nh_webhooks_wake(h->webhooks);
 	}
 	nh_device_api_effects(h->device_api, effects);
 }
@@ -143,7 +142,7 @@ static nh_rc open_parts(struct hubd *h, struct nh_err *err)
 	h->limiter = nh_limiter_new();
 	h->device_api = nh_device_api_new(&(struct nh_device_api_config){.db = h->db, .objects = h->objects, .pool = h->pool, .relay = h->relay, .hub = &h->hub, .geo = geo_resolver(h->geo), .clock = &nh_clock_system,
 									 .rng = &nh_rng_system, .idle_ms = s->device_idle_ms,
-									 .health_every_ms = s->health_every_ms, .wake_scheduler = wake_scheduler, .wake_ctx = h, .connects_per_minute = limit(s->device_connects), .messages_per_second = limit(s->device_messages)});
+									 .health_every_ms = s->health_every_ms, .wake_scheduler = wake_scheduler, .wake_webhooks = wake_webhooks, .wake_ctx = h, .connects_per_minute = limit(s->device_connects), .messages_per_second = limit(s->device_messages)});
 	h->user_api = nh_user_api_new(&(struct nh_user_api_config){.db = h->db, .objects = h->objects, .hub = &h->hub, .clock = &nh_clock_system, .rng = &nh_rng_system,
 								   .relay = h->relay, .effects = carry_out, .effects_ctx = h, .limiter = h->limiter, .platform_name = s->platform_name,
 								   .webhook_try = webhooks_try, .webhook_try_ctx = h});

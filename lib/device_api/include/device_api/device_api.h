@@ -31,6 +31,7 @@ struct nh_device_api_config {
 	unsigned messages_per_second;      /* of one device, heartbeats included, each begun 4 KiB as one, ten seconds' worth at once; the excess waits unread; 0 = 100 */
 	struct nh_relay *relay;            /* consoles, shells, progress and scripts; NULL: nobody looks on */
 	const struct nh_geo_resolver *geo; /* NULL: nobody knows where an address lies */
+	void (*wake_webhooks)(void *ctx);  /* what NH_EFFECT_EVENT asks for; any thread. NULL: nobody gives events out */
 	void (*wake_scheduler)(void *ctx, nh_slice kind); /* what NH_EFFECT_JOB asks for; any thread. NULL: nobody runs jobs */
 	void *wake_ctx;
 	size_t known_certificates;         /* fingerprints kept in memory; 0 = 262 144 (10 MiB, touched only as used) */
