@@ -60,7 +60,7 @@ struct cli_command {
 extern const struct cli_command cli_audit_commands[], cli_config_commands[], cli_user_commands[], cli_account_commands[], cli_overview_commands[], cli_org_commands[], cli_product_commands[], cli_key_commands[],
 	cli_firmware_commands[], cli_archive_commands[], cli_device_commands[], cli_agent_commands[], cli_import_commands[], cli_telemetry_commands[], cli_certificate_commands[],
 	cli_deployment_commands[], cli_rollout_commands[], cli_script_commands[], cli_iroh_commands[], cli_ca_commands[], cli_authority_commands[], cli_migrate_commands[], cli_watch_commands[], cli_completion_commands[], cli_help_commands[];
-extern const struct cli_command cli_webhook_commands[], cli_explain_commands[], cli_plan_commands[];
+extern const struct cli_command cli_webhook_commands[], cli_explain_commands[], cli_plan_commands[], cli_simulate_commands[];
 extern const struct cli_flag cli_global_flags[];
 extern const struct cli_flag cli_yes_flags[]; /* of every command that asks before it removes something */
 /* Another name of a word below other words: {"device", "certs", "certificates"}; alias NULL ends. */

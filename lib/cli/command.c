@@ -37,7 +37,7 @@ static const struct cli_command *const tables[] = {
 	cli_deployment_commands,
 	cli_rollout_commands, cli_script_commands,	 cli_iroh_commands,	  cli_ca_commands,	cli_authority_commands, cli_migrate_commands,
 	cli_watch_commands,
-	cli_explain_commands, cli_plan_commands,
+	cli_explain_commands, cli_plan_commands, cli_simulate_commands,
 	cli_webhook_commands,
 	cli_audit_commands,
 	cli_completion_commands,

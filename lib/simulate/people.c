@@ -248,8 +248,13 @@ void sim_people_start(struct sim *s)
 		plan(s);
 }
 
-/* Groups that are left are active; what people decided about devices stays, since it is a reason. */
-static nh_rc activate(struct nh_ctx *ctx, struct sim *s, struct act *a, struct nh_err *err) { return edit_group(ctx, s, a, json_pack("{s:b}", "is_active", 1), err); }
+/*
+ * Groups that are left are active, and none hands its devices to another by a condition on what it makes them run, which could go on for ever. What people decided about devices stays, since it is a reason.
+ */
+static nh_rc activate(struct nh_ctx *ctx, struct sim *s, struct act *a, struct nh_err *err)
+{
+	return edit_group(ctx, s, a, json_pack("{s:b, s:{s:s, s:[s]}}", "is_active", 1, "conditions", "version", "", "tags", nh_arena_printf(ctx->arena, "group-%zu", a->group)), err);
+}
 
 nh_rc sim_people_settle(struct sim *s, struct nh_err *err)
 {

@@ -63,6 +63,8 @@ static nh_rc on_run_group(struct sim *s, const struct sim_event *e, struct nh_er
 	struct nh_orchestrator_result result = {.inflight = (size_t)e->number};
 	nh_rc rc = sim_write(s, node, run_group_tx, &result, err);
 	sim_note(s, "server %zu runs group %lld: %s, sent %zu, boxed %zu, in flight %zu", node->index, (long long)e->number, nh_rc_name(rc), result.sent, result.penalized, result.inflight);
+	if (rc == NH_OK && result.inflight > s->in_flight_peak)
+		s->in_flight_peak = result.inflight;
 	if (rc == NH_OK && result.more && node->alive && node->epoch == e->serial)
 		wake(s, node, e->number);
 	return rc;
@@ -83,7 +85,7 @@ static void wake(struct sim *s, struct sim_node *node, int64_t group_id)
 /* Looks at its clock as it does each second; a step is noticed, and what is overdue by it is left alone for a while. */
 static void watch_clock(struct sim *s, struct sim_node *node)
 {
-	if (nh_clock_look(&node->watch, node_now(node), (uint64_t)((s->now_us - SIM_EPOCH_US) / NH_US_PER_MS)) != 0)
+	if (nh_clock_look(&node->watch, node_now(node), (uint64_t)((s->now_us - s->start_us) / NH_US_PER_MS)) != 0)
 		node->stepped_us = s->now_us;
 }
 
@@ -205,7 +207,7 @@ static nh_rc look(struct sim *s, struct sim_node *node, struct nh_err *err)
 	struct node_call call = {0};
 	bool dead[NH_NODES_MAX] = {0};
 	NH_TRY(sim_read(s, node, list_tx, &call, &effects, &arena, err));
-	nh_node_look(&node->lives, node->config.node, call.list, call.count, (uint64_t)((s->now_us - SIM_EPOCH_US) / NH_US_PER_MS) + 1, NH_NODE_LEASE_MS, dead);
+	nh_node_look(&node->lives, node->config.node, call.list, call.count, (uint64_t)((s->now_us - s->start_us) / NH_US_PER_MS) + 1, NH_NODE_LEASE_MS, dead);
 	node->nodes.others = call.count > 1;
 	for (size_t i = 0; i < call.count && node->alive; i++) {
 		struct node_call bury = {.row = call.list[i], .count = 1};

@@ -17,7 +17,8 @@
 #define SIM_NODES 2
 #define SIM_GROUPS 6
 #define SIM_PRODUCTS 3  /* two of the organization, one of a stranger's */
-#define SIM_FIRMWARES 12 /* of a product */
+#define SIM_FIRMWARES 64 /* of a product */
+#define SIM_VERSION 64
 #define SIM_EPOCH_US (INT64_C(1800000000) * NH_US_PER_S)
 #define SIM_S NH_US_PER_S
 #define SIM_MINUTE (60 * NH_US_PER_S)
@@ -87,9 +88,9 @@ struct sim_device {
 	nh_slice identifier;    /* literal or in the run's arena */
 	bool polls, powered, bricked, gone; /* gone: deleted for good */
 	size_t product;         /* where it was made; a move is the server's affair */
-	const char *platform;
+	const char *platform, *architecture;
 	char running[NH_UUID_TEXT_LEN + 1], before[NH_UUID_TEXT_LEN + 1], offered[NH_UUID_TEXT_LEN + 1];
-	char version[16], before_version[16];
+	char version[SIM_VERSION], before_version[SIM_VERSION];
 	bool validated, reverted, downloading;
 	size_t conn;            /* 1 + its newest connection, 0: none */
 	uint64_t serial;        /* of its present life: power, update */
@@ -99,8 +100,8 @@ struct sim_device {
 
 struct sim_firmware {
 	int64_t id;
-	char uuid[NH_UUID_TEXT_LEN + 1], version[16];
-	const char *platform;
+	char uuid[NH_UUID_TEXT_LEN + 1], version[SIM_VERSION];
+	const char *platform, *architecture;
 };
 
 struct sim_product {
@@ -130,6 +131,10 @@ struct sim {
 	size_t queue_count, queue_cap;
 	uint64_t order;
 	bool honest;            /* faults and people have ceased */
+	bool lean;              /* nobody judges, and devices say only what moves a rollout: forecasts of large fleets */
+	int64_t update_us;      /* lean: typical time of an update */
+	size_t in_flight_peak;
+	int64_t start_us;
 	bool lull;              /* no fault while a run is set up */
 	int64_t end_us;
 
@@ -175,10 +180,20 @@ nh_rc sim_read(struct sim *s, struct sim_node *node, sim_tx_fn fn, void *arg, st
 /* sim_answer - NH_OK where the code is an answer and no defect. */
 nh_rc sim_answer(nh_rc rc);
 
+/* What a run is made of before anything happens, and what is left of it (engine.c). */
+struct sim *sim_new(const struct nh_sim_options *options, struct nh_sim_result *result, int64_t start_us);
+nh_rc sim_open(struct sim *s, struct nh_err *err);                      /* its database */
+nh_rc sim_go_until(struct sim *s, int64_t end_us, struct nh_err *err);  /* NH_EAGAIN: until_step was reached */
+void sim_free(struct sim *s);
+
 /* ---- the parts ------------------------------------------------------------------------------------------------------------------ */
 
 /* world.c: organizations, products, firmwares, groups, devices. */
 nh_rc sim_world_make(struct sim *s, struct nh_err *err);
+nh_rc sim_nodes_make(struct sim *s, struct nh_err *err);
+nh_rc sim_user_make(struct nh_ctx *ctx, struct sim *s, const char *name, const char *email, struct nh_actor *out, struct nh_err *err);
+nh_rc sim_product_make(struct nh_ctx *ctx, struct sim *s, const struct nh_actor *actor, int64_t org_id, const char *name, int64_t *key_id, struct nh_err *err); /* the next of s->products */
+nh_rc sim_firmware_make(struct nh_ctx *ctx, struct sim *s, struct sim_product *p, int64_t key_id, const char *version, const char *platform, const char *architecture, struct nh_err *err);
 
 /* judge.c: inside a transaction, after what it did. */
 nh_rc sim_judge(struct sim *s, struct nh_ctx *ctx, struct nh_err *err);

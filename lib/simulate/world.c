@@ -8,7 +8,7 @@
 
 static const char *const platforms[] = {"rpi4", "bbb"};
 
-static nh_rc make_user(struct nh_ctx *ctx, const char *name, const char *email, struct nh_actor *out, struct sim *s, struct nh_err *err)
+nh_rc sim_user_make(struct nh_ctx *ctx, struct sim *s, const char *name, const char *email, struct nh_actor *out, struct nh_err *err)
 {
 	struct nh_new_user input = {.name = nh_slice_str(name), .email = nh_slice_str(email), .password_hash = "!"};
 	struct nh_user user;
@@ -18,17 +18,19 @@ static nh_rc make_user(struct nh_ctx *ctx, const char *name, const char *email, 
 	return NH_OK;
 }
 
-static nh_rc make_firmware(struct nh_ctx *ctx, struct sim *s, struct sim_product *p, int64_t key, struct nh_err *err)
+nh_rc sim_firmware_make(struct nh_ctx *ctx, struct sim *s, struct sim_product *p, int64_t key, const char *version, const char *platform, const char *architecture, struct nh_err *err)
 {
 	size_t number = p->firmware_count, at = (size_t)(p - s->products);
 	struct sim_firmware *f = &p->firmwares[p->firmware_count++];
 	struct nh_rows *rows = NULL;
-	f->platform = platforms[number % 4 == 3];
+	NH_ASSERT(number < SIM_FIRMWARES);
+	f->platform = platform;
+	f->architecture = architecture;
 	snprintf(f->uuid, sizeof f->uuid, "00000000-0000-4000-8%03zu-%012zu", at % 1000, number + 1);
-	snprintf(f->version, sizeof f->version, "1.%zu.0", number % 1000);
+	snprintf(f->version, sizeof f->version, "%s", version);
 	NH_TRY(nh_sql_one(ctx->tx, &nh_q_firmware_insert,
 			  NH_PARAMS(nh_p_int(p->org_id), nh_p_int(p->product.id), nh_p_int(key), nh_p_str(f->uuid), nh_p_str(f->version), nh_p_blob(nh_slice_str(f->version)),
-				    nh_p_str(f->platform), nh_p_str("aarch64"), nh_p_null(), nh_p_null(), nh_p_null(), nh_p_null(), nh_p_int(2500000), nh_p_str("ABCDEF"), nh_p_str("[]"), nh_p_int(0),
+				    nh_p_str(f->platform), nh_p_str(f->architecture), nh_p_null(), nh_p_null(), nh_p_null(), nh_p_null(), nh_p_int(2500000), nh_p_str("ABCDEF"), nh_p_str("[]"), nh_p_int(0),
 				    nh_p_str("0.2.0"), nh_p_str(nh_arena_printf(ctx->arena, "firmware/%zu-%zu.fw", at, number)), nh_p_int(nh_ctx_now(ctx))),
 			  &rows, err));
 	f->id = nh_col_int(rows, 0);
@@ -36,7 +38,7 @@ static nh_rc make_firmware(struct nh_ctx *ctx, struct sim *s, struct sim_product
 	return nh_sql_exec(ctx->tx, &nh_q_product_count_firmwares, NH_PARAMS(nh_p_int(1), nh_p_int(p->product.id)), NULL, err);
 }
 
-static nh_rc make_product(struct nh_ctx *ctx, struct sim *s, const struct nh_actor *actor, int64_t org_id, const char *name, size_t firmwares, struct nh_err *err)
+nh_rc sim_product_make(struct nh_ctx *ctx, struct sim *s, const struct nh_actor *actor, int64_t org_id, const char *name, int64_t *key, struct nh_err *err)
 {
 	struct sim_product *p = &s->products[s->product_count++];
 	struct nh_rows *rows = NULL;
@@ -47,10 +49,18 @@ static nh_rc make_product(struct nh_ctx *ctx, struct sim *s, const struct nh_act
 	p->product.org_name = nh_arena_copy(&s->arena, p->product.org_name);
 	NH_TRY(nh_sql_one(ctx->tx, &nh_q_key_insert,
 			  NH_PARAMS(nh_p_int(org_id), nh_p_null(), nh_p_str(name), nh_p_str("ed25519"), nh_p_text(text), nh_p_int(nh_ctx_now(ctx))), &rows, err));
-	int64_t key = nh_col_int(rows, 0);
+	*key = nh_col_int(rows, 0);
 	nh_sql_end(rows);
+	return NH_OK;
+}
+
+static nh_rc stock(struct nh_ctx *ctx, struct sim *s, const struct nh_actor *actor, int64_t org_id, const char *name, size_t firmwares, struct nh_err *err)
+{
+	int64_t key;
+	NH_TRY(sim_product_make(ctx, s, actor, org_id, name, &key, err));
+	struct sim_product *p = &s->products[s->product_count - 1];
 	while (p->firmware_count < firmwares)
-		NH_TRY(make_firmware(ctx, s, p, key, err));
+		NH_TRY(sim_firmware_make(ctx, s, p, key, nh_arena_printf(ctx->arena, "1.%zu.0", p->firmware_count), platforms[p->firmware_count % 4 == 3], "aarch64", err));
 	return NH_OK;
 }
 
@@ -82,6 +92,7 @@ static nh_rc make_device(struct nh_ctx *ctx, struct sim *s, struct sim_device *d
 	d->id = made.id;
 	d->polls = sim_pick(s, 100) < s->scenario->polling_percent;
 	d->platform = f->platform;
+	d->architecture = f->architecture;
 	d->validated = true;
 	snprintf(d->running, sizeof d->running, "%s", f->uuid);
 	snprintf(d->version, sizeof d->version, "%s", f->version);
@@ -93,16 +104,16 @@ static nh_rc organizations_tx(struct nh_ctx *ctx, struct sim *s, void *arg, stru
 	struct nh_org acme, other;
 	struct nh_member member;
 	json_t *errors = NULL;
-	NH_TRY(make_user(ctx, "Ada Lovelace", "ada@example.com", &s->ada, s, err));
-	NH_TRY(make_user(ctx, "Eve", "eve@example.com", &s->eve, s, err));
+	NH_TRY(sim_user_make(ctx, s, "Ada Lovelace", "ada@example.com", &s->ada, err));
+	NH_TRY(sim_user_make(ctx, s, "Eve", "eve@example.com", &s->eve, err));
 	NH_TRY(nh_org_create(ctx, &s->ada, NH_LIT("acme"), &acme, NULL, err));
 	NH_TRY(nh_org_create(ctx, &s->eve, NH_LIT("other"), &other, NULL, err));
 	nh_rc rc = nh_member_add(ctx, &s->eve, other.id, NH_LIT("ada@example.com"), NH_LIT("admin"), &member, &errors, err); /* so that she may move devices there */
 	json_decref(errors);
 	NH_TRY(rc);
-	NH_TRY(make_product(ctx, s, &s->ada, acme.id, "Thermo Widget", s->scenario->firmwares, err));
-	NH_TRY(make_product(ctx, s, &s->ada, acme.id, "Hydro Widget", 3, err));
-	NH_TRY(make_product(ctx, s, &s->eve, other.id, "Thermo Widget", 4, err));
+	NH_TRY(stock(ctx, s, &s->ada, acme.id, "Thermo Widget", s->scenario->firmwares, err));
+	NH_TRY(stock(ctx, s, &s->ada, acme.id, "Hydro Widget", 3, err));
+	NH_TRY(stock(ctx, s, &s->eve, other.id, "Thermo Widget", 4, err));
 	int64_t unused;
 	for (size_t i = 0; i < s->scenario->groups; i++)
 		NH_TRY(make_group(ctx, s, &s->ada, &s->products[0], i, &s->groups[i], err));
@@ -118,10 +129,9 @@ static nh_rc devices_tx(struct nh_ctx *ctx, struct sim *s, void *arg, struct nh_
 	return NH_OK;
 }
 
-nh_rc sim_world_make(struct sim *s, struct nh_err *err)
+nh_rc sim_nodes_make(struct sim *s, struct nh_err *err)
 {
 	static const char *const names[SIM_NODES] = {"node-a", "node-b"};
-	size_t next = 0;
 	s->node_count = s->scenario->nodes;
 	s->device_count = s->scenario->devices;
 	s->devices = nh_xcalloc(s->device_count, sizeof *s->devices);
@@ -133,6 +143,13 @@ nh_rc sim_world_make(struct sim *s, struct nh_err *err)
 							    .max_firmware_bytes = 1 << 20, .shared_secrets_enabled = true, .node = nh_slice_str(names[i])};
 		NH_TRY(sim_node_start(s, &s->nodes[i], err));
 	}
+	return NH_OK;
+}
+
+nh_rc sim_world_make(struct sim *s, struct nh_err *err)
+{
+	size_t next = 0;
+	NH_TRY(sim_nodes_make(s, err));
 	NH_TRY(sim_write(s, &s->nodes[0], organizations_tx, NULL, err));
 	while (next < s->device_count)
 		NH_TRY(sim_write(s, &s->nodes[0], devices_tx, &next, err));
