@@ -23,7 +23,8 @@
 
 /* ---- asking the server ----------------------------------------------------------------------------------------------------- */
 
-static const struct cli_shape statement_shape[] = {{"at", SHAPE_TIME}, {"chain", SHAPE_TEXT}, {"from", SHAPE_INT}, {"hash", SHAPE_TEXT}, {"key", SHAPE_TEXT}, {"org", SHAPE_INT},
+/* All of it as it came: it is signed. */
+static const struct cli_shape statement_shape[] = {{"at", SHAPE_TEXT}, {"chain", SHAPE_TEXT}, {"from", SHAPE_INT}, {"hash", SHAPE_TEXT}, {"key", SHAPE_TEXT}, {"org", SHAPE_INT},
 						   {"previous", SHAPE_TEXT}, {"seq", SHAPE_INT}, {"type", SHAPE_TEXT}, {NULL}};
 static const struct cli_shape anchor_shape[] = {{"anchor", SHAPE_OBJECT, false, statement_shape}, {"signature", SHAPE_TEXT}, {NULL}};
 static const struct cli_cell anchor_list[] = {{"AT", "anchor.at", cli_as_time}, {"ENTRY", "anchor.seq"}, {"HASH", "anchor.hash"}, {NULL}};

@@ -8,6 +8,7 @@
  */
 #include "crypto/digest.h"
 #include "crypto/x509.h"
+#include "hub/audit.h"
 #include "hub/certificates.h"
 #include "hub/device_auth.h"
 #include "hub/devices.h"
@@ -304,9 +305,13 @@ nh_rc nh_device_auth_certificate_record(struct nh_ctx *ctx, const struct nh_cert
 		if (j.reason == NH_AUTH_ACCEPTED_CREATED)
 			NH_TRY(create_device(ctx, cert, &j, err));
 		/* A refusal here after a device was made rolls everything back: the caller sees an error, nothing remains. */
-		if (j.accepted)
+		if (j.accepted) {
+			struct nh_actor device = {NH_ACTOR_DEVICE, j.device.id, j.device.identifier};
 			NH_TRY_CTX(nh_device_certificate_store(ctx, j.device.org_id, j.device.id, cert, &stored, NULL, err), err,
 			           "storing the certificate of device %.*s", NH_ARG(j.device.identifier));
+			NH_TRY(nh_audit_add(ctx, &device, j.device.org_id, NH_AUDIT_DEVICE, j.device.id, err, "Device %.*s showed certificate %.*s for the first time", NH_ARG(j.device.identifier),
+			                    NH_ARG(cert->serial_decimal)));
+		}
 		NH_TRY(nh_sql_exec(ctx->tx, &nh_q_auth_ca_used, NH_PARAMS(now, nh_p_int(j.signer->id)), NULL, err));
 	}
 	pronounce(ctx, cert, &j, out);
