@@ -4,7 +4,7 @@
  *
  * The same rule decides as at a join, nh_group_fits: tags count, and an empty list of tags excludes nobody. Only whether the group is active or locked does not matter to a person.
  *
- * source: reference/server-behaviour "3.5"
+ * thread: a worker's (previews) or the writer's; pure functions: any. source: reference/server-behaviour "3.5"
  */
 #pragma once
 
