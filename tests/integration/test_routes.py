@@ -424,7 +424,7 @@ class Golden(ServerCase):
         release = lambda number, fw: {"number": number, "firmware": {"version": fw["version"], "architecture": "aarch64", "platform": "fixture_board", "uuid": fw["uuid"]},
                                       "inserted_at": ZONELESS, "updated_at": ZONELESS}
         golden = {"name": "g 1", "is_active": False, "state": "off", "firmware_uuid": self.fw["uuid"], "current_release": release(1, self.fw), "archive_uuid": None,
-                  "conditions": {"version": "", "tags": [], "tag_operator": "and"}, "delta_updatable": True, "device_count": 0, "releases_count": 1, "notes": None}
+                  "conditions": {"version": "", "tags": [], "tag_operator": "and"}, "delta_updatable": True, "delta_wait_minutes": 10, "device_count": 0, "releases_count": 1, "notes": None}
         self.ask("POST", at, {"name": "g 1", "firmware": self.fw["uuid"]}, 201, golden, location=f"/api{at}/g%201")
         self.ask("GET", f"{at}/g%201", None, 200, golden)
         self.same(self.ask("GET", at).data, [golden])

@@ -23,7 +23,7 @@ static nh_rc create(struct world *w, struct nh_err *err)
 		"{\"name\":\"prod one\",\"is_active\":true,\"state\":\"on\",\"firmware_uuid\":\"00000000-0000-4000-8000-000000000001\","
 		"\"current_release\":{\"number\":1,\"firmware\":{\"version\":\"1.0.0\",\"architecture\":\"aarch64\",\"platform\":\"rpi4\","
 		"\"uuid\":\"00000000-0000-4000-8000-000000000001\"},\"inserted_at\":\"2027-01-15T08:00:00\",\"updated_at\":\"2027-01-15T08:00:00\"},"
-		"\"archive_uuid\":null,\"conditions\":{\"version\":\"\",\"tags\":[],\"tag_operator\":\"and\"},\"delta_updatable\":true,"
+		"\"archive_uuid\":null,\"conditions\":{\"version\":\"\",\"tags\":[],\"tag_operator\":\"and\"},\"delta_updatable\":true,\"delta_wait_minutes\":10,"
 		"\"device_count\":0,\"releases_count\":1,\"notes\":null}";
 	CHECK(nh_slice_eq_str(nh_buf_slice(&text), expected));
 
