@@ -17,6 +17,7 @@ import agent
 import api
 import archives
 import nhtest
+import rollout
 import world
 from world import Hub, Load, Nginx, Postgres, Spent
 
@@ -473,4 +474,4 @@ class Figure:
         self.name, self.help, self.run = run.__name__, run.__doc__, run
 
 
-ALL = [Figure(f) for f in (handshake, joins, memory, storms, reconnect, heartbeat, broadcast, latency, download, upload, archives.archives, agent.agent, api.api)]
+ALL = [Figure(f) for f in (handshake, joins, memory, storms, reconnect, heartbeat, broadcast, latency, download, upload, archives.archives, agent.agent, api.api, rollout.rollout)]

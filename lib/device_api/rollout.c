@@ -20,7 +20,8 @@ struct job {
 	struct nh_work work;
 	struct rollout *rollout;
 	int64_t group_id;
-	bool again;
+	bool again; /* some time: the debounce passes first */
+	bool full;  /* at once: the run ended because it had sent all that one may send */
 };
 
 struct call {
@@ -38,6 +39,7 @@ static nh_rc run_group_tx(struct nh_tx *tx, void *arg, struct nh_err *err)
 	struct nh_ctx ctx = device_api_ctx(call->api, tx, call->arena, call->effects);
 	NH_TRY(nh_orchestrator_run(&ctx, call->job->group_id, &result, err));
 	call->job->again = result.more;
+	call->job->full = result.sent >= NH_ORCHESTRATOR_BATCH;
 	if (result.sent || result.penalized)
 		NH_LOG(NH_LOG_INFO, "rollout.run", NH_I("group", call->job->group_id), NH_I("sent", result.sent), NH_I("penalized", result.penalized), NH_I("inflight", result.inflight));
 	return NH_OK;
@@ -81,6 +83,8 @@ static void job_done(struct nh_work *work)
 	struct rollout_group *group = group_of(r, job->group_id);
 	group->running = false;
 	group->wanted = group->wanted || job->again;
+	if (job->full)
+		group->not_before_ms = 0;
 	free(job);
 }
 

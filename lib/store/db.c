@@ -199,6 +199,7 @@ void nh_db_stats(const struct nh_db *db, struct nh_db_stats *out)
 		.available = nh_db_available(db),
 		.reads = __atomic_load_n(&db->stats.reads, __ATOMIC_RELAXED),
 		.writes = __atomic_load_n(&db->stats.writes, __ATOMIC_RELAXED),
+		.steps = __atomic_load_n(&db->stats.steps, __ATOMIC_RELAXED),
 		.commits = __atomic_load_n(&db->stats.commits, __ATOMIC_RELAXED),
 		.errors = __atomic_load_n(&db->stats.errors, __ATOMIC_RELAXED),
 		.full = __atomic_load_n(&db->stats.full, __ATOMIC_RELAXED),

@@ -146,8 +146,9 @@ static nh_rc acquire(struct sqlite_tx *tx, const struct nh_stmt_info *s, sqlite3
 	return NH_OK;
 }
 
-static void release(sqlite3_stmt *stmt, bool temporary)
+static void release(struct nh_db *db, sqlite3_stmt *stmt, bool temporary)
 {
+	__atomic_fetch_add(&db->stats.steps, (uint64_t)(uint32_t)sqlite3_stmt_status(stmt, SQLITE_STMTSTATUS_VM_STEP, 1), __ATOMIC_RELAXED);
 	if (temporary) {
 		sqlite3_finalize(stmt);
 	} else {
@@ -196,7 +197,7 @@ static nh_rc start(struct sqlite_tx *tx, const struct nh_stmt_info *s, const str
 			rc = nh_sqlite_fail(tx->conn, s->name, err);
 	}
 	if (rc != NH_OK) {
-		release(stmt, *temporary);
+		release(tx->base.db, stmt, *temporary);
 		return rc;
 	}
 	*out = stmt;
@@ -214,7 +215,7 @@ static nh_rc sqlite_exec(struct nh_tx *base, const struct nh_stmt_info *s, const
 		step = sqlite3_step(stmt);
 	nh_rc rc = step == SQLITE_DONE ? NH_OK : nh_sqlite_fail(tx->conn, s->name, err);
 	*changed = sqlite3_stmt_readonly(stmt) ? 0 : sqlite3_changes64(tx->conn->handle);
-	release(stmt, temporary);
+	release(tx->base.db, stmt, temporary);
 	return rc;
 }
 
@@ -245,7 +246,7 @@ static void sqlite_end(struct nh_rows *base)
 {
 	struct sqlite_rows *rows = (struct sqlite_rows *)base;
 	nh_rows_unlink(base);
-	release(rows->stmt, rows->temporary);
+	release(base->tx->db, rows->stmt, rows->temporary);
 	free(rows);
 }
 

@@ -11,6 +11,7 @@
 #include "base/encode.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "base/histogram.h"
 #include "base/log.h"
 #include "base/rng.h"
 #include "base/uuid.h"
@@ -162,6 +163,78 @@ static void log_lines(void **state)
 	nh_buf_fini(&logged);
 }
 
+/* Scopes stand behind the line's own keys, the innermost first; a key of the line wins; another thread sees them where it adopts them. */
+static void log_scopes(void **state)
+{
+	struct nh_log_scope request = NH_LOG_SCOPE("request", NH_LIT("r 1")), device = NH_LOG_SCOPE_I("device_id", 7), empty = NH_LOG_SCOPE("nothing", NH_LIT(""));
+	nh_log_set_sink(keep, &logged);
+	nh_log_enter(&request);
+	nh_log_enter(&device);
+	nh_log_enter(&empty);
+	NH_LOG(NH_LOG_INFO, "both", NH_I("n", 1));
+	NH_LOG(NH_LOG_INFO, "own", NH_I("device_id", 8));
+	nh_log_leave(&empty);
+	nh_log_leave(&device);
+	NH_LOG(NH_LOG_INFO, "one");
+	const struct nh_log_scope *here = nh_log_here();
+	nh_log_leave(&request);
+	NH_LOG(NH_LOG_INFO, "none");
+	nh_log_adopt(here);
+	NH_LOG(NH_LOG_INFO, "adopted");
+	nh_log_adopt(NULL);
+	static const char *const lines[] = {"info  both n=1 device_id=7 request=\"r 1\"", "info  own device_id=8 request=\"r 1\"", "info  one request=\"r 1\"", "info  none", "info  adopted request=\"r 1\""};
+	nh_slice rest = nh_buf_slice(&logged), line;
+	for (size_t i = 0; i < NH_ARRAY_LEN(lines); i++) {
+		nh_slice_cut(rest, '\n', &line, &rest);
+		assert_slice(nh_slice_skip(line, 28), lines[i]);
+	}
+	nh_log_set_sink(NULL, NULL);
+	nh_buf_fini(&logged);
+}
+
+/* Every line is one JSON object, whatever is in it. */
+static void log_json(void **state)
+{
+	nh_log_format format;
+	NH_AUTO_BUF struct nh_buf long_text = NH_BUF_INIT;
+	json_t *v = NULL;
+	assert_true(nh_log_format_parse(NH_LIT("JSON"), &format) && format == NH_LOG_FMT_JSON);
+	assert_true(nh_log_format_parse(NH_LIT("logfmt"), &format) && format == NH_LOG_FMT_LOGFMT);
+	assert_false(nh_log_format_parse(NH_LIT("xml"), &format));
+	nh_log_set_sink(keep, &logged);
+	nh_log_set_format(NH_LOG_FMT_JSON);
+	for (size_t i = 0; i < 3000; i++)
+		nh_buf_put_str(&long_text, "ä");
+	NH_LOG(NH_LOG_WARN, "x.y", NH_S("evil", NH_LIT("a\n\"}\\ \x1b \x7f ä")), NH_S("raw", nh_slice_of("\xffz", 2)), NH_I("n", -5), NH_S("long", nh_buf_slice(&long_text)));
+	nh_log_set_format(NH_LOG_FMT_LOGFMT);
+	assert_int_equal(nh_slice_chr(nh_buf_slice(&logged), '\n'), (ptrdiff_t)logged.len - 1);
+	assert_int_equal(nh_json_parse(nh_buf_slice(&logged), logged.len, &v, NULL), NH_OK);
+	assert_slice(nh_json_text(v, "level"), "warn");
+	assert_slice(nh_json_text(v, "event"), "x.y");
+	assert_slice(nh_json_text(v, "evil"), "a\n\"}\\ \x1b \x7f ä");
+	assert_slice(nh_json_text(v, "raw"), "\xef\xbf\xbdz");
+	assert_int_equal(nh_json_int(v, "n", 0), -5);
+	assert_int_equal(nh_json_text(v, "long").len, 2046 + 3); /* whole characters, and the sign that it was cut */
+	json_decref(v);
+	nh_log_set_sink(NULL, NULL);
+	nh_buf_fini(&logged);
+}
+
+static void histograms(void **state)
+{
+	struct nh_histogram h = {0}, sum = {0};
+	static const uint64_t values[] = {0, 500, 501, 10000000, 10000001};
+	for (size_t i = 0; i < NH_ARRAY_LEN(values); i++)
+		nh_histogram_add(&h, values[i]);
+	nh_histogram_read(&h, &sum);
+	nh_histogram_read(&h, &sum);
+	assert_int_equal(sum.count, 10);
+	assert_int_equal(sum.buckets[0], 4);
+	assert_int_equal(sum.buckets[1], 2);
+	assert_int_equal(sum.buckets[NH_HISTOGRAM_BUCKETS - 1], 2);
+	assert_int_equal(sum.sum_us, 2 * (500 + 501 + 10000000 + 10000001));
+}
+
 static void json(void **state)
 {
 	struct nh_err e = NH_ERR_INIT;
@@ -242,7 +315,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(time_texts),	  cmocka_unit_test(time_parsing), cmocka_unit_test(uuids), cmocka_unit_test(random_numbers),
-		cmocka_unit_test(log_lines), cmocka_unit_test(json),	      cmocka_unit_test(files),
+		cmocka_unit_test(log_lines), cmocka_unit_test(log_scopes), cmocka_unit_test(log_json), cmocka_unit_test(histograms), cmocka_unit_test(json),	      cmocka_unit_test(files),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

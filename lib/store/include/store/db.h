@@ -65,6 +65,7 @@ struct nh_db_stats {
 	bool available;       /* the latest read and the latest write were no outages */
 	uint64_t reads, writes; /* asked for since the start */
 	struct nh_histogram read_us, write_us; /* of each, as its caller waited: for its turn, its function, and that it was durable */
+	uint64_t steps;       /* SQLite: what its virtual machine did for all statements; grows with the rows that are looked at */
 	uint64_t commits;     /* write transactions made durable; with SQLite one holds many writes */
 	uint64_t errors;      /* reads and writes that failed by an outage */
 	uint64_t full;        /* those of them that found the disk full */
