@@ -1,10 +1,11 @@
 /*
  * The judge: what must hold after every transaction, and in the end. It asks the rows, and the devices' own view of themselves; it calls nothing that decided.
  */
+#include <stdio.h>
+
+#include "hub/rollouts.h"
 #include "simulate_int.h"
 #include "store/simulate.h"
-
-#include "hub/audit.h"
 
 #define PAYLOAD_MAX ((size_t)1 << 20)
 
@@ -98,6 +99,13 @@ static nh_rc judge_group_update(struct sim *s, struct nh_ctx *ctx, const struct 
 		return sim_broken(err, "device %zu is sent an update by group %lld, whose rollout is halted", no(s, d->id), (long long)group.id);
 	if (!group.is_active || group.status != NH_GROUP_READY)
 		return sim_broken(err, "device %zu is sent an update by group %lld, which is not active", no(s, d->id), (long long)group.id);
+	const struct nh_rollout *r = &group.rollout;
+	struct sim_device *v = sim_device_by_id(s, d->id);
+	if (s->by_hand) /* ahead of waves, and so are its reminders */
+		NH_IGNORE(snprintf(v->ahead, sizeof v->ahead, "%.*s", NH_ARG(uuid)));
+	bool begun = r->release_id == 0 || r->wave > r->waves || (r->named && d->named_release_id == r->release_id) || nh_rollout_rank(r->release_id, d->id) < r->share;
+	if (!begun && !nh_slice_eq_str(uuid, v->ahead))
+		return sim_broken(err, "device %zu is sent an update by group %lld, and its wave has not begun", v->index, (long long)group.id);
 	const struct sim_firmware *f = sim_firmware_find(s, uuid);
 	if (!f || !nh_slice_eq_str(d->platform, f->platform))
 		return sim_broken(err, "device %zu runs %.*s and is sent a firmware for %s", no(s, d->id), NH_ARG(d->platform), f ? f->platform : "nobody");

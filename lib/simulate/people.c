@@ -1,6 +1,7 @@
 /*
  * People: what they do to a fleet at odd moments, one table. Each is one transaction at a server of their choice; being refused is an answer like any other.
  */
+#include "hub/rollouts.h"
 #include "simulate_int.h"
 
 struct act {
@@ -77,6 +78,46 @@ static nh_rc make_group(struct nh_ctx *ctx, struct sim *s, struct act *a, struct
 	s->groups[a->group] = group.id;
 	return NH_OK;
 }
+
+/* ---- rollouts ------------------------------------------------------------------------------------------------------------------ */
+
+static nh_rc plan_rollout(struct nh_ctx *ctx, struct sim *s, struct act *a, struct nh_err *err)
+{
+	static const char *const plans[] = {
+		"{\"waves\":[{\"percent\":20,\"gate\":{\"type\":\"time\",\"seconds\":900}},{\"percent\":60,\"gate\":{\"type\":\"manual\"}},{\"percent\":100}]}",
+		"{\"waves\":[{\"percent\":30,\"gate\":{\"type\":\"health\",\"seconds\":600}},{\"percent\":100}],\"stop\":{\"alpha\":0.05,\"tolerated\":0.1}}",
+		"{\"waves\":[{\"tags\":[\"group-1\"],\"gate\":{\"type\":\"time\",\"seconds\":600}},{\"percent\":100}]}",
+		"null",
+	};
+	struct nh_group group;
+	NH_AUTO_JSON json_t *errors = NULL;
+	NH_AUTO_JSON json_t *plan = NULL;
+	const char *text = plans[sim_pick(s, NH_ARRAY_LEN(plans))];
+	NH_TRY(nh_group_get_by_id(ctx, s->groups[a->group], &group, err));
+	if (text[0] == '{')
+		NH_TRY(nh_json_parse(nh_slice_str(text), 4096, &plan, err));
+	return nh_rollout_plan_set(ctx, &s->ada, &group, plan, sim_pick(s, 2), &errors, err);
+}
+
+typedef nh_rc (*rollout_fn)(struct nh_ctx *ctx, const struct nh_actor *actor, const struct nh_group *group, nh_slice why, struct nh_err *err);
+
+static nh_rc on_rollout(struct nh_ctx *ctx, struct sim *s, const struct act *a, rollout_fn what, struct nh_err *err)
+{
+	struct nh_group group;
+	NH_TRY(nh_group_get_by_id(ctx, s->groups[a->group], &group, err));
+	return what(ctx, &s->ada, &group, NH_LIT("because"), err);
+}
+
+static nh_rc roll_back_at_once(struct nh_ctx *ctx, const struct nh_actor *actor, const struct nh_group *group, nh_slice why, struct nh_err *err)
+{
+	return nh_rollout_roll_back(ctx, actor, group, false, why, err);
+}
+
+static nh_rc pause_rollout(struct nh_ctx *ctx, struct sim *s, struct act *a, struct nh_err *err) { return on_rollout(ctx, s, a, nh_rollout_pause, err); }
+static nh_rc resume_rollout(struct nh_ctx *ctx, struct sim *s, struct act *a, struct nh_err *err) { return on_rollout(ctx, s, a, nh_rollout_resume, err); }
+static nh_rc approve_rollout(struct nh_ctx *ctx, struct sim *s, struct act *a, struct nh_err *err) { return on_rollout(ctx, s, a, nh_rollout_approve, err); }
+static nh_rc skip_rollout(struct nh_ctx *ctx, struct sim *s, struct act *a, struct nh_err *err) { return on_rollout(ctx, s, a, nh_rollout_skip, err); }
+static nh_rc roll_back(struct nh_ctx *ctx, struct sim *s, struct act *a, struct nh_err *err) { return on_rollout(ctx, s, a, roll_back_at_once, err); }
 
 /* ---- devices -------------------------------------------------------------------------------------------------------------------- */
 
@@ -196,6 +237,12 @@ static const struct {
 	{"restores a device", 4, restore},
 	{"moves a device", 3, move},
 	{"has a device reconnect", 4, reboot},
+	{"plans a rollout", 6, plan_rollout},
+	{"pauses a rollout", 4, pause_rollout},
+	{"resumes a rollout", 6, resume_rollout},
+	{"lets a gate pass", 6, approve_rollout},
+	{"skips the waves", 2, skip_rollout},
+	{"rolls back", 3, roll_back},
 };
 
 struct call {
@@ -260,6 +307,10 @@ nh_rc sim_people_settle(struct sim *s, struct nh_err *err)
 {
 	for (size_t i = 0; i < s->scenario->groups; i++) {
 		struct call call = {{&s->devices[0], i}, activate};
+		NH_TRY(sim_answer(sim_write(s, &s->nodes[0], act_tx, &call, err)));
+		call.run = resume_rollout;
+		NH_TRY(sim_answer(sim_write(s, &s->nodes[0], act_tx, &call, err)));
+		call.run = skip_rollout;
 		NH_TRY(sim_answer(sim_write(s, &s->nodes[0], act_tx, &call, err)));
 	}
 	return NH_OK;
