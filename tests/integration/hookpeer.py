@@ -22,10 +22,10 @@ def genuine(secret, headers, body):
 
 
 class Receiver:
-    """modes: by path; an int is a status, "hang" no answer before release(), "huge" a megabyte, "close" none at all, ("redirect", url) one."""
+    """modes: by path; an int is a status, "hang" no answer before the path has another mode, "huge" a megabyte, "close" none at all, ("redirect", url) one."""
 
     def __init__(self, pki, port=0):
-        self.posts, self.modes, self.hanging, self.changed, self.released = [], {}, 0, threading.Condition(), threading.Event()
+        self.posts, self.modes, self.hanging, self.changed = [], {}, 0, threading.Condition()
         cert, key = pki.sign("receiver", "endpoints", "/CN=localhost", "subjectAltName=DNS:localhost,IP:127.0.0.1\nextendedKeyUsage=serverAuth\n")
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.context.load_cert_chain(cert, key)
@@ -80,11 +80,11 @@ class Receiver:
             self.hanging += mode == "hang"
             self.changed.notify_all()
         if mode == "hang":
-            while not self.released.is_set() and not select.select([handler.connection], [], [], 0.02)[0]:
+            while self.modes[handler.path] == "hang" and not select.select([handler.connection], [], [], 0.02)[0]:
                 pass
             with self.changed:
                 self.hanging -= 1
-            mode = 200 if self.released.is_set() else "close"
+            mode = "close" if self.modes[handler.path] == "hang" else self.modes[handler.path]
         if mode == "close":
             handler.close_connection = True
             return
@@ -114,7 +114,7 @@ class Receiver:
         return seen
 
     def close(self):
-        self.released.set()
+        self.modes = dict.fromkeys(self.modes, 200)
         self.httpd.shutdown()
         self.httpd.server_close()
 
