@@ -67,28 +67,27 @@ static nh_rc open_pipes(struct run *r, struct nh_err *err)
 	return NH_OK;
 }
 
-/* In the child, as all up to child(). Limits of the kind that only ever get lower. */
-static bool limit_to(int what, uint64_t to)
+/* In the child, as all up to child(). Limits only ever get lower. */
+static const struct rlimit *lower(struct rlimit *limit, uint64_t to)
 {
-	struct rlimit limit;
-	if (to == 0)
-		return true;
-	if (getrlimit(what, &limit) != 0)
-		return false;
-	if (limit.rlim_max == RLIM_INFINITY || to < limit.rlim_max)
-		limit.rlim_max = to;
-	limit.rlim_cur = limit.rlim_max;
-	return setrlimit(what, &limit) == 0;
+	if (limit->rlim_max == RLIM_INFINITY || to < limit->rlim_max)
+		limit->rlim_max = to;
+	limit->rlim_cur = limit->rlim_max;
+	return limit;
 }
+
+/* A macro, since what is limited has another type in each C library. */
+#define LIMIT(what, to) ((to) == 0 || (getrlimit(what, &limit) == 0 && setrlimit(what, lower(&limit, to)) == 0))
 
 static bool limit_all(const struct nh_process_limits *l)
 {
+	struct rlimit limit;
 	/* Who may not have a network of one's own may have it in a name space where one is somebody else. */
 	if (l->no_network && unshare(CLONE_NEWNET) != 0)
 		(void)unshare(CLONE_NEWUSER | CLONE_NEWNET);
 	if (l->nice > 0 && setpriority(PRIO_PROCESS, 0, l->nice) != 0)
 		return false;
-	return limit_to(RLIMIT_CPU, l->cpu_s) && limit_to(RLIMIT_FSIZE, l->file_bytes) && limit_to(RLIMIT_AS, l->memory_bytes);
+	return LIMIT(RLIMIT_CPU, l->cpu_s) && LIMIT(RLIMIT_FSIZE, l->file_bytes) && LIMIT(RLIMIT_AS, l->memory_bytes);
 }
 
 /* First out of the way, since one of them may be another's place. */
