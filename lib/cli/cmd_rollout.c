@@ -241,6 +241,8 @@ static nh_rc put_gates(struct nh_cli *c, json_t *plan, struct nh_err *err)
 	size_t i;
 	int64_t us;
 	double share;
+	if (json_array_size(json_object_get(plan, "waves")) == 0 && (cli_text(c, "gate") || cli_text(c, "soak") || cli_text(c, "share")))
+		return NH_FAIL(err, NH_EINVAL, "--gate, --soak and --share are of waves: give them with --wave");
 	if (cli_text(c, "soak")) {
 		NH_TRY_CTX(cli_parse_validity(cli_text(c, "soak"), &us, err), err, "--soak");
 		json_object_set_new(gate, "seconds", json_integer(us / 1000000));
