@@ -152,6 +152,11 @@ class Cluster(unittest.TestCase):
         else:
             server.remove()
 
+    def tearDown(self):
+        for server in self.servers:
+            if not server.up:
+                self.start(server)
+
     def device(self, server, identifier):
         return Device(server, headers=nh1_headers(self.secret["key"], self.secret["secret"], identifier), path="/device-socket/websocket?vsn=2.0.0")
 
@@ -290,6 +295,7 @@ class TestNodes(Cluster):
                     await person.send("message", {"event": "hi all"})
                     self.assertIn("hi all", json.dumps(await other.event("message")))
                     await asyncio.to_thread(self.kill, a)
+                    self.assertIsNone(await device.closed())
                 # It comes back elsewhere; both see it again, though nobody joined anew.
                 async with self.device(c, "c-1") as device:
                     await device.join(self.fw)
