@@ -11,7 +11,7 @@ static const struct cli_shape webhook_shape[] = {
 	{"updated_at", SHAPE_TIME}, {"secret", SHAPE_TEXT, true}, {NULL}};
 static const struct cli_shape delivery_shape[] = {{"id", SHAPE_INT}, {"event_id", SHAPE_TEXT}, {"type", SHAPE_TEXT}, {"status", SHAPE_TEXT}, {"attempts", SHAPE_INT}, {"answer_status", SHAPE_INT, true},
 						  {"error", SHAPE_TEXT, true}, {"inserted_at", SHAPE_TIME}, {"tried_at", SHAPE_TIME, true}, {"due_at", SHAPE_TIME, true}, {NULL}};
-static const struct cli_shape test_shape[] = {{"delivered", SHAPE_BOOL}, {"answer_status", SHAPE_INT, true}, {"error", SHAPE_TEXT, true}, {"answer", SHAPE_TEXT}, {"milliseconds", SHAPE_INT}, {NULL}};
+static const struct cli_shape test_shape[] = {{"delivered", SHAPE_BOOL}, {"answer_status", SHAPE_INT, true}, {"error", SHAPE_TEXT, true}, {"answer", SHAPE_TEXT, true}, {"milliseconds", SHAPE_INT}, {NULL}};
 static const struct cli_shape retry_shape[] = {{"retried", SHAPE_INT}, {NULL}};
 
 static const struct cli_cell webhook_list[] = {{"ID", "id"}, {"URL", "url"}, {"PRODUCT", "product"}, {"EVENTS", "events"}, {"ENABLED", "enabled"}, {"WAITING", "waiting"}, {"DEAD", "dead"}, {NULL}};

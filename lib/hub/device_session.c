@@ -362,7 +362,7 @@ nh_rc nh_session_join(struct nh_ctx *ctx, struct nh_session *s, const struct nh_
 	struct nh_reported reported;
 	struct brings brings;
 	int64_t established_at = opening ? opening->at_us : 0;
-	bool was_online;
+	bool was_online = false;
 	*out = (struct nh_join_result){0};
 	if (!json_is_object(payload))
 		return NH_FAIL(err, NH_EFORMAT, "the join payload is no object");

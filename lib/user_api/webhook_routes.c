@@ -269,7 +269,7 @@ static void on_answer(void *ctx, const struct nh_webhook_answer *answer)
 }
 
 static SHAPE(tested, "WebhookTested", {"delivered", FIELD_BOOLEAN}, {"answer_status", FIELD_INTEGER, FIELD_NULLABLE}, {"error", FIELD_TEXT, FIELD_NULLABLE},
-             {"answer", FIELD_TEXT, .about = "The beginning of what the endpoint said"}, {"milliseconds", FIELD_INTEGER});
+             {"answer", FIELD_TEXT, FIELD_NULLABLE, .about = "The beginning of what the endpoint said; null: nothing"}, {"milliseconds", FIELD_INTEGER});
 static const struct answer test_refusals[] = {{429, .about = "Too many tests"}, {0}};
 const struct endpoint ep_webhook_test = {.scope = SCOPE_ORG, .may = NH_MAY_WEBHOOK_UPDATE, .write = true, .success = 200, .data = &tested, .also = test_refusals, .tag = TAG};
 
