@@ -40,7 +40,7 @@ nh_rollout_state nh_rollout_state_parse(nh_slice name); /* what is none of them:
 /* ---- plans --------------------------------------------------------------------------------------------------------------- */
 
 typedef enum nh_gate_kind { NH_GATE_NONE, NH_GATE_MANUAL, NH_GATE_TIME, NH_GATE_HEALTH, NH_GATE_COUNT } nh_gate;
-const char *nh_gate_name(nh_gate gate);
+const char *nh_gate_name(nh_gate gate); /* "none", "manual", "time", "health" */
 
 typedef enum nh_signal_kind {
 	NH_SIGNAL_INSTALL, /* the device says that the update failed, or began it and said nothing more */
@@ -49,7 +49,7 @@ typedef enum nh_signal_kind {
 	NH_SIGNAL_HEALTH,  /* after a while it is in worse health than one that was not updated */
 	NH_SIGNAL_COUNT,
 } nh_signal;
-const char *nh_signal_name(nh_signal signal);
+const char *nh_signal_name(nh_signal signal); /* "install", "return", "revert", "health" */
 
 struct nh_plan_wave {
 	uint64_t share;       /* 0: the query's devices */
