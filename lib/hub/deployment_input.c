@@ -318,7 +318,7 @@ static struct form form_of(struct nh_arena *arena, const struct nh_group *g)
 	};
 }
 
-static struct form form_default(void)
+static struct form form_default(const struct nh_hub_config *config)
 {
 	return (struct form){
 		.condition_version = NH_LIT(""),
@@ -326,6 +326,7 @@ static struct form form_default(void)
 		.release_tags = NH_LIT("[]"),
 		.release_interfaces = NH_LIT("[]"),
 		.delta_updatable = true,
+		.lifo = config && config->lifo_by_default,
 		.concurrent = 10,
 		.priority_concurrent = 5,
 		.failure_threshold_attempts = 3,
@@ -458,7 +459,7 @@ nh_rc nh_group_create(struct nh_ctx *ctx, const struct nh_actor *actor, int64_t 
 {
 	NH_AUTO_JSON json_t *refusals = json_object();
 	struct input in = {ctx->arena, fields, refusals};
-	struct form form = form_default();
+	struct form form = form_default(ctx->config);
 	struct release_input release = {0};
 	const struct firmware *firmware = &release.firmware;
 

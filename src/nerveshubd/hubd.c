@@ -128,7 +128,7 @@ static nh_rc open_parts(struct hubd *h, struct nh_err *err)
 	const struct settings *s = h->settings;
 	NH_TRY(bootstrap(s, &h->identity, err));
 	h->hub = (struct nh_hub_config){.secret_key = nh_buf_slice(&h->identity.secret), .node = nh_buf_slice(&h->identity.node), .download_ttl_s = 86400, .max_firmware_bytes = s->firmware_max_bytes,
-					.max_archive_bytes = s->archive_max_bytes, .shared_secrets_enabled = s->shared_secrets, .registration_open = s->registrations, .mails = sends_mails(s), .download_base_url = "",
+					.max_archive_bytes = s->archive_max_bytes, .shared_secrets_enabled = s->shared_secrets, .registration_open = s->registrations, .lifo_by_default = s->lifo_by_default, .mails = sends_mails(s), .download_base_url = "",
 					.webhooks = {.http = s->webhook_http, .give_up_us = (int64_t)s->webhook_give_up_ms * 1000, .waiting_max = (int64_t)s->webhook_waiting}};
 	struct nh_db_config db = {.url = s->database_url, .connections = (unsigned)s->workers + 4 + SCHEDULER_THREADS + 1, /* who sends webhooks; */ /* and upkeep's, the mailer's, and that of who watches other servers */ .timeout_ms = s->database_timeout_ms, .statements = nh_store_statements};
 	NH_TRY(nh_db_open(&db, &h->db, err));

@@ -67,6 +67,7 @@ static const struct row rows[] = {
 	{"certificate-warn-days", "CERTIFICATE_WARN_DAYS", NULL, POSITIVE, FIELD(certificate_warn_days), "30", "N", "days before their end that certificates are counted in log and metrics"},
 	{"shared-secrets", "DEVICE_SHARED_SECRETS_ENABLED", NULL, BOOL, FIELD(shared_secrets), "true", "BOOL", "may devices identify themselves by shared secret?"},
 	{"tls13", "DEVICE_ENABLE_TLS_13", NULL, BOOL, FIELD(tls13), "true", "BOOL", "offer TLS 1.3 beside 1.2 on the device port?"},
+	{"default-lifo-queue", "DEFAULT_LIFO_DEPLOYMENT_QUEUE", NULL, BOOL, FIELD(lifo_by_default), "false", "BOOL", "new deployment groups update the devices first that were seen first the latest"},
 	{"open-registrations", "OPEN_FOR_REGISTRATIONS", NULL, BOOL, FIELD(registrations), "false", "BOOL", "may anybody create an account?"},
 	{"from-email", "FROM_EMAIL", NULL, TEXT, FIELD(from_email), "no-reply@nerves-hub.org", "ADDRESS", "who mails come from"},
 	{"email-sender", "EMAIL_SENDER", NULL, TEXT, FIELD(email_sender), "NervesHub", "NAME", "the sender's name in mails"},

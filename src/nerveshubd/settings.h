@@ -35,6 +35,7 @@ struct settings {
 	uint64_t certificate_warn_days;
 	bool shared_secrets;
 	bool tls13;
+	bool lifo_by_default;
 	bool registrations;
 	const char *from_email, *email_sender, *platform_name, *support_address, *support_signoff;
 	const char *smtp_server, *smtp_username, *smtp_password, *smtp_tls_versions, *smtp_ca_file;

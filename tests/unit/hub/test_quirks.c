@@ -116,11 +116,28 @@ static nh_rc tags_while_staying(struct world *w, struct nh_err *err)
 }
 static void test_tags_while_staying(void **state) { on_each_engine(tags_while_staying, NULL); }
 
+/* The order of the queue is the operator's to choose for groups that say nothing of it. */
+static nh_rc default_queue(struct world *w, struct nh_err *err)
+{
+	struct nh_group g;
+	json_t *fields;
+	NH_TRY(add_firmware(w, 1, "1.0.0", err));
+	w->config.lifo_by_default = true;
+	OK(add_group(w, group_fields(w, "silent", 1), &g));
+	CHECK(g.lifo);
+	fields = group_fields(w, "told", 1);
+	json_object_set_new(fields, "queue_management", json_string("FIFO"));
+	OK(add_group(w, fields, &g));
+	CHECK(!g.lifo);
+	return NH_OK;
+}
+static void test_default_queue(void **state) { on_each_engine(default_queue, NULL); }
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_silent_join), cmocka_unit_test(test_no_update), cmocka_unit_test(test_firmware_that_was_run), cmocka_unit_test(test_odd_version),
-		cmocka_unit_test(test_tags_while_staying),
+		cmocka_unit_test(test_tags_while_staying), cmocka_unit_test(test_default_queue),
 	};
 	return cmocka_run_group_tests_name("hub_quirks", tests, NULL, NULL);
 }

@@ -67,6 +67,7 @@ struct nh_hub_config {
 	struct nh_authority *authority;  /* signs certificates (hub/authority.h); NULL: this server issues none */
 	bool shared_secrets_enabled;
 	bool registration_open;
+	bool lifo_by_default;            /* queue of new deployment groups */
 	const char *web_url;             /* "https://host:port" that people reach, without trailing slash: in the links of mails. NULL: unknown */
 	struct {
 		bool http;               /* may urls of webhooks be http, too? */
