@@ -31,10 +31,9 @@ STMT(job_recover, "UPDATE jobs SET node = '', ready_at = $1, again_at = NULL WHE
 
 STMT(job_counts, "SELECT kind, SUM(CASE WHEN failed_at IS NULL AND node = '' THEN 1 ELSE 0 END), SUM(CASE WHEN node <> '' THEN 1 ELSE 0 END), "
                  "SUM(CASE WHEN failed_at IS NULL THEN 0 ELSE 1 END), MIN(CASE WHEN failed_at IS NULL AND ready_at <= $1 THEN ready_at END) FROM jobs GROUP BY kind ORDER BY kind");
-STMT(job_list, "SELECT id, kind, key, payload, due_at, ready_at, again_at, attempts, claims, node, started_at, last_error, failed_at, inserted_at FROM jobs WHERE id > $1 ORDER BY id LIMIT $2");
 
 const struct nh_stmt *const nh_jobs_statements[] = {
 	&nh_q_job_add, &nh_q_job_ensure, &nh_q_job_claim, &nh_q_job_next, &nh_q_job_renew, &nh_q_job_again, &nh_q_job_delete, &nh_q_job_schedule, &nh_q_job_pause,
-	&nh_q_job_give_up, &nh_q_job_release, &nh_q_job_recover, &nh_q_job_counts, &nh_q_job_list,
+	&nh_q_job_give_up, &nh_q_job_release, &nh_q_job_recover, &nh_q_job_counts,
 	NULL,
 };

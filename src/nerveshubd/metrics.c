@@ -213,21 +213,44 @@ static void put_job_rows(struct nh_buf *out, const struct hubd *h)
 
 /* ---- the page ----------------------------------------------------------------------------------------------------------------- */
 
+static void put_storage(struct nh_buf *out, const struct hubd *h, const struct nh_db_stats *db)
+{
+	struct nh_pool_stats pool;
+	struct nh_objects_stats objects;
+	nh_pool_stats(h->pool, &pool);
+	nh_objects_stats(h->objects, &objects);
+	const struct metric rows[] = {
+		{"database_available", "1 while reading and writing the database work", GAUGE, db->available},
+		{"database_reads_total", "Read transactions", COUNTER, db->reads},
+		{"database_writes_total", "Write functions", COUNTER, db->writes},
+		{"database_commits_total", "Write transactions made durable; with SQLite one holds many writes", COUNTER, db->commits},
+		{"database_errors_total", "Reads and writes that failed because the database was away, damaged or full", COUNTER, db->errors},
+		{"database_retries_total", "Writes run again after a collision (PostgreSQL)", COUNTER, db->retries},
+		{"database_reopened_total", "Repairs after a failed write (SQLite), connections opened (PostgreSQL)", COUNTER, db->reopened},
+		{"objects_available", "1 while reading and writing the firmware storage work", GAUGE, objects.available},
+		{"objects_errors_total", "Calls of the firmware storage that failed because it was away, damaged or full", COUNTER, objects.errors},
+		{"storage_full_total", "Calls of database and firmware storage that found no room", COUNTER, db->full + objects.full},
+		{"worker_queue_length", "Pieces of work that wait for a worker", GAUGE, pool.queued},
+		{"worker_queue_waiting", "Pieces of work that wait for a place in the queue", GAUGE, pool.waiting},
+		{"workers_busy", "Pieces of work on workers", GAUGE, pool.running},
+		{"work_total", "Pieces of work given to workers", COUNTER, pool.submitted},
+		{"work_refused_total", "Pieces of work that found the queue full and waited", COUNTER, pool.refused},
+	};
+	for (size_t i = 0; i < NH_ARRAY_LEN(rows); i++)
+		put(out, &rows[i]);
+}
+
 static void metrics(struct nh_request *req, struct nh_response *res)
 {
 	const struct hubd *h = req->app;
 	struct nh_server_stats net;
 	struct nh_device_api_stats devices;
-	struct nh_pool_stats pool;
 	struct nh_db_stats db;
-	struct nh_objects_stats objects;
 	struct nh_relay_stats relay;
 	struct nh_web_stats web;
 	nh_server_stats(h->server, &net);
 	nh_device_api_stats(h->device_api, &devices);
-	nh_pool_stats(h->pool, &pool);
 	nh_db_stats(h->db, &db);
-	nh_objects_stats(h->objects, &objects);
 	nh_relay_stats(h->relay, &relay);
 	nh_web_stats(h->web, &web);
 	const struct metric rows[] = {
@@ -289,25 +312,11 @@ static void metrics(struct nh_request *req, struct nh_response *res)
 		{"user_join_refusals_total", "Joins of people refused", COUNTER, web.join_refusals},
 		{"user_permissions_ended_total", "Conversations ended because their permission had", COUNTER, web.ended},
 		{"certificates_known", "Device certificates in the memory index", GAUGE, devices.certificates_known},
-		{"database_available", "1 while reading and writing the database work", GAUGE, db.available},
-		{"database_reads_total", "Read transactions", COUNTER, db.reads},
-		{"database_writes_total", "Write functions", COUNTER, db.writes},
-		{"database_commits_total", "Write transactions made durable; with SQLite one holds many writes", COUNTER, db.commits},
-		{"database_errors_total", "Reads and writes that failed because the database was away, damaged or full", COUNTER, db.errors},
-		{"database_retries_total", "Writes run again after a collision (PostgreSQL)", COUNTER, db.retries},
-		{"database_reopened_total", "Repairs after a failed write (SQLite), connections opened (PostgreSQL)", COUNTER, db.reopened},
-		{"objects_available", "1 while reading and writing the firmware storage work", GAUGE, objects.available},
-		{"objects_errors_total", "Calls of the firmware storage that failed because it was away, damaged or full", COUNTER, objects.errors},
-		{"storage_full_total", "Calls of database and firmware storage that found no room", COUNTER, db.full + objects.full},
-		{"worker_queue_length", "Pieces of work that wait for a worker", GAUGE, pool.queued},
-		{"worker_queue_waiting", "Pieces of work that wait for a place in the queue", GAUGE, pool.waiting},
-		{"workers_busy", "Pieces of work on workers", GAUGE, pool.running},
-		{"work_total", "Pieces of work given to workers", COUNTER, pool.submitted},
-		{"work_refused_total", "Pieces of work that found the queue full and waited", COUNTER, pool.refused},
 	};
 	NH_AUTO_BUF struct nh_buf out = NH_BUF_INIT;
 	for (size_t i = 0; i < NH_ARRAY_LEN(rows); i++)
 		put(&out, &rows[i]);
+	put_storage(&out, h, &db);
 	put_expiring(&out, h);
 	put_mails(&out, h);
 	put_deltas(&out);

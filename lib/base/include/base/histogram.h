@@ -16,6 +16,7 @@ struct nh_histogram {
 	uint64_t count, sum_us;
 };
 
+/* nh_histogram_add - one observation: it took us microseconds. */
 void nh_histogram_add(struct nh_histogram *h, uint64_t us);
 /* nh_histogram_read - adds what h holds to out, which nobody else uses: so several become one. */
 void nh_histogram_read(const struct nh_histogram *h, struct nh_histogram *out);

@@ -18,6 +18,5 @@ extern const struct nh_stmt nh_q_job_give_up;  /* at, error, id, claims */
 extern const struct nh_stmt nh_q_job_release;  /* now, id, claims: as if it had not been claimed */
 extern const struct nh_stmt nh_q_job_recover;  /* now, node: what this server's last run left */
 extern const struct nh_stmt nh_q_job_counts;   /* now → kind, waiting, running, given up, oldest ready at that is overdue or null */
-extern const struct nh_stmt nh_q_job_list;     /* after id, limit → all columns of a job */
 
 extern const struct nh_stmt *const nh_jobs_statements[];
