@@ -14,7 +14,7 @@ from pathlib import Path
 
 from browser import Mails, text_of
 from hookpeer import Receiver, event, genuine
-from nhtest import DEADLINE, ROOT, Device, Pki, Server, ServerCase, nh1_headers, select_tick
+from nhtest import DEADLINE, ROOT, Device, Pki, Server, ServerCase, nh1_headers, program, run, select_tick
 
 LOOPBACK = ("--webhook-networks", "127.0.0.0/8,::1/128")
 
@@ -252,6 +252,31 @@ class Webhooks(HookCase):
         self.assertEqual((life["update.succeeded"]["firmware"]["version"], life["update.succeeded"]["previous_firmware"]["version"]), ("2.0.0", "1.0.0"))
         self.assertEqual(life["update.started"]["firmware"]["uuid"], new["uuid"])
         self.assertEqual({d["device"]["identifier"] for d in life.values()}, {"life-1"})
+
+    def test_from_the_command_line(self):
+        def nh(*args, status=0):
+            done = run(program("nh"), "--uri", f"http://127.0.0.1:{self.server.web_port}", "--token", self.server.token, "--org", "acme", "--data-dir", self.folder / "nh", "--non-interactive",
+                       "-o", "json", "webhook", *args, check=False)
+            self.assertEqual(done.returncode, status, done.stderr + done.stdout)
+            return json.loads(done.stdout) if done.stdout.startswith(("{", "[")) else done.stdout
+
+        self.receiver.modes["/nh"] = 410
+        added = nh("add", self.receiver.url("/nh"), "--event", "device.created", "--description", "by hand")
+        hook = str(added["id"])
+        self.assertEqual((added["events"], added["enabled"], added["secret"][:6]), (["device.created"], True, "whsec_"))
+        self.assertEqual(nh("test", hook, status=1)["answer_status"], 410)
+        self.create("nh-1")
+        self.until(lambda: nh("show", hook), lambda h: not h["enabled"])
+        self.receiver.modes["/nh"] = 200
+        self.assertTrue(nh("update", hook, "--enabled", "--only-product", self.product)["enabled"])
+        dead = nh("deliveries", hook, "--status", "dead")
+        self.assertEqual([(d["type"], d["answer_status"]) for d in dead], [("device.created", 410)])
+        self.assertEqual((nh("retry", hook, str(dead[0]["id"])), nh("retry", hook)), ({"retried": 1}, {"retried": 0}))
+        self.until(lambda: nh("deliveries", hook, "--status", "delivered"), len)
+        self.assertNotEqual(nh("rotate", hook)["secret"], added["secret"])
+        self.assertIn(added["id"], [h["id"] for h in nh("list")])
+        nh("remove", hook, "--yes")
+        nh("show", hook, status=1)
 
     def test_refusals(self):
         for fields, words in (
