@@ -67,7 +67,7 @@ class DeltaCase(ServerCase):
     @classmethod
     def prepare(cls):
         super().prepare()
-        cls.secret = cls.server.api("POST", f"{PRODUCT}/shared_secrets", {"name": "all"}, expect=201).data
+        cls.secret = cls.server.api("POST", f"{PRODUCT}/shared_secrets", expect=201).data
         cls.devices = 0
 
     def archive(self, version, deltas=True, base=BASE):
@@ -200,7 +200,7 @@ class Deltas(DeltaCase):
                                      (plain, {"source": old["uuid"]}, {"target": ["has no task that says where old data is (delta-source-raw-offset, delta-source-fat-path)"]})):
             with self.subTest(body=body):
                 self.assertEqual(self.server.api("POST", f"{PRODUCT}/firmwares/{target['uuid']}/deltas", body, expect=422).json["errors"], errors)
-        self.assertEqual(self.server.api("POST", f"{path}/{old['uuid']}/retry", {}, expect=422).json["errors"], {"status": ["is completed; only what failed can be tried again"]})
+        self.assertEqual(self.server.api("POST", f"{path}/{old['uuid']}/retry", expect=422).json["errors"], {"status": ["is completed; only what failed can be tried again"]})
         self.assertEqual([row["source"]["version"] for row in self.server.api("GET", path, expect=200).data], ["2.0.0"])
         self.server.api("DELETE", f"{path}/{old['uuid']}", expect=204)
         self.server.api("DELETE", f"{path}/{old['uuid']}", expect=404)
@@ -211,7 +211,7 @@ class Deltas(DeltaCase):
         self.build(old, same)
         refused = self.settled(old, same)
         self.assertEqual((refused["status"], refused["error"], refused["attempts"]), ("failed", "no_changes_in_delta", 1))
-        again = self.server.api("POST", f"{PRODUCT}/firmwares/{same['uuid']}/deltas/{old['uuid']}/retry", {}, expect=200).data
+        again = self.server.api("POST", f"{PRODUCT}/firmwares/{same['uuid']}/deltas/{old['uuid']}/retry", expect=200).data
         self.assertEqual((again["status"], again["error"]), ("processing", None))
         self.assertEqual(self.settled(old, same)["status"], "failed")
 
@@ -277,6 +277,33 @@ class Deltas(DeltaCase):
         self.assertSent(asyncio.run(offered(identifier)), new)
         self.server.api("PUT", f"{PRODUCT}/deployments/whole", {"deployment": {"delta_updatable": False}}, expect=200)
         self.assertSent(asyncio.run(offered(self.identity("whole"))), new)
+
+    def nh(self, *words, status=0):
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(("NERVES_", "MIX_"))}
+        env = {**kept, "HOME": str(self.home), "NERVES_HUB_URI": f"http://localhost:{self.server.web_port}", "NERVES_HUB_TOKEN": self.server.token, "NERVES_HUB_ORG": "acme",
+               "NERVES_HUB_PRODUCT": "Thermo Widget"}
+        done = run(program("nh"), *words, check=False, env=env)
+        self.assertEqual(done.returncode, status, done.stdout + done.stderr)
+        return done.stdout + done.stderr
+
+    def test_nh(self):
+        old, new = self.upload("7.0.0"), self.upload("7.1.0")
+        pair = (new["uuid"], old["uuid"])
+        self.assertIn("No deltas", self.nh("firmware", "delta", "list", new["uuid"]))
+        self.assertIn("will be built", self.nh("firmware", "delta", "build", *pair))
+        size = self.settled(old, new)["size"]
+        for words in (("list", new["uuid"]), ("show", *pair)):
+            shown = self.nh("firmware", "delta", *words)
+            for part in ("completed", "7.0.0", str(size)):
+                self.assertIn(part, shown)
+        self.assertEqual(json.loads(self.nh("firmware", "delta", "show", *pair, "-o", "json"))["size"], size)
+        self.assertIn("only what failed can be tried again", self.nh("firmware", "delta", "retry", *pair, status=1))
+        self.assertIn("deleted", self.nh("firmware", "delta", "delete", *pair, "--yes"))
+        self.group("nh", new)
+        for words in (("firmware", "savings", new["uuid"]), ("deployment", "savings", "nh"), ("product", "savings")):
+            self.assertIn("Bytes saved", self.nh(*words))
+        self.nh("deployment", "update", "nh", "--delta-wait-minutes", "5")
+        self.assertEqual(self.server.api("GET", f"{PRODUCT}/deployments/nh", expect=200).data["delta_wait_minutes"], 5)
 
     def test_polling(self):
         """A device that asks is told of its delta, once that is there."""
