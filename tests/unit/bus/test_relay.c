@@ -562,12 +562,104 @@ static void test_threads(void **state)
 	sem_destroy(&c.ended);
 }
 
+/* ---- other servers: what the hooks are asked, whom a viewer hears --------------------------------------------------------------- */
+
+struct wishes {
+	char text[512];
+	uint64_t viewer, question;
+};
+
+[[gnu::format(printf, 2, 3)]] static void ask_for(struct wishes *a, const char *format, ...)
+{
+	va_list ap;
+	size_t used = strlen(a->text);
+	va_start(ap, format);
+	vsnprintf(a->text + used, sizeof a->text - used, format, ap);
+	va_end(ap);
+}
+
+static void on_watch(void *ctx, uint64_t viewer, int64_t device_id, nh_relay_channel channel)
+{
+	((struct wishes *)ctx)->viewer = viewer;
+	ask_for(ctx, "watch %d;", (int)device_id);
+}
+
+static void on_again(void *ctx, uint64_t viewer, unsigned peer) { ask_for(ctx, "again %u;", peer); }
+static void on_unwatch(void *ctx, uint64_t viewer) { ask_for(ctx, "unwatch;"); }
+static void on_say(void *ctx, uint64_t viewer, unsigned peer, nh_slice event, nh_slice payload) { ask_for(ctx, "say %u %.*s;", peer, NH_ARG(event)); }
+static void on_chat(void *ctx, int64_t device_id, nh_relay_channel channel, nh_slice event, nh_slice payload) { ask_for(ctx, "chat %.*s;", NH_ARG(event)); }
+
+static void on_ask(void *ctx, uint64_t question, int64_t device_id, nh_slice event, nh_slice payload, uint64_t timeout_ms)
+{
+	((struct wishes *)ctx)->question = question;
+	ask_for(ctx, "ask %.*s;", NH_ARG(event));
+}
+
+static void on_answer(void *ctx, nh_rc rc, nh_slice payload) { note(ctx, "answer %d %.*s;", rc == NH_OK, NH_ARG(payload)); }
+
+static void test_elsewhere(void **state)
+{
+	struct room r;
+	struct wishes asked = {0};
+	struct ear person = {0}, device = {0}, guest = {0}, curious = {0};
+	const struct nh_relay_hooks hooks = {&asked, on_watch, on_again, on_unwatch, on_say, on_chat, on_ask};
+	const nh_slice none = NH_SLICE_EMPTY;
+	room_open(&r);
+	nh_relay_set_hooks(r.relay, &hooks);
+	look_on(&person, &r, 7, NH_RELAY_CONSOLE);
+	guest.viewer = nh_relay_guest_join(r.relay, 7, NH_RELAY_CONSOLE, r.loop, see, &guest);
+	assert_int_equal(nh_relay_viewer_say(person.viewer, NH_LIT("dn"), none), NH_ECLOSED);
+	nh_relay_remote_news(r.relay, asked.viewer, 2, NH_RELAY_MESSAGE, NH_LIT("early"), none, 0); /* nobody has said that it has the device */
+	nh_relay_remote_news(r.relay, asked.viewer, 2, NH_RELAY_OPENED, NH_LIT("metadata"), none, 0);
+	nh_relay_remote_news(r.relay, asked.viewer, 2, NH_RELAY_MESSAGE, NH_LIT("two"), none, 3);
+	assert_int_equal(nh_relay_viewer_say(person.viewer, NH_LIT("dn"), none), NH_OK);
+	/* It moves: the newer one is heard, and what the older one still says is not. */
+	nh_relay_remote_news(r.relay, asked.viewer, 3, NH_RELAY_OPENED, NH_LIT("metadata"), none, 0);
+	nh_relay_remote_news(r.relay, asked.viewer, 2, NH_RELAY_MESSAGE, NH_LIT("late"), none, 0);
+	assert_int_equal(nh_relay_viewer_say(person.viewer, NH_LIT("dn"), none), NH_OK);
+	/* The newer one ends first: who else has it is asked to say so. */
+	nh_relay_remote_news(r.relay, asked.viewer, 3, NH_RELAY_CLOSED, none, none, 0);
+	nh_relay_remote_news(r.relay, asked.viewer, 2, NH_RELAY_OPENED, NH_LIT("metadata"), none, 0);
+	/* And it comes here. */
+	offer(&device, &r, 7, NH_RELAY_CONSOLE, "");
+	nh_relay_remote_news(r.relay, asked.viewer, 2, NH_RELAY_CLOSED, none, none, 0);
+	up(&device, "here");
+	nh_relay_viewer_chat(person.viewer, NH_LIT("hi"), none);
+	nh_relay_remote_chat(r.relay, 7, NH_RELAY_CONSOLE, NH_LIT("ho"), none);
+	/* What waits elsewhere is bounded as here. */
+	nh_relay_remote_news(r.relay, asked.viewer, 4, NH_RELAY_OPENED, none, none, 0);
+	char *much = nh_xcalloc(1, NH_RELAY_PENDING_MAX);
+	assert_int_equal(nh_relay_viewer_say(person.viewer, NH_LIT("x"), nh_slice_of(much, NH_RELAY_PENDING_MAX - 1)), NH_OK);
+	assert_int_equal(nh_relay_viewer_say(person.viewer, NH_LIT("x"), none), NH_EAGAIN);
+	nh_relay_remote_taken(r.relay, asked.viewer, 3, NH_RELAY_PENDING_MAX); /* not its to give back */
+	assert_int_equal(nh_relay_viewer_say(person.viewer, NH_LIT("x"), none), NH_EAGAIN);
+	nh_relay_remote_taken(r.relay, asked.viewer, 4, NH_RELAY_PENDING_MAX);
+	assert_int_equal(nh_relay_viewer_say(person.viewer, NH_LIT("x"), none), NH_OK);
+	free(much);
+	/* A question: once answered, it is over. A guest's is not led on. */
+	nh_relay_ask(r.relay, 7, NH_LIT("run"), none, 60000, r.loop, on_answer, &curious);
+	nh_relay_remote_answer(r.relay, asked.question, NH_OK, NH_LIT("done"));
+	nh_relay_remote_answer(r.relay, asked.question, NH_OK, NH_LIT("twice"));
+	nh_relay_guest_ask(r.relay, 7, NH_LIT("guest"), none, 60000, r.loop, on_answer, &curious);
+	turn(&r);
+	assert_string_equal(person.heard, "opened metadata;[3 lost]two;closed;opened metadata;closed;opened metadata;closed;opened metadata;up=here;hi;ho;closed;opened ;");
+	assert_string_equal(guest.heard, "opened metadata;up=here;");
+	assert_string_equal(curious.heard, "answer 1 done;answer 0 ;");
+	nh_relay_viewer_leave(person.viewer);
+	nh_relay_viewer_leave(guest.viewer);
+	nh_relay_device_close(device.device);
+	assert_string_equal(asked.text, "watch 7;say 2 dn;say 3 dn;again 2;chat hi;say 4 x;say 4 x;ask run;unwatch;");
+	nh_relay_remote_news(r.relay, asked.viewer, 2, NH_RELAY_OPENED, none, none, 0); /* of a viewer that has left */
+	nh_relay_set_hooks(r.relay, NULL);
+	room_end(&r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_conversation), cmocka_unit_test(test_reconnect), cmocka_unit_test(test_leave_inside), cmocka_unit_test(test_turns), cmocka_unit_test(test_lost),
 		cmocka_unit_test(test_lost_alone),   cmocka_unit_test(test_missed),    cmocka_unit_test(test_nothing_overtakes), cmocka_unit_test(test_too_much),     cmocka_unit_test(test_questions),
-		cmocka_unit_test(test_question_late), cmocka_unit_test(test_threads),
+		cmocka_unit_test(test_question_late), cmocka_unit_test(test_elsewhere), cmocka_unit_test(test_threads),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
