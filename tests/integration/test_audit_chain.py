@@ -86,19 +86,20 @@ class AuditChain(CliCase):
         self.make("way", "later")
         second = self.export("way", "way-2.jsonl")
         anchors = self.json("audit", "anchors", "--org", "way")
-        self.assertEqual([line for line in second if "anchor" in line], anchors[::-1])
-        (self.home / "anchors.json").write_text(json.dumps(anchors))
+        held = [line for line in second if "anchor" in line]
+        self.assertEqual([bool(held), held], [True, anchors[::-1][:len(held)]])
+        (self.home / "anchors.json").write_text(json.dumps(anchors[-len(held):]))
         for kept in ("way-1.jsonl", "anchors.json"):
             self.assertIn("agrees", self.verify("way-2.jsonl", "--kept", kept).stdout)
         told = self.json("audit", "verify", "way-2.jsonl", "--key", self.json("audit", "key")[0]["public_key"], "--kept", "way-1.jsonl")
-        self.assertEqual([told[k] for k in ("verified", "worst", "anchors", "kept_statement_agrees", "findings")], [True, "sound", len(anchors), True, []])
+        self.assertEqual([told[k] for k in ("verified", "worst", "anchors", "kept_statement_agrees", "findings")], [True, "sound", len(held), True, []])
         self.assertIn("audit.anchor", self.server.log_text())
-        self.assertIn(anchors[0]["signature"], self.server.log_text())
+        self.assertIn(held[0]["signature"], self.server.log_text())
 
         # only what came since the anchor
-        seq = anchors[0]["anchor"]["seq"]
+        seq = held[0]["anchor"]["seq"]
         part = self.export("way", "way-3.jsonl", seq)
-        self.assertEqual([part[0]["base"], part[1]["entry"]["seq"]], [anchors[0], seq + 1])
+        self.assertEqual([part[0]["base"], part[1]["entry"]["seq"]], [held[0], seq + 1])
         self.assertIn(f"{seq} entries before them are on the server", self.verify("way-3.jsonl", "--kept", "anchors.json").stdout)
 
         # an older one in place of the newer one: what was kept says so
@@ -112,8 +113,8 @@ class AuditChain(CliCase):
         self.verify("audit.key", status=3)
         self.nh("audit", "export", "way-2.jsonl", "--org", "way", status=1)  # nothing is overwritten
         self.nh("audit", "export", "way-4.jsonl", "--org", "way", "--after", str(seq))
-        self.assertEqual((self.home / "way-4.jsonl").read_text().splitlines()[1:], (self.home / "way-3.jsonl").read_text().splitlines()[1:])
-        self.assertEqual(self.nh("audit", "export", "--org", "way").stdout.splitlines()[1:], text.splitlines()[1:])
+        for ours, theirs in ((self.home / "way-4.jsonl").read_text(), (self.home / "way-3.jsonl").read_text()), (self.nh("audit", "export", "--org", "way").stdout, text):
+            self.assertEqual(*([line for line in file.splitlines() if line.startswith('{"entry"')] for file in (ours, theirs)))
 
     def test_routes(self):
         self.people_do_things("routes", 1)
@@ -170,6 +171,7 @@ class AuditChain(CliCase):
         self.export("back", "back-2.jsonl")
         self.server.stop()
         self.server.sql(f"DELETE FROM audit_logs WHERE org_id = {org} AND seq > (SELECT seq FROM kept_head)")
+        self.server.sql(f"DELETE FROM audit_anchors WHERE org_id = {org} AND at > (SELECT at FROM kept_head)")
         self.server.sql(f"DELETE FROM audit_chains WHERE org_id = {org}")
         self.server.sql("INSERT INTO audit_chains SELECT * FROM kept_head")
         self.server.sql("DROP TABLE kept_head")
