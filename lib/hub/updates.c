@@ -273,7 +273,8 @@ static nh_rc command(struct nh_ctx *ctx, const struct nh_actor *actor, nh_action
 {
 	struct nh_device_facts d;
 	NH_TRY(open_device(ctx, actor, action, org_id, device_id, &d, err));
-	nh_effect_add(ctx, kind, device_id, nh_slice_str(name), NH_LIT("{}"));
+	/* The payload of a close names one connection; here whichever the device has is meant. */
+	nh_effect_add(ctx, kind, device_id, nh_slice_str(name), kind == NH_EFFECT_DEVICE_PUSH ? NH_LIT("{}") : NH_SLICE_EMPTY);
 	return nh_audit_add(ctx, actor, org_id, NH_AUDIT_DEVICE, device_id, err, "%.*s asked device %.*s to %s", NH_ARG(actor->name), NH_ARG(d.identifier),
 	                    name);
 }
