@@ -148,6 +148,7 @@ static const struct cli_flag list_flags[] = {CLI_PAGE_FLAGS,
 static const struct cli_flag field_flags[] = {{"description", 0, CLI_TEXT, "TEXT", "free text", "description"},
 					      {"tag", 0, CLI_LIST, "TAG", "repeatable; on update the new set of tags, \"\" for none", "tags"},
 					      {"updates-enabled", 0, CLI_BOOL, "BOOL", "may it be updated", "updates_enabled"},
+					      {"timezone", 0, CLI_TEXT, "ZONE", "its time zone for maintenance windows, as Europe/Berlin", "timezone"},
 					      {"deployment-group-id", 0, CLI_NUMBER, "N", "database id of a deployment group", "deployment_id"},
 					      {NULL}};
 static const struct cli_flag move_flags[] = {

@@ -17,6 +17,7 @@
 #include "store/foundation.h"
 #include "store/overview.h"
 #include "store/rollout.h"
+#include "store/staged_rollout.h"
 #include "telemetry_int.h"
 
 #define TAG_MAX_BYTES 255
@@ -111,6 +112,8 @@ struct edit {
 	int64_t group_id;
 	bool set_blocked;
 	int64_t blocked_until_us; /* 0: no longer */
+	bool set_timezone;
+	nh_slice timezone;        /* pointer NULL: none of its own */
 };
 
 static nh_slice json_text(struct nh_arena *arena, const json_t *value)
@@ -174,6 +177,18 @@ static nh_rc read_blocked(const json_t *fields, struct edit *e, json_t **errors,
 	return NH_OK;
 }
 
+/* For the maintenance windows of its rollouts. */
+static nh_rc read_timezone(struct nh_arena *arena, const json_t *fields, struct edit *e, json_t **errors, struct nh_err *err)
+{
+	const struct nh_zone *zone;
+	struct nh_err why = NH_ERR_INIT;
+	e->set_timezone = json_object_get(fields, "timezone") != NULL;
+	NH_TRY(read_text(arena, fields, "timezone", NH_ZONE_NAME_MAX, &e->timezone, errors, err));
+	if (e->timezone.ptr && nh_zone_find(e->timezone, &zone, &why) != NH_OK)
+		return nh_refuse(errors, err, NH_EINVAL, "timezone", "%s", why.msg);
+	return NH_OK;
+}
+
 static nh_rc read_edit(struct nh_arena *arena, const json_t *fields, struct edit *e, json_t **errors, struct nh_err *err)
 {
 	NH_TRY(read_text(arena, fields, "description", NH_TEXT_MAX_BYTES, &e->description, errors, err));
@@ -182,6 +197,7 @@ static nh_rc read_edit(struct nh_arena *arena, const json_t *fields, struct edit
 	NH_TRY(read_location(arena, fields, &e->custom_location, errors, err));
 	NH_TRY(nh_extensions_edit(arena, fields, e->extensions, &e->extensions, errors, err));
 	NH_TRY(read_blocked(fields, e, errors, err));
+	NH_TRY(read_timezone(arena, fields, e, errors, err));
 
 	const json_t *updates = json_object_get(fields, "updates_enabled");
 	if (updates && !nh_input_bool(updates, &e->updates_enabled))
@@ -232,6 +248,10 @@ static nh_rc apply_edit(struct nh_ctx *ctx, const struct nh_actor *actor, const 
 		NH_TRY(nh_updates_enable(ctx, actor, device->org_id, device->id, e->updates_enabled, err));
 	if (e->set_blocked)
 		NH_TRY(nh_device_write(ctx, &nh_q_device_set_blocked, nh_p_ref(e->blocked_until_us), device->id, err));
+	if (e->set_timezone) {
+		NH_TRY(nh_device_write(ctx, &nh_q_device_set_timezone, nh_p_text_or_null(e->timezone), device->id, err));
+		nh_wake_group(ctx, device->group_id);
+	}
 	if (e->set_group)
 		NH_TRY(apply_group(ctx, actor, device, e->group_id, errors, err));
 	return NH_OK;

@@ -35,6 +35,7 @@ static nh_rc device_create(struct call *call, struct nh_err *err)
 	{"description", FIELD_TEXT, FIELD_OPTIONAL | FIELD_NULLABLE}, {"tags", FIELD_TAGS, FIELD_OPTIONAL | FIELD_NULLABLE}, {"updates_enabled", FIELD_BOOLEAN, FIELD_OPTIONAL},        \
 		{"updates_blocked_until", FIELD_TEXT, FIELD_OPTIONAL | FIELD_NULLABLE, .format = "date-time", .about = "null: from now on"},                                             \
 		{"connecting_code", FIELD_TEXT, FIELD_OPTIONAL | FIELD_NULLABLE},                                                                                                       \
+		{"timezone", FIELD_TEXT, FIELD_OPTIONAL | FIELD_NULLABLE, .about = "IANA name; of maintenance windows, where it is not that of the rollout's plan"},                    \
 		{"custom_location_coordinates", FIELD_NUMBER, FIELD_LIST | FIELD_OPTIONAL | FIELD_NULLABLE, .about = "Longitude and latitude"},                                         \
 		{"extensions", FIELD_OBJECT, FIELD_OPTIONAL, &shape_extensions_change}, {"deployment_id", FIELD_INTEGER, FIELD_OPTIONAL | FIELD_NULLABLE},                              \
 		{"deployment_group_id", FIELD_INTEGER, FIELD_OPTIONAL | FIELD_NULLABLE, .about = "The same as deployment_id"}

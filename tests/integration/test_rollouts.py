@@ -147,6 +147,13 @@ class Rollouts(CliCase):
             reasons = (await self.api("GET", f"{P}/devices/times-0/explain", expect=200)).data["reasons"]
             self.assertIn("outside_window", [r["code"] for r in reasons], reasons)
             self.assertEqual([p.told for p in peers], [[], []])
+            # Seven hours east it is open.
+            for zone in ("../x", "Europe/Atlantis", 5):
+                self.assertIn("timezone", (await self.api("PUT", f"{P}/devices/times-0", {"timezone": zone}, expect=422)).json["errors"])
+            await self.cli("device", "update", "times-0", "--timezone", "Etc/GMT-7")
+            await self.until("times", lambda r: peers[0].told, "the device in its own zone is told")
+            self.assertEqual(peers[1].told, [])
+            await self.api("PUT", f"{P}/devices/times-0", {"timezone": None}, expect=201)
             plan = self.home / "plan.json"
             plan.write_text(json.dumps({"windows": [{"from": hour(-6), "to": hour(6)}], "zone": "Etc/UTC", "stop": None}))
             await self.cli("rollout", "plan-set", "times", "--file", plan, "--now")
