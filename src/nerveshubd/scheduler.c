@@ -278,7 +278,7 @@ static void run_claimed(struct turn *t)
 	t->job.stopping = &running.stopping;
 	STAT(t, running, 1);
 	nh_rc rc = t->kind->run(t->s->h, &t->job, &err);
-	STAT(t, running, -1);
+	__atomic_fetch_sub(&t->s->stats[t->kind - kinds].running, 1, __ATOMIC_RELAXED);
 	STAT(t, busy_us, nh_mono_us() - from_us);
 	running_remove(t->s, &running);
 	t->job.stopping = NULL;
