@@ -386,7 +386,7 @@ class Trouble(DeltaCase):
     def test_killed(self):
         """The builder alone; the server with its builder, which must not be left behind; a delta that is deleted while it is built."""
         self.restart()
-        base = hashlib.shake_256(b"something larger").digest(8 << 20)
+        base = hashlib.shake_256(b"something larger").digest(4 << 20)
         old, new = self.upload("3.0.0", base=base), self.upload("3.1.0", base=base)
         path = f"{PRODUCT}/firmwares/{new['uuid']}/deltas/{old['uuid']}"
         pid = self.stop_builder(old, new)
@@ -415,7 +415,7 @@ class Trouble(DeltaCase):
     def test_patience(self):
         """While its delta is built a device waits, and is told so; without patience it gets the whole firmware at once."""
         self.restart()
-        base = hashlib.shake_256(b"something larger, again").digest(8 << 20)
+        base = hashlib.shake_256(b"something larger, again").digest(4 << 20)
         old, new = self.upload("4.0.0", base=base), self.upload("4.1.0", base=base)
         self.group("patient", new, delta_wait_minutes=1440)
         pid = self.stop_builder(old, new)
