@@ -56,11 +56,16 @@ def root_of(version, base=BASE):
     return base + hashlib.shake_256(version.encode()).digest(4096)
 
 
-def alive(pid):
+def state(pid):
+    """As ps shows it; X: gone."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"  # whoever is to take notice of its end may not do so
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except (FileNotFoundError, ProcessLookupError):
-        return False
+        return "X"
+
+
+def alive(pid):
+    return state(pid) not in "ZX"  # whoever is to take notice of its end may not do so
 
 
 class DeltaCase(ServerCase):
@@ -380,7 +385,10 @@ class Trouble(DeltaCase):
                         os.kill(pid, signal.SIGSTOP)
                     except ProcessLookupError:
                         continue
-                    return pid
+                    while state(pid) not in "TZX":
+                        pass
+                    if state(pid) == "T":  # else its end was faster
+                        return pid
             self.server.api("DELETE", f"{PRODUCT}/firmwares/{new['uuid']}/deltas/{old['uuid']}", expect=204)
 
     def test_killed(self):
