@@ -59,7 +59,7 @@ nh_rc nh_device_api_start(struct nh_device_api *api, struct nh_server *server, s
 	api->server = server;
 	/*
 	 * Nobody is connected to a node that is only starting. SQLite has one process: whoever is connected in its rows is not, whatever the clock said
-	 * when that was written. With PostgreSQL other nodes hold theirs; of those only the silent are cleaned.
+	 * when that was written. With PostgreSQL other nodes hold theirs, and see to each other (hub/nodes.h); what an older version left that knew no nodes ends by its age.
 	 */
 	struct clean clean = {.api = api, .own = true};
 	NH_TRY(clean_all(&clean, err));

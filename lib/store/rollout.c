@@ -151,8 +151,9 @@ STMT(connection_interface, "UPDATE device_connections SET network_interface = $1
 STMT(connection_metadata, "UPDATE device_connections SET metadata = $1 WHERE device_id = $2 AND id = $3");
 STMT(connection_close, "UPDATE device_connections SET status = 'disconnected', disconnected_at = $1, disconnected_reason = $2 "
                        "WHERE device_id = $3 AND id = $4 AND status <> 'disconnected'");
+/* Of servers that are entered among the nodes the others see whether they live, and compare no clocks. */
 STMT(connection_stale, "SELECT device_id, id FROM device_connections WHERE status <> 'disconnected' AND last_seen_at < $1 AND node <> $2 "
-                       "ORDER BY last_seen_at LIMIT $3");
+                       "AND NOT EXISTS (SELECT 1 FROM nodes WHERE nodes.name = device_connections.node) ORDER BY last_seen_at LIMIT $3");
 STMT(connection_of_node, "SELECT device_id, id FROM device_connections WHERE status <> 'disconnected' AND node = $1 LIMIT $2");
 
 /* ---- device authentication ---------------------------------------------------------------------------------------------- */
