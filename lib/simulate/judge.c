@@ -83,7 +83,7 @@ nh_rc sim_judge(struct sim *s, struct nh_ctx *ctx, struct nh_err *err)
 
 /* ---- what is sent ------------------------------------------------------------------------------------------------------------ */
 
-static nh_rc judge_group_update(struct sim *s, struct nh_ctx *ctx, const struct nh_device_facts *d, nh_slice uuid, bool asked, struct nh_err *err)
+static nh_rc judge_group_update(struct sim *s, struct nh_ctx *ctx, const struct nh_device_facts *d, const struct nh_inflight *row, bool asked, struct nh_err *err)
 {
 	struct nh_group group;
 	if (!asked && !d->connected)
@@ -100,13 +100,11 @@ static nh_rc judge_group_update(struct sim *s, struct nh_ctx *ctx, const struct 
 	if (!group.is_active || group.status != NH_GROUP_READY)
 		return sim_broken(err, "device %zu is sent an update by group %lld, which is not active", no(s, d->id), (long long)group.id);
 	const struct nh_rollout *r = &group.rollout;
-	struct sim_device *v = sim_device_by_id(s, d->id);
-	if (s->by_hand) /* ahead of waves, and so are its reminders */
-		NH_IGNORE(snprintf(v->ahead, sizeof v->ahead, "%.*s", NH_ARG(uuid)));
+	bool again = row->inserted_at_us != nh_ctx_now(ctx); /* a reminder of what it was sent when it was let in, whatever people have planned since */
 	bool begun = r->release_id == 0 || r->wave > r->waves || (r->named && d->named_release_id == r->release_id) || nh_rollout_rank(r->release_id, d->id) < r->share;
-	if (!begun && !nh_slice_eq_str(uuid, v->ahead))
-		return sim_broken(err, "device %zu is sent an update by group %lld, and its wave has not begun", v->index, (long long)group.id);
-	const struct sim_firmware *f = sim_firmware_find(s, uuid);
+	if (!begun && !again && !s->by_hand)
+		return sim_broken(err, "device %zu is sent an update by group %lld, and its wave has not begun", no(s, d->id), (long long)group.id);
+	const struct sim_firmware *f = sim_firmware_find(s, row->firmware_uuid);
 	if (!f || !nh_slice_eq_str(d->platform, f->platform))
 		return sim_broken(err, "device %zu runs %.*s and is sent a firmware for %s", no(s, d->id), NH_ARG(d->platform), f ? f->platform : "nobody");
 	return NH_OK;
@@ -130,7 +128,7 @@ nh_rc sim_judge_update(struct sim *s, struct nh_ctx *ctx, int64_t device_id, nh_
 	if (row.group_id && nh_slice_eq(uuid, d.firmware_uuid))
 		return sim_broken(err, "device %zu is sent what it runs", no(s, device_id));
 	s->result->sent++;
-	return row.group_id ? judge_group_update(s, ctx, &d, uuid, asked, err) : NH_OK;
+	return row.group_id ? judge_group_update(s, ctx, &d, &row, asked, err) : NH_OK;
 }
 
 /* ---- the end ------------------------------------------------------------------------------------------------------------------ */

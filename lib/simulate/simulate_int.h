@@ -90,7 +90,6 @@ struct sim_device {
 	size_t product;         /* where it was made; a move is the server's affair */
 	const char *platform, *architecture;
 	char running[NH_UUID_TEXT_LEN + 1], before[NH_UUID_TEXT_LEN + 1], offered[NH_UUID_TEXT_LEN + 1];
-	char ahead[NH_UUID_TEXT_LEN + 1]; /* the firmware that a person sent it before its wave */
 	char version[SIM_VERSION], before_version[SIM_VERSION];
 	bool validated, reverted, downloading;
 	size_t conn;            /* 1 + its newest connection, 0: none */
