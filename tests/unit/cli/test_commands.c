@@ -613,7 +613,7 @@ static void refused_locally(void **state)
 		{{"org", "remove-member", "a", "--non-interactive"},
 		 "Error: refusing to remove a member without confirmation; pass --yes to proceed non-interactively\n"},
 		{{"org", "set-role", "a", "king"}, "Error: invalid role \"king\": use admin, manage, view\n"},
-		{{"device", "update", "d"}, "Error: nothing to update: provide --description, --tag, --updates-enabled, or --deployment-group-id\n"},
+		{{"device", "update", "d"}, "Error: nothing to update: provide --description, --tag, --updates-enabled, --timezone, or --deployment-group-id\n"},
 		{{"device", "update", "d", "--updates-enabled=maybe"}, "Error: --updates-enabled needs true or false, not 'maybe'\n"},
 		{{"device", "list", "--page", "0"}, "Error: --page needs a number from 1, not '0'\n"},
 		{{"device", "list", "--filter", "x"}, "Error: --filter needs key:value, not 'x'\n"},

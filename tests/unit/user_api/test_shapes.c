@@ -92,7 +92,8 @@ static const char *flaw(const struct nh_route *r)
 		return "has no summary or no tag";
 	if (e->success < 100 || e->success > 399)
 		return "has no status of success";
-	if (e->success == 204 ? e->data || e->media : !e->data == !e->media)
+	bool bare = e->success == 204 || (e->success == 202 && !e->data && !e->media); /* done; or taken on, and there is nothing to say yet */
+	if (bare ? e->data || e->media : !e->data == !e->media)
 		return "answers data or something else, and just one of them";
 	if ((e->list || e->beside) && !e->data)
 		return "has a list of nothing, or something beside nothing";
