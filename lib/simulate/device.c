@@ -191,6 +191,8 @@ static nh_rc on_fate(struct sim *s, const struct sim_event *e, struct nh_err *er
 	struct sim_device *d = &s->devices[e->who];
 	if (d->serial != e->serial || !d->powered)
 		return NH_OK;
+	if (s->honest)
+		return NH_OK; /* it asks for nothing any more: the server has to come by itself */
 	sim_at(s, s->now_us + sim_span(s, 5 * SIM_MINUTE, SIM_HOUR), on_fate, d->index, d->serial, 0, NH_SLICE_EMPTY);
 	struct sim_conn *c = conn_of(s, d);
 	if (sim_fault(s, NH_SIM_LINK) && c && c->device_end) {
@@ -263,6 +265,7 @@ nh_rc sim_device_hear(struct sim *s, struct sim_conn *c, nh_slice event, nh_slic
 	const struct sim_firmware *f = sim_firmware_find(s, nh_json_text(json_object_get(payload, "firmware_meta"), "uuid"));
 	if (!f)
 		return sim_broken(err, "device %zu hears of a firmware that nobody made", d->index);
+	NH_TRY(sim_judge_heard(s, d, nh_slice_str(f->uuid), err));
 	/* What it has, or is busy with, it does not take again. */
 	if (d->offered[0] || nh_slice_eq_str(nh_slice_str(f->uuid), d->running))
 		return NH_OK;

@@ -131,6 +131,46 @@ nh_rc sim_judge_update(struct sim *s, struct nh_ctx *ctx, int64_t device_id, nh_
 	return row.group_id ? judge_group_update(s, ctx, &d, &row, asked, err) : NH_OK;
 }
 
+/* ---- servers and devices ------------------------------------------------------------------------------------------------------- */
+
+struct question {
+	const struct nh_stmt *stmt;
+	struct nh_param params[2];
+	size_t count;
+};
+
+static nh_rc ask_tx(struct nh_ctx *ctx, struct sim *s, void *arg, struct nh_err *err)
+{
+	const struct question *q = arg;
+	struct nh_rows *rows = NULL;
+	NH_TRY(nh_sql_one(ctx->tx, q->stmt, q->params, q->count, &rows, err));
+	nh_sql_end(rows);
+	return NH_OK;
+}
+
+/* NH_OK: there is such a row; NH_ENOTFOUND: none. */
+static nh_rc ask(struct sim *s, struct sim_node *node, struct question q, struct nh_err *err)
+{
+	NH_AUTO_ARENA struct nh_arena arena = NH_ARENA_INIT;
+	struct nh_effects effects = {0};
+	return sim_read(s, node, ask_tx, &q, &effects, &arena, err);
+}
+
+/* The update may be over by now, since a message takes its time; but that it was begun is in the log for ever. */
+nh_rc sim_judge_heard(struct sim *s, const struct sim_device *d, nh_slice uuid, struct nh_err *err)
+{
+	if (s->lean)
+		return NH_OK;
+	nh_rc rc = ask(s, &s->nodes[0], (struct question){&nh_q_check_started, {nh_p_int(d->id), nh_p_text(uuid)}, 2}, err);
+	return rc == NH_ENOTFOUND ? sim_broken(err, "device %zu hears of %.*s, and nobody committed that", d->index, NH_ARG(uuid)) : rc;
+}
+
+nh_rc sim_judge_start(struct sim *s, struct sim_node *node, struct nh_err *err)
+{
+	nh_rc rc = ask(s, node, (struct question){&nh_q_check_node_clean, {nh_p_text(node->config.node)}, 1}, err);
+	return rc == NH_OK ? sim_broken(err, "server %zu starts, and connections of its last life are still there", node->index) : rc == NH_ENOTFOUND ? NH_OK : rc;
+}
+
 /* ---- the end ------------------------------------------------------------------------------------------------------------------ */
 
 static nh_rc judge_groupless(struct sim *s, struct nh_ctx *ctx, const struct nh_device_facts *d, struct nh_err *err)
@@ -146,6 +186,22 @@ static nh_rc judge_groupless(struct sim *s, struct nh_ctx *ctx, const struct nh_
 	return found < 0 ? NH_OK : sim_broken(err, "device %zu is in no group, and group %lld would have it", no(s, d->id), (long long)groups[found].id);
 }
 
+/* Whoever is connected is so by a connection that the server it names holds. */
+static nh_rc judge_connection(struct sim *s, struct nh_ctx *ctx, const struct sim_device *v, struct nh_err *err)
+{
+	struct nh_rows *rows = NULL;
+	bool held = false;
+	NH_TRY(nh_sql_one(ctx->tx, &nh_q_check_connection, NH_PARAMS(nh_p_int(v->id)), &rows, err));
+	nh_slice id = nh_col_text(rows, 0, ctx->arena), name = nh_col_text(rows, 1, ctx->arena);
+	nh_sql_end(rows);
+	for (size_t i = 0; i < s->node_count; i++) {
+		const struct sim_node *node = &s->nodes[i];
+		const struct sim_conn *c = node->alive && node->registry[v->index] ? s->conns[node->registry[v->index] - 1] : NULL;
+		held = held || (c && nh_slice_eq(name, node->config.node) && nh_slice_eq_str(id, c->session.connection_id));
+	}
+	return held ? NH_OK : sim_broken(err, "device %zu is connected to %.*s, which does not hold that connection", v->index, NH_ARG(name));
+}
+
 /* Every device runs its group's firmware, or the rules say why not; that it could be sent now, is about to be, or is under way are no reasons any more. */
 static nh_rc judge_device(struct sim *s, struct nh_ctx *ctx, const struct sim_device *v, struct nh_err *err)
 {
@@ -158,6 +214,8 @@ static nh_rc judge_device(struct sim *s, struct nh_ctx *ctx, const struct sim_de
 		return sim_broken(err, "device %zu runs %s, and the server believes %.*s", no(s, d.id), v->running, NH_ARG(d.firmware_uuid));
 	if (!v->polls && !d.connected)
 		return sim_broken(err, "device %zu is connected, and the server does not know", no(s, d.id));
+	if (d.connected)
+		NH_TRY(judge_connection(s, ctx, v, err));
 	if (d.inflight)
 		return sim_broken(err, "device %zu still has an update in flight", no(s, d.id));
 	if (d.group_id == 0)

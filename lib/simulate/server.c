@@ -333,6 +333,8 @@ nh_rc sim_node_start(struct sim *s, struct sim_node *node, struct nh_err *err)
 		rc = sim_write(s, node, clean_tx, &cleaned, err);
 	for (cleaned = 1; rc == NH_OK && cleaned > 0;)
 		rc = sim_write(s, node, stale_tx, &cleaned, err);
+	if (rc == NH_OK)
+		rc = sim_judge_start(s, node, err);
 	struct node_call enter = {.row = row_of(node)};
 	if (rc == NH_OK && s->node_count > 1)
 		rc = sim_write(s, node, enter_tx, &enter, err);

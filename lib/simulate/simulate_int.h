@@ -198,6 +198,8 @@ nh_rc sim_firmware_make(struct nh_ctx *ctx, struct sim *s, struct sim_product *p
 /* judge.c: inside a transaction, after what it did. */
 nh_rc sim_judge(struct sim *s, struct nh_ctx *ctx, struct nh_err *err);
 nh_rc sim_judge_update(struct sim *s, struct nh_ctx *ctx, int64_t device_id, nh_slice payload, bool asked, struct nh_err *err); /* may this device have it now? */
+nh_rc sim_judge_heard(struct sim *s, const struct sim_device *d, nh_slice uuid, struct nh_err *err); /* what it hears was committed */
+nh_rc sim_judge_start(struct sim *s, struct sim_node *node, struct nh_err *err);                     /* a server that starts holds nobody */
 nh_rc sim_judge_end(struct sim *s, struct nh_err *err);
 
 /* server.c */

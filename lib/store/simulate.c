@@ -18,11 +18,15 @@ STMT(check_inflight_own, "SELECT d.id FROM inflight_updates i JOIN devices d ON 
 			 "WHERE f.org_id <> d.org_id OR f.product_id <> d.product_id");
 STMT(check_inflight_told, "SELECT i.device_id FROM inflight_updates i JOIN devices d ON d.id = i.device_id WHERE NOT EXISTS (SELECT 1 FROM audit_logs a "
 			  "WHERE a.org_id = d.org_id AND a.resource_kind = 'device' AND a.resource_id = i.device_id AND a.inserted_at = i.inserted_at)");
+STMT(check_node_clean, "SELECT device_id FROM device_connections WHERE node = $1 AND status <> 'disconnected'");
+STMT(check_connection, "SELECT id, node FROM device_connections WHERE device_id = $1 AND status = 'connected'");
+STMT(check_started, "SELECT 1 FROM audit_logs WHERE resource_kind = 'device' AND resource_id = $1 "
+		    "AND (description LIKE '% started the update of device %(' || $2 || ')' OR description LIKE '% pushed firmware %(' || $2 || ') to device %') LIMIT 1");
 STMT(check_limits, "SELECT g.id, g.concurrent_updates, g.priority_queue_concurrent_updates, "
 		   "(SELECT COUNT(*) FROM inflight_updates i WHERE i.deployment_id = g.id AND i.priority_queue = 0), "
 		   "(SELECT COUNT(*) FROM inflight_updates i WHERE i.deployment_id = g.id AND i.priority_queue = 1) FROM deployment_groups g ORDER BY g.id");
 
 const struct nh_stmt *const nh_simulate_statements[] = {
 	&nh_q_check_one_update, &nh_q_check_group_count, &nh_q_check_product_count, &nh_q_check_member, &nh_q_check_online, &nh_q_check_inflight_live,
-	&nh_q_check_inflight_own, &nh_q_check_inflight_told, &nh_q_check_limits, NULL,
+	&nh_q_check_inflight_own, &nh_q_check_inflight_told, &nh_q_check_node_clean, &nh_q_check_connection, &nh_q_check_started, &nh_q_check_limits, NULL,
 };

@@ -14,6 +14,9 @@ extern const struct nh_stmt nh_q_check_online;          /* → device that is co
 extern const struct nh_stmt nh_q_check_inflight_live;   /* → device that is deleted and has an update in flight */
 extern const struct nh_stmt nh_q_check_inflight_own;    /* → device with a firmware of another organization or product in flight */
 extern const struct nh_stmt nh_q_check_inflight_told;   /* → device whose update in flight has no entry in the audit log */
+extern const struct nh_stmt nh_q_check_node_clean;      /* node → device that is connected to it */
+extern const struct nh_stmt nh_q_check_connection;      /* device → the connection that it is connected by, and whose */
+extern const struct nh_stmt nh_q_check_started;         /* device, firmware's UUID → a row where such an update was ever begun */
 extern const struct nh_stmt nh_q_check_limits;          /* → group, limit, limit of the priority queue, in flight, in flight in the priority queue */
 
 extern const struct nh_stmt *const nh_simulate_statements[];
