@@ -19,6 +19,7 @@
 #define SIM_SCENARIO_FIRMWARES 12
 #define LULL_US (2 * SIM_HOUR) /* with which a run ends: every penalty and every update under way is over by then */
 #define PATIENCE_HOURS 12
+#define OCCASIONS 10 /* for a death right before the commit that an update goes out with: few transactions are of that kind, and in these it would show */
 
 /* ---- the queue ----------------------------------------------------------------------------------------------------------- */
 
@@ -133,8 +134,11 @@ static nh_rc judge_pushes(struct call *call, struct nh_ctx *ctx, struct nh_err *
 {
 	for (size_t i = 0; i < call->effects->count; i++) {
 		const struct nh_effect *e = &call->effects->items[i];
-		if (e->kind == NH_EFFECT_DEVICE_PUSH && nh_slice_eq_str(e->name, "update"))
-			NH_TRY(sim_judge_update(call->s, ctx, e->id, e->payload, false, err));
+		if (e->kind != NH_EFFECT_DEVICE_PUSH || !nh_slice_eq_str(e->name, "update"))
+			continue;
+		NH_TRY(sim_judge_update(call->s, ctx, e->id, e->payload, false, err));
+		for (int occasion = 0; call->writes && !call->dies && occasion < OCCASIONS; occasion++)
+			call->dies = sim_fault(call->s, NH_SIM_KILL_EARLY);
 	}
 	return NH_OK;
 }
