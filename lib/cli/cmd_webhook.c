@@ -48,7 +48,7 @@ static nh_rc test(struct nh_cli *c, struct nh_err *err)
 
 static nh_rc retry(struct nh_cli *c, struct nh_err *err)
 {
-	const char *route = c->arg_count > 1 ? CLI_ORG "/webhooks/:1/deliveries/:2/retry" : CLI_ORG "/webhooks/:1/deliveries/retry";
+	const char *route = c->arg_count > 1 ? CLI_ORG "/webhooks/:1/deliveries/:2/retry" : CLI_ORG "/webhooks/:1/retry_dead";
 	return cli_call_and_view(c, "POST", cli_fill(c, route, true), NULL, &retry_view, err);
 }
 

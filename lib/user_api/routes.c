@@ -118,7 +118,7 @@ const struct nh_route nh_user_api_routes[] = {
 	ROUTE(POST, ORG "/webhooks/:id/secret", ep_webhook_rotate, "Give a webhook a new secret, shown this once; the old one signs, too, for a day"),
 	HANDLER(POST, ORG "/webhooks/:id/test", handle_webhook_test, &ep_webhook_test, "Send a webhook.test now and tell what came back"),
 	ROUTE(GET, ORG "/webhooks/:id/deliveries", ep_deliveries, "List a webhook's deliveries"),
-	HANDLER(POST, ORG "/webhooks/:id/deliveries/retry", handle_webhook_retry_all, &ep_delivery_retry_all, "Send all dead deliveries anew"),
+	HANDLER(POST, ORG "/webhooks/:id/retry_dead", handle_webhook_retry_all, &ep_delivery_retry_all, "Send all dead deliveries anew"),
 	ROUTE(POST, ORG "/webhooks/:id/deliveries/:delivery_id/retry", ep_delivery_retry, "Send a dead delivery anew"),
 
 	ROUTE(GET, ORG "/products", ep_products, "List products"),

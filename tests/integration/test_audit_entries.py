@@ -24,7 +24,7 @@ EXCEPTIONS = {
     "needs a mail server; hub_own_account": [f"DELETE {O}/invites/{{}}"],
     "needs a browser's session; hub_accounts": [f"DELETE {ME}/sessions/{{}}"],
     "needs a device that is there; test_devices, test_scripts": [f"POST {D}/code", f"POST {D}/scripts/{{}}", f"POST {D}/upgrade/available"],
-    "sends what was owed anyway": [f"POST {O}/webhooks/{{}}/test", f"POST {O}/webhooks/{{}}/deliveries/retry", f"POST {O}/webhooks/{{}}/deliveries/{{}}/retry"],
+    "sends what was owed anyway": [f"POST {O}/webhooks/{{}}/test", f"POST {O}/webhooks/{{}}/retry_dead", f"POST {O}/webhooks/{{}}/deliveries/{{}}/retry"],
     "needs deltas that are built; test_deltas": [f"POST {P}/firmwares/{{}}/deltas", f"POST {P}/firmwares/{{}}/deltas/{{}}/retry", f"DELETE {P}/firmwares/{{}}/deltas/{{}}"],
     "needs a rollout under way; test_rollouts": [f"PUT {P}/deployments/{{}}/rollout/plan", *(f"POST {P}/deployments/{{}}/rollout/{w}" for w in ("pause", "resume", "approve", "skip", "rollback"))],
     "is done in the background, an entry for each device": [f"POST {P}/deployments/{{}}/membership/{{}}"],

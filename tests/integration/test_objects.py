@@ -115,7 +115,7 @@ class Server(nhtest.ServerCase):
         old, new = (self.server.upload("acme", "Thermo%20Widget", nhtest.make_firmware(self.home, version, self.key_private)).data for version in ("3.0.0", "3.1.0"))
         self.assertEqual(self.server.stop(), 0)
         self.server.sql(f"UPDATE firmwares SET inserted_at = inserted_at - {8 * 86400 * 1000000}")
-        self.server.extra = ["--firmware-days", "7", "--firmware-newest", "1"]
+        self.server.extra = ["--firmware-days", "7", "--firmware-newest", "1", "--job-speed", "60"]
         self.server.start()
         nhtest.wait_until(lambda: len(self.keys()) == 1, self.server.process, "the old object to go")
         self.server.api("GET", f"{self.product_path}/firmwares/{old['uuid']}", expect=404)

@@ -49,7 +49,7 @@ ROLES = {
         f"PUT {O}", f"PATCH {O}", f"DELETE {O}", f"POST {O}/products", f"DELETE {P}",
         f"GET {O}/users", f"POST {O}/users", f"POST {O}/users/invite", f"GET {O}/users/{{}}", f"PUT {O}/users/{{}}", f"DELETE {O}/users/{{}}", f"GET {O}/invites", f"DELETE {O}/invites/{{}}",
         f"POST {O}/webhooks", f"PUT {O}/webhooks/{{}}", f"PATCH {O}/webhooks/{{}}", f"DELETE {O}/webhooks/{{}}", f"POST {O}/webhooks/{{}}/secret", f"POST {O}/webhooks/{{}}/test",
-        f"POST {O}/webhooks/{{}}/deliveries/retry", f"POST {O}/webhooks/{{}}/deliveries/{{}}/retry",
+        f"POST {O}/webhooks/{{}}/retry_dead", f"POST {O}/webhooks/{{}}/deliveries/{{}}/retry",
         f"POST {O}/authority/certificates", f"DELETE {O}/authority/certificates/{{}}",
     ],
 }

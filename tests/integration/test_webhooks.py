@@ -120,7 +120,7 @@ class Webhooks(HookCase):
         self.receiver.wait("/second", len)
         self.assertEqual((named("/all"), named("/second"), named("/theirs"), named("/online")), (["mine-1", "mine-2", "second-1"], ["second-1"], ["theirs-1"], []))
         # Whose webhook it is not finds nothing.
-        for method, rest in (("GET", ""), ("DELETE", ""), ("GET", "/deliveries"), ("POST", "/test"), ("POST", "/secret"), ("POST", "/deliveries/retry")):
+        for method, rest in (("GET", ""), ("DELETE", ""), ("GET", "/deliveries"), ("POST", "/test"), ("POST", "/secret"), ("POST", "/retry_dead")):
             self.server.api(method, self.path_of(theirs, rest, "acme"), expect=404)
 
     def test_the_old_secret_signs_for_a_day(self):
@@ -332,9 +332,9 @@ class Impatient(HookCase):
         self.assertEqual(len(self.deliveries(hook, f"?before={page['pagination']['next']}")), 1)
         self.receiver.modes["/dead"] = 200
         self.server.api("PATCH", self.path_of(hook), {"enabled": True}, expect=200)  # on a slow machine three seconds of failures may have passed
-        self.assertEqual(self.server.api("POST", self.path_of(hook, "/deliveries/retry"), expect=200).data, {"retried": 3})
+        self.assertEqual(self.server.api("POST", self.path_of(hook, "/retry_dead"), expect=200).data, {"retried": 3})
         self.until(lambda: self.deliveries(hook, "?status=delivered"), lambda d: len(d) == 3)
-        self.assertEqual(self.server.api("POST", self.path_of(hook, "/deliveries/retry"), expect=200).data, {"retried": 0})
+        self.assertEqual(self.server.api("POST", self.path_of(hook, "/retry_dead"), expect=200).data, {"retried": 0})
         ids = lambda mode: {p["headers"]["webhook-id"] for p in self.receiver.of("/dead") if p["mode"] == mode}
         self.assertEqual(ids(200), ids(500))
 
