@@ -54,7 +54,7 @@ static void say_status(struct sim *s, struct sim_device *d, const char *status)
 json_t *sim_device_says(struct sim *s, const struct sim_device *d)
 {
 	json_t *p = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:{s:b, s:b}}", "nerves_fw_uuid", d->running, "nerves_fw_product", "Thermo Widget", "nerves_fw_version", d->version,
-			      "nerves_fw_platform", d->platform, "nerves_fw_architecture", d->architecture, "device_api_version", "2.3.0", "fwup_version", "1.10.1", "meta", "firmware_validated", d->validated,
+			      "nerves_fw_platform", d->platform, "nerves_fw_architecture", d->architecture, "device_api_version", "2.3.0", "fwup_version", d->index % 4 ? "1.13.0" : "1.10.1", "meta", "firmware_validated", d->validated,
 			      "firmware_auto_revert_detected", d->reverted);
 	if (d->downloading && d->offered[0])
 		json_object_set_new(p, "currently_downloading_uuid", json_string(d->offered));
@@ -265,7 +265,7 @@ nh_rc sim_device_hear(struct sim *s, struct sim_conn *c, nh_slice event, nh_slic
 	const struct sim_firmware *f = sim_firmware_find(s, nh_json_text(json_object_get(payload, "firmware_meta"), "uuid"));
 	if (!f)
 		return sim_broken(err, "device %zu hears of a firmware that nobody made", d->index);
-	NH_TRY(sim_judge_heard(s, d, nh_slice_str(f->uuid), err));
+	NH_TRY(sim_judge_heard(s, d, nh_slice_str(f->uuid), nh_json_text(payload, "firmware_url"), err));
 	/* What it has, or is busy with, it does not take again. */
 	if (d->offered[0] || nh_slice_eq_str(nh_slice_str(f->uuid), d->running))
 		return NH_OK;
@@ -406,6 +406,7 @@ static nh_rc on_poll(struct sim *s, const struct sim_event *e, struct nh_err *er
 	const struct sim_firmware *f = sim_firmware_find(s, nh_json_text(json_object_get(payload, "firmware_meta"), "uuid"));
 	if (!f)
 		return sim_broken(err, "device %zu is offered a firmware that nobody made", d->index);
+	NH_TRY(sim_judge_heard(s, d, nh_slice_str(f->uuid), nh_json_text(payload, "firmware_url"), err));
 	take_update(s, d, f);
 	return NH_OK;
 }

@@ -70,7 +70,7 @@ const char *nh_sim_fault_name(nh_sim_fault fault)
 		[NH_SIM_KILL] = "kill", [NH_SIM_KILL_EARLY] = "kill-early", [NH_SIM_POWER] = "power", [NH_SIM_LINK] = "link", [NH_SIM_MUTE] = "mute", [NH_SIM_IGNORE] = "ignore",
 		[NH_SIM_PUT_OFF] = "put-off", [NH_SIM_INSTALL] = "install", [NH_SIM_REVERT] = "revert", [NH_SIM_BRICK] = "brick", [NH_SIM_TWICE] = "twice", [NH_SIM_REORDER] = "reorder",
 		[NH_SIM_NO_JOIN] = "no-join", [NH_SIM_TWIN] = "twin", [NH_SIM_CLOCK] = "clock", [NH_SIM_BUS] = "bus", [NH_SIM_WAKE_TWICE] = "wake-twice", [NH_SIM_REFLASH] = "reflash",
-		[NH_SIM_SLOW] = "slow", [NH_SIM_UNVALIDATED] = "unvalidated",
+		[NH_SIM_SLOW] = "slow", [NH_SIM_UNVALIDATED] = "unvalidated", [NH_SIM_DELTA_SLOW] = "delta-slow", [NH_SIM_DELTA_FAIL] = "delta-fail",
 	};
 	NH_ASSERT(fault < NH_SIM_FAULTS);
 	return names[fault];
@@ -247,6 +247,7 @@ static nh_rc set_up(struct sim *s, struct nh_err *err)
 	for (size_t i = 0; i < s->device_count; i++)
 		sim_device_start(s, &s->devices[i], s->now_us + sim_span(s, 0, 10 * SIM_MINUTE));
 	sim_people_start(s);
+	sim_watch_start(s);
 	return NH_OK;
 }
 
@@ -287,7 +288,7 @@ static nh_rc go(struct sim *s, struct nh_err *err)
 		NH_TRY(sim_go_until(s, s->now_us + SIM_HOUR, err));
 		rc = sim_judge_end(s, err);
 	}
-	return rc;
+	return rc == NH_OK ? sim_judge_chains(s, &s->nodes[0], true, err) : rc;
 }
 
 void sim_free(struct sim *s)

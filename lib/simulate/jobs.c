@@ -7,12 +7,14 @@
 #include "hub/jobs.h"
 
 #include "base/encode.h"
+#include "hub/deltas.h"
 #include "hub/extensions.h"
 #include "hub/rollouts.h"
 #include "simulate_int.h"
 
 #define LEASE_US SIM_MINUTE
 #define LOOK_US (30 * SIM_S) /* at least: another server may have added some, the clock may have been set */
+#define DELTA_OVERDUE_US ((960 + 300) * SIM_S)
 #define EXPIRY_EVEN_US (35 * SIM_MINUTE)
 
 struct job_call {
@@ -28,7 +30,7 @@ struct job_call {
 struct kind {
 	const char *name;
 	int64_t period_us; /* 0: on demand */
-	bool at_start;
+	bool at_start, forecast; /* forecast: of use where nobody judges */
 	nh_rc (*run)(struct nh_ctx *ctx, struct job_call *call, struct nh_err *err); /* one transaction; sets more where another is needed */
 };
 
@@ -83,15 +85,27 @@ static nh_rc run_wave(struct nh_ctx *ctx, struct job_call *call, struct nh_err *
 	return NH_OK;
 }
 
+static nh_rc run_delta_expiry(struct nh_ctx *ctx, struct job_call *call, struct nh_err *err)
+{
+	size_t count = 0;
+	NH_TRY(nh_deltas_expire(ctx, nh_ctx_now(ctx) - DELTA_OVERDUE_US, &count, err));
+	call->more = count > 0;
+	return NH_OK;
+}
+
+static nh_rc run_audit_log(struct nh_ctx *ctx, struct job_call *call, struct nh_err *err) { return sim_chain_seal(ctx, &call->more, err); }
+
 static const struct kind kinds[] = {
-	{"rounds", NH_ORCHESTRATOR_INTERVAL_MS * NH_US_PER_MS, true, run_rounds},
-	{"reminders", NH_REMIND_EVERY_MS * NH_US_PER_MS, false, run_reminders},
-	{"expiry", 5 * SIM_MINUTE, false, run_expiry},
-	{"telemetry", 10 * SIM_MINUTE, true, run_telemetry},
-	{"rollout-due", SIM_MINUTE, true, run_due},
-	{"rollout-wave", 0, false, run_wave},
+	{"rounds", NH_ORCHESTRATOR_INTERVAL_MS * NH_US_PER_MS, true, true, run_rounds},
+	{"reminders", NH_REMIND_EVERY_MS * NH_US_PER_MS, false, true, run_reminders},
+	{"expiry", 5 * SIM_MINUTE, false, true, run_expiry},
+	{"telemetry", 10 * SIM_MINUTE, true, true, run_telemetry},
+	{"rollout-due", SIM_MINUTE, true, true, run_due},
+	{"delta-expiry", 5 * SIM_MINUTE, true, false, run_delta_expiry},
+	{"audit-log", 3 * SIM_MINUTE, true, false, run_audit_log},
+	{"rollout-wave", 0, false, true, run_wave},
 };
-#define ALL " rounds reminders expiry telemetry rollout-due rollout-wave "
+#define ALL " rounds reminders expiry telemetry rollout-due rollout-wave delta-expiry audit-log "
 
 static void copy(char *to, size_t size, nh_slice from)
 {
@@ -154,6 +168,8 @@ static nh_rc run_one(struct sim *s, struct sim_node *node, struct nh_err *err)
 	sim_note(s, "server %zu runs job %s %s: %s", node->index, call.kind, call.key, nh_rc_name(rc));
 	if (rc != NH_OK || !node->alive || node->epoch != epoch)
 		return rc;
+	if (call.which->run == run_audit_log)
+		NH_TRY(sim_judge_chains(s, node, false, err));
 	return sim_write(s, node, done_tx, &call, err);
 }
 
@@ -204,7 +220,7 @@ static nh_rc ensure_tx(struct nh_ctx *ctx, struct sim *s, void *arg, struct nh_e
 	int64_t now = nh_ctx_now(ctx);
 	for (size_t i = 0; i < NH_ARRAY_LEN(kinds); i++) {
 		int64_t latest = e->start && kinds[i].at_start ? now : now + kinds[i].period_us;
-		if (kinds[i].period_us)
+		if (kinds[i].period_us && (kinds[i].forecast || !s->lean))
 			NH_TRY(nh_job_ensure(ctx, kinds[i].name, now, latest, err));
 	}
 	return NH_OK;

@@ -2,7 +2,9 @@
  * The judge: what must hold after every transaction, and in the end. It asks the rows, and the devices' own view of themselves; it calls nothing that decided.
  */
 #include <stdio.h>
+#include <string.h>
 
+#include "base/encode.h"
 #include "hub/rollouts.h"
 #include "simulate_int.h"
 #include "store/simulate.h"
@@ -127,6 +129,14 @@ nh_rc sim_judge_update(struct sim *s, struct nh_ctx *ctx, int64_t device_id, nh_
 		return sim_broken(err, "device %zu is sent %.*s, and its row says %.*s", no(s, device_id), NH_ARG(uuid), NH_ARG(row.firmware_uuid));
 	if (row.group_id && nh_slice_eq(uuid, d.firmware_uuid))
 		return sim_broken(err, "device %zu is sent what it runs", no(s, device_id));
+	struct nh_rows *wrong = NULL;
+	nh_rc fits = nh_sql_one(ctx->tx, &nh_q_check_delta_fits, NH_PARAMS(nh_p_int(device_id), nh_p_int(nh_ctx_now(ctx))), &wrong, err);
+	if (fits == NH_OK) {
+		nh_sql_end(wrong);
+		return sim_broken(err, "device %zu is sent a delta that it cannot use, or again one after that failed", no(s, device_id));
+	}
+	if (fits != NH_ENOTFOUND)
+		return fits;
 	s->result->sent++;
 	return row.group_id ? judge_group_update(s, ctx, &d, &row, asked, err) : NH_OK;
 }
@@ -156,11 +166,27 @@ static nh_rc ask(struct sim *s, struct sim_node *node, struct question q, struct
 	return sim_read(s, node, ask_tx, &q, &effects, &arena, err);
 }
 
-/* The update may be over by now, since a message takes its time; but that it was begun is in the log for ever. */
-nh_rc sim_judge_heard(struct sim *s, const struct sim_device *d, nh_slice uuid, struct nh_err *err)
+/* "…/firmware/deltas/ID/…" */
+static bool delta_of(nh_slice url, int64_t *id)
 {
+	static const char mark[] = "/firmware/deltas/";
+	const char *at = memmem(url.ptr, url.len, mark, sizeof mark - 1);
+	nh_slice number, rest = at ? nh_slice_of(at + sizeof mark - 1, url.len - (size_t)(at - (const char *)url.ptr) - (sizeof mark - 1)) : NH_SLICE_EMPTY;
+	nh_slice_cut(rest, '/', &number, &rest);
+	return at && nh_parse_i64(number, 1, INT64_MAX, id) == NH_OK;
+}
+
+/* The update may be over by now, since a message takes its time; but that it was begun is in the log for ever. */
+nh_rc sim_judge_heard(struct sim *s, const struct sim_device *d, nh_slice uuid, nh_slice url, struct nh_err *err)
+{
+	int64_t delta_id;
 	if (s->lean)
 		return NH_OK;
+	if (delta_of(url, &delta_id)) {
+		nh_rc fits = ask(s, &s->nodes[0], (struct question){&nh_q_check_delta_source, {nh_p_int(delta_id), nh_p_str(d->running)}, 2}, err);
+		if (fits != NH_ENOTFOUND)
+			return fits == NH_OK ? sim_broken(err, "device %zu runs %s and hears of a delta from another firmware", d->index, d->running) : fits;
+	}
 	nh_rc rc = ask(s, &s->nodes[0], (struct question){&nh_q_check_started, {nh_p_int(d->id), nh_p_text(uuid)}, 2}, err);
 	return rc == NH_ENOTFOUND ? sim_broken(err, "device %zu hears of %.*s, and nobody committed that", d->index, NH_ARG(uuid)) : rc;
 }

@@ -1,6 +1,7 @@
 /*
  * People: what they do to a fleet at odd moments, one table. Each is one transaction at a server of their choice; being refused is an answer like any other.
  */
+#include "hub/deltas.h"
 #include "hub/rollouts.h"
 #include "simulate_int.h"
 
@@ -56,6 +57,29 @@ static nh_rc narrow(struct nh_ctx *ctx, struct sim *s, struct act *a, struct nh_
 }
 
 static nh_rc lock(struct nh_ctx *ctx, struct sim *s, struct act *a, struct nh_err *err) { return edit_group(ctx, s, a, json_pack("{s:b}", "lock_device_membership", sim_pick(s, 3) == 0), err); }
+
+static nh_rc set_deltas(struct nh_ctx *ctx, struct sim *s, struct act *a, struct nh_err *err)
+{
+	static const int waits[] = {0, 1, 10, 10, 30};
+	s->calm_us = s->now_us;
+	return edit_group(ctx, s, a, json_pack("{s:b, s:i}", "delta_updatable", sim_pick(s, 4) != 0, "delta_wait_minutes", waits[sim_pick(s, NH_ARRAY_LEN(waits))]), err);
+}
+
+/* One to a firmware of their choice is thrown away, or tried again. */
+static nh_rc throw_delta(struct nh_ctx *ctx, struct sim *s, struct act *a, struct nh_err *err)
+{
+	const struct sim_product *p = &s->products[0];
+	NH_AUTO_JSON json_t *errors = NULL;
+	struct nh_delta *deltas, again;
+	size_t count;
+	nh_slice target = nh_slice_str(p->firmwares[sim_pick(s, p->firmware_count)].uuid);
+	s->calm_us = s->now_us;
+	NH_TRY(nh_delta_list(ctx, &s->ada, &p->product, target, &deltas, &count, err));
+	if (count == 0)
+		return NH_FAIL(err, NH_ENOTFOUND, "no delta");
+	const struct nh_delta *d = &deltas[sim_pick(s, count)];
+	return sim_pick(s, 2) ? nh_delta_delete(ctx, &s->ada, &p->product, target, d->source_uuid, err) : nh_delta_retry(ctx, &s->ada, &p->product, target, d->source_uuid, &again, &errors, err);
+}
 
 static nh_rc delete_group(struct nh_ctx *ctx, struct sim *s, struct act *a, struct nh_err *err)
 {
@@ -225,6 +249,8 @@ static const struct {
 	{"sets conditions", 4, condition},
 	{"narrows a release", 3, narrow},
 	{"locks a group", 2, lock},
+	{"sets how a group has deltas", 4, set_deltas},
+	{"throws a delta away, or has it tried again", 3, throw_delta},
 	{"deletes a group", 1, delete_group},
 	{"makes a group", 1, make_group},
 	{"switches updates", 8, switch_updates},

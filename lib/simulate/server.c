@@ -284,8 +284,10 @@ static nh_rc carry_out(struct sim *s, struct sim_node *node, const struct nh_eff
 			if (i != node->index && sim_fault(s, NH_SIM_WAKE_TWICE))
 				sim_at(s, s->now_us + sim_span(s, 500, 50 * NH_US_PER_MS), on_wake_there, i, 0, e->id, NH_SLICE_EMPTY);
 	}
-	if (e->kind == NH_EFFECT_JOB)
+	if (e->kind == NH_EFFECT_JOB) {
 		sim_jobs_wake(s, node);
+		sim_builder_wake(s, node);
+	}
 	const struct sim_device *d = e->kind == NH_EFFECT_DEVICE_PUSH || e->kind == NH_EFFECT_DEVICE_CLOSE ? sim_device_by_id(s, e->id) : NULL;
 	if (!d || !node->registry[d->index])
 		return NH_OK;
@@ -315,6 +317,7 @@ nh_rc sim_node_start(struct sim *s, struct sim_node *node, struct nh_err *err)
 	bool lull = s->lull;
 	size_t cleaned = 1;
 	node->alive = true;
+	s->calm_us = s->now_us;
 	node->epoch++;
 	node->clock = (struct nh_clock){node_now, node};
 	node->watch = (struct nh_clock_watch){0};
@@ -340,6 +343,7 @@ nh_rc sim_node_start(struct sim *s, struct sim_node *node, struct nh_err *err)
 		rc = sim_write(s, node, enter_tx, &enter, err);
 	if (rc == NH_OK)
 		rc = sim_jobs_start(s, node, err);
+	sim_builder_start(s, node);
 	s->lull = lull;
 	for (size_t i = 0; i < NH_ARRAY_LEN(rounds); i++)
 		sim_at(s, s->now_us + rounds[i].first_us, on_round, node->index, node->epoch, (int64_t)i, NH_SLICE_EMPTY);
@@ -358,6 +362,7 @@ void sim_node_kill(struct sim *s, struct sim_node *node)
 	if (!node->alive)
 		return;
 	node->alive = false;
+	s->calm_us = s->now_us;
 	s->result->kills++;
 	sim_note(s, "server %zu dies", node->index);
 	for (size_t i = 0; i < s->device_count; i++) {

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "base/log.h"
+#include "crypto/digest.h"
 #include "hub/accounts.h"
 #include "hub/deployments.h"
 #include "hub/device_session.h"
@@ -69,6 +70,9 @@ struct sim_node {
 	char life[32];
 	bool told;              /* the transaction leaves something for it */
 	int64_t jobs_due_us;    /* when it looks for jobs next; 0: nothing is planned */
+	int64_t builder_due_us; /* the same of its builder of deltas */
+	void *builds;           /* what it builds (deltas.c), in the run's arena; NULL: nothing */
+	int64_t build_row;      /* the job's */
 };
 
 /* One connection, with both of its ends. */
@@ -80,6 +84,12 @@ struct sim_conn {
 	struct nh_opening opening;
 	struct nh_session session;
 	int64_t device_last_us, server_last_us; /* when the last message of each end arrives: the next one is later */
+};
+
+/* Since when the same has kept a device waiting. source: watch.c */
+struct sim_wait {
+	int64_t since_us, seen_us, group_id, release_id;
+	bool delta;
 };
 
 struct sim_device {
@@ -96,6 +106,7 @@ struct sim_device {
 	uint64_t serial;        /* of its present life: power, update */
 	uint64_t update;        /* of its present update */
 	int64_t back_off_us;
+	struct sim_wait wait;
 };
 
 struct sim_firmware {
@@ -113,6 +124,13 @@ struct sim_product {
 
 struct sim_counts {
 	int64_t group_id, normal, priority;
+};
+
+/* How far an audit log was checked. source: chain.c */
+struct sim_chain {
+	bool begun;
+	int64_t seq;
+	uint8_t hash[NH_SHA256_LEN];
 };
 
 /* ---- one run -------------------------------------------------------------------------------------------------------------- */
@@ -152,6 +170,8 @@ struct sim {
 
 	struct sim_counts counts[SIM_GROUPS * 8]; /* in flight after the last transaction */
 	size_t count_count;
+	struct sim_chain chains[SIM_PRODUCTS]; /* of the organization of each */
+	int64_t calm_us;        /* when a server died last, or somebody did what begins a wait anew */
 	bool relays;            /* this transaction takes what another decided */
 	bool by_hand;           /* this transaction is a person's, who may send beyond the limits */
 };
@@ -198,9 +218,14 @@ nh_rc sim_firmware_make(struct nh_ctx *ctx, struct sim *s, struct sim_product *p
 /* judge.c: inside a transaction, after what it did. */
 nh_rc sim_judge(struct sim *s, struct nh_ctx *ctx, struct nh_err *err);
 nh_rc sim_judge_update(struct sim *s, struct nh_ctx *ctx, int64_t device_id, nh_slice payload, bool asked, struct nh_err *err); /* may this device have it now? */
-nh_rc sim_judge_heard(struct sim *s, const struct sim_device *d, nh_slice uuid, struct nh_err *err); /* what it hears was committed */
+nh_rc sim_judge_heard(struct sim *s, const struct sim_device *d, nh_slice uuid, nh_slice url, struct nh_err *err); /* what it hears was committed, and it can have it */
 nh_rc sim_judge_start(struct sim *s, struct sim_node *node, struct nh_err *err);                     /* a server that starts holds nobody */
 nh_rc sim_judge_end(struct sim *s, struct nh_err *err);
+
+/* watch.c: who waits, and for how long. chain.c: the audit log. */
+void sim_watch_start(struct sim *s);
+nh_rc sim_chain_seal(struct nh_ctx *ctx, bool *more, struct nh_err *err);
+nh_rc sim_judge_chains(struct sim *s, struct sim_node *node, bool all, struct nh_err *err); /* all: from the beginning on, with anchors */
 
 /* server.c */
 nh_rc sim_node_start(struct sim *s, struct sim_node *node, struct nh_err *err);
@@ -219,6 +244,10 @@ nh_rc sim_poll(struct sim *s, struct sim_device *d, json_t *take_payload, struct
 nh_rc sim_jobs_start(struct sim *s, struct sim_node *node, struct nh_err *err); /* a new life: what the last one held is claimed anew */
 nh_rc sim_jobs_round(struct sim *s, struct sim_node *node, struct nh_err *err); /* periodic kinds have their rows */
 void sim_jobs_wake(struct sim *s, struct sim_node *node);
+
+/* deltas.c: a new life of a server's builder; there may be something for it. */
+void sim_builder_start(struct sim *s, struct sim_node *node);
+void sim_builder_wake(struct sim *s, struct sim_node *node);
 
 /* device.c */
 void sim_device_start(struct sim *s, struct sim_device *d, int64_t at_us);

@@ -30,7 +30,7 @@ nh_rc sim_firmware_make(struct nh_ctx *ctx, struct sim *s, struct sim_product *p
 	snprintf(f->version, sizeof f->version, "%s", version);
 	NH_TRY(nh_sql_one(ctx->tx, &nh_q_firmware_insert,
 			  NH_PARAMS(nh_p_int(p->org_id), nh_p_int(p->product.id), nh_p_int(key), nh_p_str(f->uuid), nh_p_str(f->version), nh_p_blob(nh_slice_str(f->version)),
-				    nh_p_str(f->platform), nh_p_str(f->architecture), nh_p_null(), nh_p_null(), nh_p_null(), nh_p_null(), nh_p_int(2500000), nh_p_str("ABCDEF"), nh_p_str("[]"), nh_p_int(0),
+				    nh_p_str(f->platform), nh_p_str(f->architecture), nh_p_null(), nh_p_null(), nh_p_null(), nh_p_null(), nh_p_int(2500000), nh_p_str("ABCDEF"), nh_p_str("[]"), nh_p_int(!s->lean),
 				    nh_p_str("0.2.0"), nh_p_str(nh_arena_printf(ctx->arena, "firmware/%zu-%zu.fw", at, number)), nh_p_int(nh_ctx_now(ctx))),
 			  &rows, err));
 	f->id = nh_col_int(rows, 0);

@@ -22,11 +22,18 @@ STMT(check_node_clean, "SELECT device_id FROM device_connections WHERE node = $1
 STMT(check_connection, "SELECT id, node FROM device_connections WHERE device_id = $1 AND status = 'connected'");
 STMT(check_started, "SELECT 1 FROM audit_logs WHERE resource_kind = 'device' AND resource_id = $1 "
 		    "AND (description LIKE '% started the update of device %(' || $2 || ')' OR description LIKE '% pushed firmware %(' || $2 || ') to device %') LIMIT 1");
+STMT(check_delta_fits, "SELECT i.device_id FROM inflight_updates i JOIN devices d ON d.id = i.device_id JOIN firmware_deltas x ON x.id = i.delta_id "
+		       "JOIN firmwares s ON s.id = x.source_id WHERE i.device_id = $1 AND (x.target_id <> i.firmware_id OR x.status <> 'completed' "
+		       "OR s.uuid <> d.firmware_uuid OR (d.delta_failed = 1 AND i.inserted_at = $2))");
+STMT(check_delta_source, "SELECT x.id FROM firmware_deltas x JOIN firmwares s ON s.id = x.source_id WHERE x.id = $1 AND s.uuid <> $2");
+STMT(check_outdated, "SELECT d.id FROM devices d JOIN deployment_groups g ON g.id = d.deployment_id JOIN deployment_releases r ON r.id = g.current_release_id "
+		     "JOIN firmwares f ON f.id = r.firmware_id WHERE d.connected_at IS NOT NULL AND d.firmware_uuid <> f.uuid AND g.is_active = 1 "
+		     "AND NOT EXISTS (SELECT 1 FROM inflight_updates i WHERE i.device_id = d.id) ORDER BY d.id");
 STMT(check_limits, "SELECT g.id, g.concurrent_updates, g.priority_queue_concurrent_updates, "
 		   "(SELECT COUNT(*) FROM inflight_updates i WHERE i.deployment_id = g.id AND i.priority_queue = 0), "
 		   "(SELECT COUNT(*) FROM inflight_updates i WHERE i.deployment_id = g.id AND i.priority_queue = 1) FROM deployment_groups g ORDER BY g.id");
 
 const struct nh_stmt *const nh_simulate_statements[] = {
 	&nh_q_check_one_update, &nh_q_check_group_count, &nh_q_check_product_count, &nh_q_check_member, &nh_q_check_online, &nh_q_check_inflight_live,
-	&nh_q_check_inflight_own, &nh_q_check_inflight_told, &nh_q_check_node_clean, &nh_q_check_connection, &nh_q_check_started, &nh_q_check_limits, NULL,
+	&nh_q_check_inflight_own, &nh_q_check_inflight_told, &nh_q_check_node_clean, &nh_q_check_connection, &nh_q_check_started, &nh_q_check_delta_fits, &nh_q_check_delta_source, &nh_q_check_outdated, &nh_q_check_limits, NULL,
 };

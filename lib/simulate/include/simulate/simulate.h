@@ -34,6 +34,8 @@ typedef enum nh_sim_fault {
 	NH_SIM_REFLASH,    /* somebody flashes the device with another platform's firmware */
 	NH_SIM_SLOW,       /* the download takes hours */
 	NH_SIM_UNVALIDATED,/* the new firmware validates itself late */
+	NH_SIM_DELTA_SLOW, /* a delta takes long to build, or too long */
+	NH_SIM_DELTA_FAIL, /* its build fails, for once or for good */
 	NH_SIM_FAULTS,
 } nh_sim_fault;
 

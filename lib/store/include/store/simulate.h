@@ -17,6 +17,9 @@ extern const struct nh_stmt nh_q_check_inflight_told;   /* → device whose upda
 extern const struct nh_stmt nh_q_check_node_clean;      /* node → device that is connected to it */
 extern const struct nh_stmt nh_q_check_connection;      /* device → the connection that it is connected by, and whose */
 extern const struct nh_stmt nh_q_check_started;         /* device, firmware's UUID → a row where such an update was ever begun */
+extern const struct nh_stmt nh_q_check_delta_fits;      /* device, now → the device, where the delta it is sent is of no use to it, or the one before failed */
+extern const struct nh_stmt nh_q_check_delta_source;    /* delta, firmware's UUID → the delta, where it is from another firmware */
+extern const struct nh_stmt nh_q_check_outdated;        /* → connected devices that run something else than their active group releases, with nothing in flight */
 extern const struct nh_stmt nh_q_check_limits;          /* → group, limit, limit of the priority queue, in flight, in flight in the priority queue */
 
 extern const struct nh_stmt *const nh_simulate_statements[];
