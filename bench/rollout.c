@@ -33,6 +33,7 @@ struct work {
 	int64_t number;  /* of the command line */
 	int64_t group_id, devices;
 	char target[64]; /* UUID of the release's firmware */
+	struct nh_orchestrator_cursor cursor, next;
 	size_t told;
 	bool more;
 };
@@ -97,7 +98,8 @@ static nh_rc trigger_tx(struct nh_tx *tx, void *arg, struct nh_err *err)
 	struct nh_orchestrator_result result;
 	NH_AUTO_ARENA struct nh_arena arena = NH_ARENA_INIT;
 	struct nh_ctx ctx = context(w, tx, &arena, &effects);
-	NH_TRY(nh_orchestrator_run(&ctx, w->group_id, &result, err));
+	NH_TRY(nh_orchestrator_go_on(&ctx, w->group_id, &w->cursor, &result, err));
+	w->next = result.cursor;
 	w->told = 0;
 	for (size_t i = 0; i < effects.count; i++)
 		w->told += effects.items[i].kind == NH_EFFECT_DEVICE_PUSH;
@@ -130,6 +132,7 @@ static nh_rc trigger(struct work *w, int64_t slots, int64_t runs, bool settle, s
 		NH_TRY(nh_db_write(w->db, trigger_tx, w, err));
 		times[count] = nh_mono_us() - from_us;
 		nh_db_stats(w->db, &after);
+		w->cursor = settle || runs ? (struct nh_orchestrator_cursor){0} : w->next; /* as the server does while it has enough to send */
 		spent_us += times[count];
 		steps += after.steps - before.steps;
 		told += w->told;

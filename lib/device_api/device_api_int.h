@@ -7,6 +7,7 @@
 #include "base/map.h"
 #include "device_api/device_api.h"
 #include "hub/device_session.h"
+#include "hub/orchestrator.h"
 #include "phoenix/phoenix.h"
 
 /* ---- certificates known by fingerprint: certificates.c ------------------------------------------------------------------ */
@@ -145,8 +146,11 @@ void presence_fini(struct presence *p); /* after the pool was freed: writes what
 
 struct rollout_group {
 	int64_t id;
-	uint64_t not_before_ms;
+	uint64_t not_before_ms; /* for a run from the beginning */
+	uint64_t begun_ms;      /* when the last one of those was begun */
 	bool wanted, running;
+	bool full;              /* the last run sent all that one may: the next one goes on at the cursor, at once */
+	struct nh_orchestrator_cursor cursor;
 };
 
 struct rollout {

@@ -4,8 +4,6 @@
  *
  * source: reference/server-behaviour "3.8"
  */
-#include "hub/orchestrator.h"
-
 #include <semaphore.h>
 #include <stdlib.h>
 
@@ -13,6 +11,7 @@
 #include "device_api_int.h"
 
 #define TICK_MS 100
+#define LOOKS_APART 20
 
 /* ---- jobs -------------------------------------------------------------------------------------------------------------- */
 
@@ -20,8 +19,9 @@ struct job {
 	struct nh_work work;
 	struct rollout *rollout;
 	int64_t group_id;
-	bool again; /* some time: the debounce passes first */
-	bool full;  /* at once: the run ended because it had sent all that one may send */
+	bool going_on; /* at the cursor */
+	struct nh_orchestrator_cursor cursor;
+	struct nh_orchestrator_result result; /* zero: it failed */
 };
 
 struct call {
@@ -29,20 +29,25 @@ struct call {
 	struct job *job;
 	struct nh_arena *arena;
 	struct nh_effects *effects;
+	struct nh_orchestrator_result result;
 };
 
 static nh_rc run_group_tx(struct nh_tx *tx, void *arg, struct nh_err *err)
 {
 	struct call *call = arg;
-	struct nh_orchestrator_result result = {0};
 	*call->effects = (struct nh_effects){0};
 	struct nh_ctx ctx = device_api_ctx(call->api, tx, call->arena, call->effects);
-	NH_TRY(nh_orchestrator_run(&ctx, call->job->group_id, &result, err));
-	call->job->again = result.more;
-	call->job->full = result.sent >= NH_ORCHESTRATOR_BATCH;
-	if (result.sent || result.penalized)
-		NH_LOG(NH_LOG_INFO, "rollout.run", NH_I("group", call->job->group_id), NH_I("sent", result.sent), NH_I("penalized", result.penalized), NH_I("inflight", result.inflight));
-	return NH_OK;
+	return nh_orchestrator_go_on(&ctx, call->job->group_id, &call->job->cursor, &call->result, err);
+}
+
+static void job_ran(struct call *call)
+{
+	const struct nh_orchestrator_result *r = &call->result;
+	call->job->result = *r;
+	if (r->sent || r->penalized)
+		NH_LOG(NH_LOG_INFO, "rollout.run", NH_I("group", call->job->group_id), NH_I("release", r->release_id), NH_I("rollout", r->rollout_id), NH_I("sent", r->sent),
+		       NH_I("penalized", r->penalized), NH_I("inflight", r->inflight));
+	nh_device_api_effects(call->api, call->effects);
 }
 
 static void job_run(void *worker, struct nh_work *work)
@@ -52,11 +57,11 @@ static void job_run(void *worker, struct nh_work *work)
 	struct nh_err err = NH_ERR_INIT;
 	struct nh_effects effects = {0};
 	NH_AUTO_ARENA struct nh_arena arena = NH_ARENA_INIT;
-	struct call call = {api, job, &arena, &effects};
+	struct call call = {.api = api, .job = job, .arena = &arena, .effects = &effects};
 	struct nh_log_scope scope = NH_LOG_SCOPE_I("group", job->group_id);
 	nh_log_enter(&scope);
 	if (nh_db_write(api->config.db, run_group_tx, &call, &err) == NH_OK)
-		nh_device_api_effects(api, &effects);
+		job_ran(&call);
 	else
 		NH_LOG(NH_LOG_WARN, "rollout.failed", NH_I("group", job->group_id), NH_STR("why", err.msg));
 	nh_log_leave(&scope);
@@ -81,18 +86,24 @@ static void job_done(struct nh_work *work)
 	struct job *job = (struct job *)(void *)work;
 	struct rollout *r = job->rollout;
 	struct rollout_group *group = group_of(r, job->group_id);
+	uint64_t now = nh_loop_now_ms(r->loop);
 	group->running = false;
-	group->wanted = group->wanted || job->again;
-	if (job->full)
-		group->not_before_ms = 0;
+	group->full = job->result.sent >= NH_ORCHESTRATOR_BATCH;
+	group->cursor = job->result.cursor;
+	group->wanted = group->wanted || (job->result.more && !group->full);
+	/* With very many in flight a look from the beginning takes long: while there is enough to send, a twentieth of the time is spent on those. */
+	if (group->full && !job->going_on && now + LOOKS_APART * (now - group->begun_ms) > group->not_before_ms)
+		group->not_before_ms = now + LOOKS_APART * (now - group->begun_ms);
 	free(job);
 }
 
 /* False: the queue is full; the next tick tries again. */
-static bool submit(struct rollout *r, int64_t group_id)
+static bool submit(struct rollout *r, const struct rollout_group *group, bool going_on)
 {
 	struct job *job = nh_xcalloc(1, sizeof *job);
-	*job = (struct job){.work = {.run = job_run, .done = job_done}, .rollout = r, .group_id = group_id};
+	*job = (struct job){.work = {.run = job_run, .done = job_done}, .rollout = r, .group_id = group->id, .going_on = going_on};
+	if (going_on)
+		job->cursor = group->cursor;
 	if (nh_work_submit(r->api->config.pool, r->loop, &job->work) == NH_OK)
 		return true;
 	free(job);
@@ -109,11 +120,14 @@ static void on_tick(void *arg)
 		return;
 	for (size_t i = 0; i < r->count; i++) {
 		struct rollout_group *group = &r->groups[i];
-		if (!group->wanted || group->running || now < group->not_before_ms)
+		bool anew = group->wanted && now >= group->not_before_ms;
+		if (group->running || (!anew && !group->full))
+			continue;
+		group->running = submit(r, group, !anew);
+		if (!anew || !group->running)
 			continue;
 		group->wanted = false;
-		group->running = submit(r, group->id);
-		group->wanted = !group->running;
+		group->begun_ms = now;
 		group->not_before_ms = now + NH_ORCHESTRATOR_DEBOUNCE_MS;
 	}
 }

@@ -24,9 +24,15 @@
 #define EXPIRE_MAX 500
 #define REMIND_MAX 500
 
+enum order { ORDER_FIFO, ORDER_LIFO, ORDER_WAVES };
+
+/* Parts of the order of a rollout whose waves have not all begun: the begun share from its start to the end of all places, the rest of it from the first place, and whom a wave named. */
+enum part { PART_SHARE, PART_AROUND, PART_NAMED };
+
 struct candidate {
 	int64_t device_id;
-	int64_t key; /* connected at, or first seen */
+	int64_t key; /* connected at, first seen, or its place */
+	int64_t part;
 };
 
 struct selection {
@@ -34,6 +40,8 @@ struct selection {
 	const struct nh_group *group;
 	nh_update_how how;
 	size_t want;
+	enum order order;
+	const struct candidate *after; /* NULL: from the beginning */
 	int64_t delta_until_us; /* of the source being walked */
 	struct nh_list list; /* of struct candidate */
 };
@@ -63,7 +71,7 @@ static struct nh_update_decision decide_row(const struct selection *s, const str
 struct walk {
 	enum { WALK_ALL, WALK_SHARE, WALK_NAMED } over;
 	nh_slice source;
-	struct candidate position; /* where it stands */
+	struct candidate position; /* where it stands, and its part */
 	uint64_t below;            /* of WALK_SHARE: where it ends */
 };
 
@@ -91,6 +99,12 @@ static bool passes_by(const struct nh_update_decision *decision)
 	return false;
 }
 
+static void stand_behind(struct walk *walk, const struct candidate *found)
+{
+	walk->position = *found;
+	walk->position.key += walk->over == WALK_SHARE; /* no two devices have one place */
+}
+
 /* One page. *end: no further one is needed. */
 static nh_rc select_page(struct selection *s, struct walk *walk, size_t *taken, bool *end, struct nh_err *err)
 {
@@ -101,8 +115,8 @@ static nh_rc select_page(struct selection *s, struct walk *walk, size_t *taken, 
 	bool above = false;
 	while (*taken < s->want && !above && (rc = nh_sql_next(rows, err)) == NH_OK) {
 		seen++;
-		struct candidate found = {nh_col_int(rows, 0), nh_col_int(rows, 1)};
-		walk->position = (struct candidate){found.device_id, found.key + (walk->over == WALK_SHARE)};
+		struct candidate found = {nh_col_int(rows, 0), nh_col_int(rows, 1), walk->position.part};
+		stand_behind(walk, &found);
 		struct nh_update_decision decision = decide_row(s, rows);
 		above = nh_update_has_reason(&decision, NH_UPDATE_ABOVE_THRESHOLD) || nh_update_has_reason(&decision, NH_UPDATE_DELTA); /* as are all of the same firmware */
 		if (above || passes_by(&decision))
@@ -118,7 +132,9 @@ static nh_rc select_page(struct selection *s, struct walk *walk, size_t *taken, 
 static nh_rc select_walk(struct selection *s, struct walk walk, struct nh_err *err)
 {
 	size_t taken = 0;
-	bool end = false;
+	bool end = s->after && walk.position.part < s->after->part;
+	if (s->after && walk.position.part == s->after->part)
+		stand_behind(&walk, s->after);
 	while (!end)
 		NH_TRY(select_page(s, &walk, &taken, &end, err));
 	return NH_OK;
@@ -130,19 +146,18 @@ static nh_rc select_begun(struct selection *s, nh_slice source, struct nh_err *e
 	const struct nh_rollout *r = &s->group->rollout;
 	uint64_t start = nh_rollout_start(r->release_id), stop = start + r->share;
 	if (r->share > 0)
-		NH_TRY(select_walk(s, (struct walk){WALK_SHARE, source, {0, (int64_t)start}, stop < NH_ROLLOUT_WHOLE ? stop : NH_ROLLOUT_WHOLE}, err));
+		NH_TRY(select_walk(s, (struct walk){WALK_SHARE, source, {0, (int64_t)start, PART_SHARE}, stop < NH_ROLLOUT_WHOLE ? stop : NH_ROLLOUT_WHOLE}, err));
 	if (stop > NH_ROLLOUT_WHOLE)
-		NH_TRY(select_walk(s, (struct walk){WALK_SHARE, source, {0, 0}, stop - NH_ROLLOUT_WHOLE}, err));
-	return r->named ? select_walk(s, (struct walk){WALK_NAMED, source, {0, INT64_MIN}, 0}, err) : NH_OK;
+		NH_TRY(select_walk(s, (struct walk){WALK_SHARE, source, {0, 0, PART_AROUND}, stop - NH_ROLLOUT_WHOLE}, err));
+	return r->named ? select_walk(s, (struct walk){WALK_NAMED, source, {0, INT64_MIN, PART_NAMED}, 0}, err) : NH_OK;
 }
 
 static nh_rc select_source(struct selection *s, nh_slice source, struct nh_err *err)
 {
-	const struct nh_rollout *r = &s->group->rollout;
 	NH_TRY(nh_delta_wait(s->ctx, s->group, source, true, &s->delta_until_us, err));
-	if (r->release_id && r->wave <= r->waves)
+	if (s->order == ORDER_WAVES)
 		return select_begun(s, source, err);
-	return select_walk(s, (struct walk){WALK_ALL, source, s->group->lifo ? (struct candidate){INT64_MAX, INT64_MAX} : (struct candidate){0, INT64_MIN}, 0}, err);
+	return select_walk(s, (struct walk){WALK_ALL, source, s->order == ORDER_LIFO ? (struct candidate){INT64_MAX, INT64_MAX, 0} : (struct candidate){0, INT64_MIN, 0}, 0}, err);
 }
 
 static nh_rc next_source(struct selection *s, nh_slice *source, struct nh_err *err)
@@ -157,6 +172,8 @@ static nh_rc next_source(struct selection *s, nh_slice *source, struct nh_err *e
 static int by_key(const void *left, const void *right)
 {
 	const struct candidate *a = left, *b = right;
+	if (a->part != b->part)
+		return a->part < b->part ? -1 : 1;
 	if (a->key != b->key)
 		return a->key < b->key ? -1 : 1;
 	return a->device_id < b->device_id ? -1 : a->device_id > b->device_id;
@@ -180,7 +197,7 @@ static nh_rc select_devices(struct selection *s, struct candidate **out, size_t 
 			NH_TRY(select_source(s, source, err));
 	}
 	if (s->list.count > 1)
-		qsort(s->list.items, s->list.count, sizeof(struct candidate), s->group->lifo ? by_key_descending : by_key);
+		qsort(s->list.items, s->list.count, sizeof(struct candidate), s->order == ORDER_LIFO ? by_key_descending : by_key);
 	*out = s->list.items;
 	*count = s->list.count < s->want ? s->list.count : s->want;
 	return NH_OK;
@@ -210,24 +227,41 @@ static nh_rc schedule(struct nh_ctx *ctx, const struct nh_group *group, int64_t 
 	return nh_update_send(ctx, &actor, &d, group, group->release.firmware_id, how == NH_UPDATE_PRIORITY, err);
 }
 
+static enum order order_of(const struct nh_group *group)
+{
+	if (group->rollout.release_id && group->rollout.wave <= group->rollout.waves)
+		return ORDER_WAVES;
+	return group->lifo ? ORDER_LIFO : ORDER_FIFO;
+}
+
+/* From where the queue stands in out's cursor, which moves on. */
 static nh_rc run_queue(struct nh_ctx *ctx, const struct nh_group *group, nh_update_how how, struct nh_orchestrator_result *out, struct nh_err *err)
 {
 	bool priority = how == NH_UPDATE_PRIORITY;
-	int64_t limit = priority ? group->priority_queue_concurrent_updates : group->concurrent_updates, inflight = 0;
-	NH_TRY(count_inflight(ctx, group->id, priority, &inflight, err));
-	size_t handled = out->sent + out->penalized;
-	if (inflight >= limit || handled >= NH_ORCHESTRATOR_BATCH)
+	struct nh_orchestrator_queue *queue = &out->cursor.queues[priority];
+	int64_t limit = priority ? group->priority_queue_concurrent_updates : group->concurrent_updates, free = limit - queue->inflight;
+	size_t handled = out->sent + out->penalized, before = out->sent;
+	if (free <= 0 || handled >= NH_ORCHESTRATOR_BATCH || queue->ended)
 		return NH_OK;
 
-	struct selection s = {.ctx = ctx, .group = group, .how = how, .want = NH_ORCHESTRATOR_BATCH - handled};
-	if (limit - inflight < (int64_t)s.want)
-		s.want = (size_t)(limit - inflight);
-	struct candidate *picks;
+	struct candidate after = {queue->device_id, queue->key, queue->part}, *picks;
+	struct selection s = {.ctx = ctx, .group = group, .how = how, .want = NH_ORCHESTRATOR_BATCH - handled, .order = order_of(group), .after = queue->begun ? &after : NULL};
+	if (free < (int64_t)s.want)
+		s.want = (size_t)free;
 	size_t count;
 	NH_TRY(select_devices(&s, &picks, &count, err));
 	out->waiting += count;
 	for (size_t i = 0; i < count; i++)
 		NH_TRY(schedule(ctx, group, picks[i].device_id, how, out, err));
+	queue->inflight += (int64_t)(out->sent - before);
+	queue->ended = count < s.want;
+	if (count > 0) {
+		const struct candidate *last = &picks[count - 1];
+		queue->begun = true;
+		queue->part = last->part;
+		queue->key = last->key;
+		queue->device_id = last->device_id;
+	}
 	return NH_OK;
 }
 
@@ -272,30 +306,77 @@ static nh_rc finish(struct nh_ctx *ctx, struct nh_group *g, const struct nh_orch
 	return nh_rollout_move(ctx, &subject, &g->rollout, NH_ROLLOUT_FINISHED, NH_LIT(""), NH_LIT(""), NH_SLICE_EMPTY, err);
 }
 
-nh_rc nh_orchestrator_run(struct nh_ctx *ctx, int64_t group_id, struct nh_orchestrator_result *out, struct nh_err *err)
+/*
+ * Takes the group's turn: the write locks the row on PostgreSQL, so two nodes that hand out slots of one group go one after the other and see each other's rows. *before: the turn taken last, *turn: this one;
+ * 0: there is no such group.
+ */
+static nh_rc take_turn(struct nh_ctx *ctx, int64_t group_id, int64_t *before, int64_t *turn, struct nh_err *err)
+{
+	int64_t now = nh_ctx_now(ctx);
+	*turn = 0;
+	nh_rc rc = nh_query_id(ctx->tx, &nh_q_group_turn, NH_PARAMS(nh_p_int(group_id)), before, err);
+	if (rc != NH_OK)
+		return rc == NH_ENOTFOUND ? NH_OK : rc;
+	*turn = now > *before ? now : *before + 1;
+	return nh_sql_exec(ctx->tx, &nh_q_group_lock, NH_PARAMS(nh_p_int(*turn), nh_p_int(group_id)), NULL, err);
+}
+
+nh_rc nh_group_take_turn(struct nh_ctx *ctx, int64_t group_id, struct nh_err *err)
+{
+	int64_t before, turn;
+	return take_turn(ctx, group_id, &before, &turn, err);
+}
+
+/* The cursor that a run works with: the given one as far as it still holds, with this turn. */
+static nh_rc set_out(struct nh_ctx *ctx, const struct nh_group *g, const struct nh_orchestrator_cursor *given, int64_t before, int64_t turn, struct nh_orchestrator_cursor *c, struct nh_err *err)
+{
+	bool counted = given && given->release_id && given->turn == before;
+	*c = (struct nh_orchestrator_cursor){.order = (int)order_of(g)};
+	if (given && given->release_id == g->release.id && given->order == c->order)
+		*c = *given;
+	c->turn = turn;
+	c->release_id = g->release.id;
+	for (size_t i = 0; i < NH_ARRAY_LEN(c->queues); i++) {
+		if (counted)
+			c->queues[i].inflight = given->queues[i].inflight;
+		else
+			NH_TRY(count_inflight(ctx, g->id, i == 1, &c->queues[i].inflight, err));
+	}
+	return NH_OK;
+}
+
+static nh_rc run_queues(struct nh_ctx *ctx, struct nh_group *g, struct nh_orchestrator_result *out, struct nh_err *err)
+{
+	if (g->priority_queue_enabled)
+		NH_TRY(run_queue(ctx, g, NH_UPDATE_PRIORITY, out, err));
+	return run_queue(ctx, g, NH_UPDATE_QUEUE, out, err);
+}
+
+nh_rc nh_orchestrator_go_on(struct nh_ctx *ctx, int64_t group_id, const struct nh_orchestrator_cursor *cursor, struct nh_orchestrator_result *out, struct nh_err *err)
 {
 	struct nh_group group;
-	int64_t locked = 0, normal = 0, priority = 0;
+	int64_t before = 0, turn = 0;
 	*out = (struct nh_orchestrator_result){0};
-	/* The write also locks the row on PostgreSQL: two nodes running one group go one after the other and see each other's rows. */
-	NH_TRY(nh_sql_exec(ctx->tx, &nh_q_group_lock, NH_PARAMS(nh_p_int(nh_ctx_now(ctx)), nh_p_int(group_id)), &locked, err));
-	if (!locked)
+	NH_TRY(take_turn(ctx, group_id, &before, &turn, err));
+	if (!turn)
 		return NH_OK;
 	NH_TRY(nh_group_get_by_id(ctx, group_id, &group, err));
+	out->release_id = group.release.id;
+	out->rollout_id = group.rollout.release_id;
 	bool sends = false;
 	if (group.is_active && group.status == NH_GROUP_READY && group.release.firmware_id)
 		NH_TRY(rollout_sends(ctx, &group, &sends, err));
-	if (sends) {
-		if (group.priority_queue_enabled)
-			NH_TRY(run_queue(ctx, &group, NH_UPDATE_PRIORITY, out, err));
-		NH_TRY(run_queue(ctx, &group, NH_UPDATE_QUEUE, out, err));
-	}
-	NH_TRY(count_inflight(ctx, group_id, false, &normal, err));
-	NH_TRY(count_inflight(ctx, group_id, true, &priority, err));
-	out->inflight = (size_t)(normal + priority);
-	if (sends && group.rollout.release_id)
+	NH_TRY(set_out(ctx, &group, cursor, before, turn, &out->cursor, err));
+	bool midway = out->cursor.queues[0].begun || out->cursor.queues[1].begun;
+	if (sends)
+		NH_TRY(run_queues(ctx, &group, out, err));
+	out->inflight = (size_t)(out->cursor.queues[0].inflight + out->cursor.queues[1].inflight);
+	if (sends && group.rollout.release_id && !midway)
 		NH_TRY(finish(ctx, &group, out, err));
-	out->more = out->penalized > 0 || out->sent + out->penalized >= NH_ORCHESTRATOR_BATCH;
+	bool full = out->sent + out->penalized >= NH_ORCHESTRATOR_BATCH;
+	out->more = out->penalized > 0 || full || midway;
+	if (!full)
+		out->cursor = (struct nh_orchestrator_cursor){0};
 	if (!group.release.archive_id)
 		return NH_OK;
 	/* Of its archive the members of an inactive group hear, too. */
@@ -305,14 +386,19 @@ nh_rc nh_orchestrator_run(struct nh_ctx *ctx, int64_t group_id, struct nh_orches
 	return NH_OK;
 }
 
+nh_rc nh_orchestrator_run(struct nh_ctx *ctx, int64_t group_id, struct nh_orchestrator_result *out, struct nh_err *err)
+{
+	return nh_orchestrator_go_on(ctx, group_id, NULL, out, err);
+}
+
 nh_rc nh_orchestrator_ask(struct nh_ctx *ctx, const struct nh_device_facts *d, nh_slice *payload, struct nh_err *err)
 {
 	struct nh_group group;
-	int64_t locked = 0, inflight = 0;
+	int64_t inflight = 0;
 	*payload = NH_SLICE_EMPTY;
 	if (d->group_id == 0)
 		return NH_OK;
-	NH_TRY(nh_sql_exec(ctx->tx, &nh_q_group_lock, NH_PARAMS(nh_p_int(nh_ctx_now(ctx)), nh_p_int(d->group_id)), &locked, err));
+	NH_TRY(nh_group_take_turn(ctx, d->group_id, err));
 	NH_TRY(nh_group_get_by_id(ctx, d->group_id, &group, err));
 	struct nh_device_facts known = *d;
 	NH_TRY(nh_delta_wait(ctx, &group, d->firmware_uuid, true, &known.delta_until_us, err));

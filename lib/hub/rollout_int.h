@@ -30,6 +30,9 @@ static inline void nh_device_topic(struct nh_ctx *ctx, int64_t device_id)
 	nh_effect_add(ctx, NH_EFFECT_TOPIC, device_id, NH_LIT("device"), NH_SLICE_EMPTY);
 }
 
+/* nh_group_take_turn - before anything is sent for a group: locks its row and says that what others counted holds no more. A group that is gone: NH_OK. */
+nh_rc nh_group_take_turn(struct nh_ctx *ctx, int64_t group_id, struct nh_err *err);
+
 /* nh_device_facts_read - a row of nh_q_facts and its kin; facts: struct nh_device_facts. */
 void nh_device_facts_read(const struct nh_rows *rows, struct nh_arena *arena, void *facts);
 

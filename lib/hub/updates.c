@@ -258,8 +258,10 @@ nh_rc nh_update_push_available(struct nh_ctx *ctx, const struct nh_actor *actor,
 	NH_TRY(open_device(ctx, actor, NH_MAY_DEVICE_UPGRADE, org_id, device_id, &d, err));
 	NH_TRY(load_group(ctx, &d, &group, &found, err));
 	struct nh_update_decision decision = nh_update_decide(&d, found ? &group : NULL, NH_UPDATE_BY_HAND, nh_ctx_now(ctx));
-	if (decision.verdict == NH_UPDATE_SEND)
+	if (decision.verdict == NH_UPDATE_SEND) {
+		NH_TRY(nh_group_take_turn(ctx, group.id, err));
 		return nh_update_send(ctx, actor, &d, &group, group.release.firmware_id, false, err);
+	}
 	NH_AUTO_BUF struct nh_buf why = NH_BUF_INIT;
 	for (size_t i = 0; i < decision.count; i++)
 		nh_buf_printf(&why, "%s%s", i ? ", " : "", nh_update_reason_text(decision.reasons[i]));

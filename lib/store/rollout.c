@@ -36,6 +36,8 @@ STMT(group_update,
      "failure_threshold = $19, penalty_timeout_minutes = $20, connecting_code = $21, notes = $22, delta_wait_minutes = $23, updated_at = $24 WHERE id = $25");
 STMT(group_set_release, "UPDATE deployment_groups SET current_release_id = $1, archive_told = $2, updated_at = $3 WHERE id = $4");
 STMT(group_delete, "DELETE FROM deployment_groups WHERE id = $1");
+/* A number that grows with each turn, and the time of the turn unless clocks went back. */
+STMT(group_turn, "SELECT orchestrated_at FROM deployment_groups WHERE id = $1");
 STMT(group_lock, "UPDATE deployment_groups SET orchestrated_at = $1 WHERE id = $2");
 STMT(group_count_add, "UPDATE deployment_groups SET device_count = device_count + $1 WHERE id = $2");
 STMT(group_updated_add, "UPDATE deployment_groups SET current_updated_devices = current_updated_devices + 1 WHERE id = $1");
@@ -94,6 +96,7 @@ STMT(device_firmware_validation, "UPDATE device_firmwares SET validation_status 
 /* A walk over the distinct firmwares of a group's connected devices, one index seek each. */
 STMT(waiting_source, "SELECT MIN(firmware_uuid) FROM devices WHERE deployment_id = $1 AND connected_at IS NOT NULL AND firmware_uuid > $2");
 
+/* Where a walk goes on is a row to compare with: PostgreSQL takes that for the range of the index, and reads past what lies before where the same is said with OR. */
 #define WAITING(column)                                                                                                           \
 	"SELECT d.id, " column ", d.firmware_version, d.tags, c.network_interface, d.timezone, d.rollout_release_id FROM devices d " \
 	"LEFT JOIN device_connections c ON c.device_id = d.id WHERE d.deployment_id = $1 AND d.firmware_uuid = $2 AND d.connected_at IS NOT NULL " \
@@ -101,9 +104,9 @@ STMT(waiting_source, "SELECT MIN(firmware_uuid) FROM devices WHERE deployment_id
 	"AND (d.updates_blocked_until IS NULL OR d.updates_blocked_until <= $3) "                                                 \
 	"AND NOT EXISTS (SELECT 1 FROM inflight_updates i WHERE i.device_id = d.id) "
 
-STMT(waiting_fifo, WAITING("d.connected_at") "AND (d.connected_at > $4 OR (d.connected_at = $4 AND d.id > $5)) "
+STMT(waiting_fifo, WAITING("d.connected_at") "AND (d.connected_at, d.id) > ($4, $5) "
                                              "ORDER BY d.connected_at, d.id LIMIT $6");
-STMT(waiting_lifo, WAITING("d.first_seen_at") "AND (d.first_seen_at < $4 OR (d.first_seen_at = $4 AND d.id < $5)) "
+STMT(waiting_lifo, WAITING("d.first_seen_at") "AND (d.first_seen_at, d.id) < ($4, $5) "
                                               "ORDER BY d.first_seen_at DESC, d.id DESC LIMIT $6");
 
 /* ---- updates in flight --------------------------------------------------------------------------------------------------- */
@@ -179,7 +182,7 @@ STMT(auth_device_secret, "SELECT s.secret, d.product_id, d.org_id, d.id, d.ident
 
 const struct nh_stmt *const nh_rollout_statements[] = {
 	&nh_q_group_by_id, &nh_q_group_by_name, &nh_q_group_list, &nh_q_group_candidates, &nh_q_group_insert, &nh_q_group_update,
-	&nh_q_group_set_release, &nh_q_group_delete, &nh_q_group_lock, &nh_q_group_count_add, &nh_q_group_updated_add, &nh_q_group_ids_active,
+	&nh_q_group_set_release, &nh_q_group_delete, &nh_q_group_turn, &nh_q_group_lock, &nh_q_group_count_add, &nh_q_group_updated_add, &nh_q_group_ids_active,
 	&nh_q_release_insert, &nh_q_release_list, &nh_q_firmware_for_release, &nh_q_firmware_for_release_id,
 	&nh_q_facts, &nh_q_facts_members, &nh_q_facts_ungrouped, &nh_q_device_set_group, &nh_q_device_set_firmware, &nh_q_device_set_validation,
 	&nh_q_device_set_validated, &nh_q_device_set_attempts, &nh_q_device_set_blocked, &nh_q_device_set_updates, &nh_q_device_set_failure,

@@ -55,7 +55,7 @@ STMT(wave_name, "UPDATE devices SET rollout_release_id = $1, rollout_wave = $2 W
 
 STMT(waiting_share, WAITING(PLACE("d.id")) "WHERE d.deployment_id = $1 " MAY_WAIT "AND " PLACE("d.id") " >= $4 AND " PLACE("d.id") " < $5 "
                                            "ORDER BY " PLACE("d.id") " LIMIT $6");
-STMT(waiting_named, WAITING("d.connected_at") "WHERE d.rollout_release_id = $1 " MAY_WAIT "AND (d.connected_at > $4 OR (d.connected_at = $4 AND d.id > $5)) "
+STMT(waiting_named, WAITING("d.connected_at") "WHERE d.rollout_release_id = $1 " MAY_WAIT "AND (d.connected_at, d.id) > ($4, $5) "
                                               "AND d.deployment_id = $6 ORDER BY d.connected_at, d.id LIMIT $7");
 STMT(device_set_timezone, "UPDATE devices SET timezone = $1, updated_at = $2 WHERE id = $3");
 STMT(zone_next, "SELECT MIN(timezone) FROM devices WHERE deployment_id = $1 AND timezone > $2");

@@ -14,7 +14,6 @@
 /* Wake-ups of a group closer together than this are one; a group is also looked at this often without any. */
 #define NH_ORCHESTRATOR_DEBOUNCE_MS 3000
 #define NH_ORCHESTRATOR_INTERVAL_MS 120000
-#define NH_ORCHESTRATOR_JITTER_MS 20000
 #define NH_INFLIGHT_EXPIRY_S 1800
 /*
  * A connected device that says nothing about an update is sent it again, once or twice, when it is this old; called every NH_REMIND_EVERY_MS. It ignores
@@ -26,11 +25,28 @@
 /* Most devices one run sends to, so that a write stays short; more = true asks for another run. */
 #define NH_ORCHESTRATOR_BATCH 100
 
+/*
+ * Where a run stopped that had sent all that one run may, so that the next one need not walk past what is in flight by then; zero: the beginning. Kept in memory by the driver and good for nothing but
+ * nh_orchestrator_go_on: whom it skips is looked at by the next run from the beginning.
+ */
+struct nh_orchestrator_cursor {
+	int64_t release_id; /* 0: the beginning */
+	int64_t turn;       /* of the group: another one since, and the updates in flight are counted anew */
+	int order;
+	struct nh_orchestrator_queue {
+		int64_t inflight;             /* at most so many rows */
+		int64_t part, key, device_id; /* the last device that was picked */
+		bool begun, ended;
+	} queues[2]; /* normal, priority */
+};
+
 struct nh_orchestrator_result {
 	size_t sent, penalized;
 	size_t waiting;   /* devices that could have been updated, as far as they were looked for */
-	size_t inflight;  /* rows of the group after the run, both queues */
+	size_t inflight;  /* rows of the group after the run, both queues; after nh_orchestrator_go_on at most so many */
 	bool more;        /* run again soon: devices were skipped, the batch was full, or members have still to be told of an archive */
+	struct nh_orchestrator_cursor cursor; /* where the batch was full: to go on at once */
+	int64_t release_id, rollout_id;       /* what it handed out, for logs; rollout_id 0: the release has no plan */
 };
 
 /*
@@ -38,6 +54,12 @@ struct nh_orchestrator_result {
  * in any case. Effects: DEVICE_PUSH. NH_EIO.
  */
 nh_rc nh_orchestrator_run(struct nh_ctx *ctx, int64_t group_id, struct nh_orchestrator_result *out, struct nh_err *err);
+
+/*
+ * nh_orchestrator_go_on - the same from where an earlier run of this process stopped, as its result's cursor says; more, where it ends short: look again from the beginning. A cursor of another release or
+ * order is the beginning. What a batch reads does not grow with what is in flight.
+ */
+nh_rc nh_orchestrator_go_on(struct nh_ctx *ctx, int64_t group_id, const struct nh_orchestrator_cursor *cursor, struct nh_orchestrator_result *out, struct nh_err *err);
 
 /*
  * nh_orchestrator_ask - a device asks for itself (polling): what its group has for it now, under the same rules and within the same slots as a run, except that it need not be connected.

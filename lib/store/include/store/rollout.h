@@ -17,7 +17,8 @@ extern const struct nh_stmt nh_q_group_insert;     /* org, product, name, platfo
 extern const struct nh_stmt nh_q_group_update;     /* all editable columns, see rollout.c */
 extern const struct nh_stmt nh_q_group_set_release;/* release id, archive told (0: tell everybody; null: there is none), at, id */
 extern const struct nh_stmt nh_q_group_delete;     /* id */
-extern const struct nh_stmt nh_q_group_lock;       /* at, id: takes the row's lock for an orchestrator run */
+extern const struct nh_stmt nh_q_group_turn;       /* id → the turn that was taken last */
+extern const struct nh_stmt nh_q_group_lock;       /* turn, id: takes the row's lock for whoever hands out its slots */
 extern const struct nh_stmt nh_q_group_count_add;  /* difference, id: device_count */
 extern const struct nh_stmt nh_q_group_updated_add;/* id: current_updated_devices + 1 */
 extern const struct nh_stmt nh_q_group_ids_active; /* after id, limit */
