@@ -5,6 +5,8 @@
 #include "hub/rollouts.h"
 #include "simulate_int.h"
 
+#define GROUPS_MAX (SIM_GROUPS * 4) /* that there ever were */
+
 struct act {
 	struct sim_device *device;
 	size_t group;
@@ -329,15 +331,37 @@ static nh_rc activate(struct nh_ctx *ctx, struct sim *s, struct act *a, struct n
 	return edit_group(ctx, s, a, json_pack("{s:b, s:{s:s, s:[s]}}", "is_active", 1, "conditions", "version", "", "tags", nh_arena_printf(ctx->arena, "group-%zu", a->group)), err);
 }
 
+static nh_rc groups_tx(struct nh_ctx *ctx, struct sim *s, void *arg, struct nh_err *err)
+{
+	int64_t *ids = arg;
+	struct nh_group *groups;
+	size_t count;
+	NH_TRY(nh_group_list(ctx, s->products[0].product.id, &groups, &count, err));
+	for (size_t i = 0; i < count && i < GROUPS_MAX; i++)
+		ids[i] = groups[i].id;
+	return NH_OK;
+}
+
+/* Also groups that a later one has taken the place of: people see all there are. */
 nh_rc sim_people_settle(struct sim *s, struct nh_err *err)
 {
-	for (size_t i = 0; i < s->scenario->groups; i++) {
-		struct call call = {{&s->devices[0], i}, activate};
-		NH_TRY(sim_answer(sim_write(s, &s->nodes[0], act_tx, &call, err)));
-		call.run = resume_rollout;
-		NH_TRY(sim_answer(sim_write(s, &s->nodes[0], act_tx, &call, err)));
-		call.run = skip_rollout;
-		NH_TRY(sim_answer(sim_write(s, &s->nodes[0], act_tx, &call, err)));
+	static const act_fn last[] = {activate, resume_rollout, skip_rollout};
+	NH_AUTO_ARENA struct nh_arena arena = {.cap_bytes = (size_t)1 << 26};
+	struct nh_effects effects = {0};
+	int64_t ids[GROUPS_MAX] = {0};
+	NH_TRY(sim_read(s, &s->nodes[0], groups_tx, ids, &effects, &arena, err));
+	for (size_t i = 0; i < GROUPS_MAX && ids[i]; i++) {
+		struct call call = {{&s->devices[0], i % s->scenario->groups}, NULL};
+		for (size_t k = 0; k < s->scenario->groups; k++)
+			if (s->groups[k] == ids[i])
+				call.act.group = k;
+		int64_t known = s->groups[call.act.group];
+		s->groups[call.act.group] = ids[i];
+		for (size_t k = 0; k < NH_ARRAY_LEN(last); k++) {
+			call.run = last[k];
+			NH_TRY(sim_answer(sim_write(s, &s->nodes[0], act_tx, &call, err)));
+		}
+		s->groups[call.act.group] = known;
 	}
 	return NH_OK;
 }
