@@ -137,6 +137,8 @@ static void joined(struct nh_conn *conn, struct session *s, struct job *job)
 	s->hub = job->hub;
 	TALLY(s->api, joins);
 	nh_histogram_add(&s->api->stats.join_us, nh_mono_us() - job->begun_us);
+	if (job->joined.update_us > 0)
+		nh_histogram_add(&s->api->stats.update_ms, (uint64_t)job->joined.update_us / 1000);
 	registry_set_product(&s->api->registry, s->hub.device_id, s->id, s->hub.product_id);
 	NH_LOG(NH_LOG_INFO, "device.joined", NH_I("device_id", s->hub.device_id), NH_STR("connection", s->hub.connection_id), NH_I("group", job->joined.group_id));
 	if (!conn)

@@ -220,12 +220,12 @@ static nh_rc store_firmware(struct nh_ctx *ctx, const struct nh_device_facts *d,
  * Another firmware than before: normally the update succeeded. A device that booted the new firmware, told us, and then fell back says so: then the
  * update it had taken has failed after all (deviation: upstream counts this as another success).
  */
-static nh_rc firmware_changed(struct nh_ctx *ctx, const struct nh_device_facts *d, const struct nh_reported *r, struct nh_err *err)
+static nh_rc firmware_changed(struct nh_ctx *ctx, const struct nh_device_facts *d, const struct nh_reported *r, int64_t *took_us, struct nh_err *err)
 {
 	struct nh_actor actor = nh_device_actor(d);
 	NH_TRY(store_firmware(ctx, d, r, err));
 	if (!r->reverted || d->firmware_uuid.len == 0)
-		return nh_update_succeeded(ctx, d, r->uuid, r->version, err);
+		return nh_update_succeeded(ctx, d, r->uuid, r->version, took_us, err);
 
 	static const char text[] = "the new firmware did not validate and the device reverted to its previous one";
 	struct nh_group group;
@@ -235,7 +235,7 @@ static nh_rc firmware_changed(struct nh_ctx *ctx, const struct nh_device_facts *
 		wanted = nh_slice_eq(group.release.firmware_uuid, r->uuid);
 	}
 	if (wanted)
-		return nh_update_succeeded(ctx, d, r->uuid, r->version, err);
+		return nh_update_succeeded(ctx, d, r->uuid, r->version, took_us, err);
 	if (d->inflight)
 		return nh_update_abandoned(ctx, d, true, err);
 	NH_TRY(nh_rollout_failed(ctx, d, NH_SIGNAL_REVERT, err));
@@ -269,7 +269,7 @@ nh_rc nh_reported_take(struct nh_ctx *ctx, const struct nh_device_facts *d, stru
 	NH_TRY(complete(ctx, d, r, &out->metadata_known, err));
 	out->firmware_changed = out->metadata_known && !nh_slice_eq(r->uuid, d->firmware_uuid);
 	if (out->firmware_changed)
-		return firmware_changed(ctx, d, r, err);
+		return firmware_changed(ctx, d, r, &out->update_us, err);
 	NH_TRY(store_validation(ctx, d, r, err));
 	if (!r->downloading && !r->reverted)
 		NH_TRY(nh_update_unheard(ctx, d, again, err));

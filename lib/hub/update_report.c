@@ -181,9 +181,10 @@ nh_rc nh_update_report(struct nh_ctx *ctx, int64_t device_id, const struct nh_up
 
 /* ---- coming back ------------------------------------------------------------------------------------------------------------ */
 
-nh_rc nh_update_succeeded(struct nh_ctx *ctx, const struct nh_device_facts *before, nh_slice new_uuid, nh_slice new_version, struct nh_err *err)
+nh_rc nh_update_succeeded(struct nh_ctx *ctx, const struct nh_device_facts *before, nh_slice new_uuid, nh_slice new_version, int64_t *took_us, struct nh_err *err)
 {
 	struct nh_actor actor = nh_device_actor(before);
+	*took_us = 0;
 	if (before->inflight) {
 		if (before->inflight_group_id)
 			NH_TRY(nh_sql_exec(ctx->tx, &nh_q_group_updated_add, NH_PARAMS(nh_p_int(before->inflight_group_id)), NULL, err));
@@ -192,6 +193,7 @@ nh_rc nh_update_succeeded(struct nh_ctx *ctx, const struct nh_device_facts *befo
 	if (before->inflight) {
 		struct nh_inflight row;
 		NH_TRY(nh_inflight_get(ctx, before->id, &row, err));
+		*took_us = nh_ctx_now(ctx) > row.inserted_at_us && nh_slice_eq(row.firmware_uuid, new_uuid) ? nh_ctx_now(ctx) - row.inserted_at_us : 0;
 		NH_TRY(nh_rollout_began(ctx, before, row.group_id, row.firmware_id, err)); /* polling devices say nothing on the way */
 	}
 	NH_TRY(nh_rollout_returned(ctx, before, new_uuid, err));

@@ -37,21 +37,23 @@ static void put(struct nh_buf *out, const struct metric *m)
 
 static void put_seconds(struct nh_buf *out, uint64_t us) { nh_buf_printf(out, "%llu.%06llu", (unsigned long long)(us / 1000000), (unsigned long long)(us % 1000000)); }
 
-/* label: `kind="telemetry"`, without a comma; empty where there is none. */
-static void put_histogram(struct nh_buf *out, const char *name, const char *label, const struct nh_histogram *h)
+/* label: `kind="telemetry"`, without a comma; empty where there is none. scale: microseconds that one of the histogram's units is. */
+static void put_scaled(struct nh_buf *out, const char *name, const char *label, const struct nh_histogram *h, uint64_t scale)
 {
 	uint64_t sum = 0;
 	const char *comma = *label ? "," : "", *open = *label ? "{" : "", *close = *label ? "}" : "";
 	for (size_t i = 0; i < NH_HISTOGRAM_BUCKETS; i++) {
 		sum += h->buckets[i];
-		nh_buf_printf(out, "%s_bucket{%s%sle=\"%g\"} %llu\n", name, label, comma, (double)nh_histogram_ends_us[i] / 1e6, (unsigned long long)sum);
+		nh_buf_printf(out, "%s_bucket{%s%sle=\"%g\"} %llu\n", name, label, comma, (double)(nh_histogram_ends_us[i] * scale) / 1e6, (unsigned long long)sum);
 	}
 	/* Read while it grows: never less than what the buckets hold. */
 	uint64_t count = h->count > sum ? h->count : sum;
 	nh_buf_printf(out, "%s_bucket{%s%sle=\"+Inf\"} %llu\n%s_sum%s%s%s ", name, label, comma, (unsigned long long)count, name, open, label, close);
-	put_seconds(out, h->sum_us);
+	put_seconds(out, h->sum_us * scale);
 	nh_buf_printf(out, "\n%s_count%s%s%s %llu\n", name, open, label, close, (unsigned long long)count);
 }
+
+static void put_histogram(struct nh_buf *out, const char *name, const char *label, const struct nh_histogram *h) { put_scaled(out, name, label, h, 1); }
 
 static uint64_t counted(const int64_t *count) { return (uint64_t)__atomic_load_n(count, __ATOMIC_RELAXED); }
 
@@ -161,6 +163,8 @@ static void put_durations(struct nh_buf *out, const struct nh_server_stats *net,
 	put_histogram(out, "nerveshub_database_read_duration_seconds", "", &db->read_us);
 	head(out, "nerveshub_device_join_duration_seconds", "From a device's join until it is answered", HISTOGRAM);
 	put_histogram(out, "nerveshub_device_join_duration_seconds", "", &devices->join_us);
+	head(out, "nerveshub_update_duration_seconds", "From sending an update until its device joined with the firmware", HISTOGRAM);
+	put_scaled(out, "nerveshub_update_duration_seconds", "", &devices->update_ms, 1000);
 	head(out, "nerveshub_http_responses_total", "Answers by the first digit of their status", COUNTER);
 	for (unsigned i = 0; i < NH_ARRAY_LEN(net->responses); i++)
 		nh_buf_printf(out, "nerveshub_http_responses_total{status=\"%uxx\"} %llu\n", i + 1, (unsigned long long)net->responses[i]);

@@ -71,6 +71,7 @@ struct nh_device_api_stats {
 	uint64_t devices;             /* connected here */
 	uint64_t joins, refused, messages, replaced, pushes, pushes_lost; /* since start; lost: the connection ended first, and the next join decides anew */
 	uint64_t certificates_known;
+	struct nh_histogram update_ms; /* updates, from sending until the device came back with the firmware; milliseconds */
 	struct nh_histogram join_us;   /* joins of the device channel, from the message until the reply */
 	uint64_t unavailable;          /* devices told to come back later because the database was away or full */
 	uint64_t disconnects_pending;  /* ends of connections that are not written yet, now; with their beginnings, where those are not either */

@@ -60,6 +60,7 @@ struct nh_join_result {
 	bool metadata_known;   /* false: the device reported none that could be used */
 	bool firmware_changed; /* it came back with another firmware: an update succeeded */
 	int64_t group_id;      /* its deployment group after the join, 0 if none */
+	int64_t update_us;     /* how long that update took since it was sent; 0: none was sent, or clocks went back */
 };
 
 /*

@@ -160,8 +160,8 @@ struct nh_update_report {
 /* nh_update_report - carries a report out: row status, attempts, failure (audit entry, reason on the device, penalty), effects TOPIC and GROUP_WAKE. */
 nh_rc nh_update_report(struct nh_ctx *ctx, int64_t device_id, const struct nh_update_report *report, struct nh_err *err);
 
-/* nh_update_succeeded - the device came back with another firmware than before. Row deleted, group counter, statistics, attempts and penalty cleared. */
-nh_rc nh_update_succeeded(struct nh_ctx *ctx, const struct nh_device_facts *before, nh_slice new_uuid, nh_slice new_version, struct nh_err *err);
+/* nh_update_succeeded - the device came back with another firmware than before. Row deleted, group counter, statistics, attempts and penalty cleared. *took_us: since it was sent; 0 where none was. */
+nh_rc nh_update_succeeded(struct nh_ctx *ctx, const struct nh_device_facts *before, nh_slice new_uuid, nh_slice new_version, int64_t *took_us, struct nh_err *err);
 /* nh_update_abandoned - the device joined without the update it was sent: row deleted; where it tells of an automatic revert, that is the reason. */
 nh_rc nh_update_abandoned(struct nh_ctx *ctx, const struct nh_device_facts *device, bool reverted, struct nh_err *err);
 
