@@ -114,7 +114,7 @@ struct presence {
 	bool out;              /* the job */
 	unsigned failures;     /* in a row */
 	uint64_t not_before_ms;
-	struct nh_clock_watch clock; /* the loop's */
+	struct nh_clock_watch clock; /* under the lock */
 	uint64_t stepped_ms;   /* monotonic, atomic: when the wall clock was last seen to jump; 0 = never */
 };
 
@@ -138,7 +138,7 @@ void presence_begin_free(struct presence_begin *begin); /* NULL legal */
 void presence_ended(struct presence *p, const struct nh_session *session, struct presence_begin *take_begin);
 bool presence_seen(struct presence *p, const struct nh_session *session);  /* any thread; false: no room, say it again later */
 /* Any thread: has the wall clock run evenly for so long? If not, what looks overdue by it may not be. */
-bool presence_clock_even(const struct presence *p, uint64_t for_ms);
+bool presence_clock_even(struct presence *p, uint64_t for_ms);
 void presence_stop(struct presence *p); /* main; waits until the timer is closed. What comes later is written too. */
 void presence_fini(struct presence *p); /* after the pool was freed: writes what is left */
 

@@ -541,8 +541,10 @@ bool presence_seen(struct presence *p, const struct nh_session *session)
  */
 static void watch_clock(struct presence *p)
 {
+	pthread_mutex_lock(&p->lock);
 	uint64_t now_ms = nh_mono_ms();
 	int64_t step_us = nh_clock_look(&p->clock, nh_clock_now(p->api->config.clock), now_ms);
+	pthread_mutex_unlock(&p->lock);
 	if (step_us == 0)
 		return;
 	TALLY(p->api, clock_steps);
@@ -550,8 +552,10 @@ static void watch_clock(struct presence *p)
 	NH_LOG(NH_LOG_WARN, "clock.stepped", NH_I("seconds", step_us / NH_US_PER_S));
 }
 
-bool presence_clock_even(const struct presence *p, uint64_t for_ms)
+/* Looks itself: a step forward makes the very jobs due that ask here, before the next tick has seen it. */
+bool presence_clock_even(struct presence *p, uint64_t for_ms)
 {
+	watch_clock(p);
 	uint64_t stepped_ms = __atomic_load_n(&p->stepped_ms, __ATOMIC_RELAXED);
 	return stepped_ms == 0 || nh_mono_ms() - stepped_ms >= for_ms;
 }

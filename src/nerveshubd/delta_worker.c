@@ -7,6 +7,7 @@
 
 #include "base/json.h"
 #include "base/option.h"
+#include "base/process.h"
 #include "firmware/delta.h"
 
 #define SOURCE "/proc/self/fd/3" /* opened anew by whoever reads it; has perhaps no other name */

@@ -7,8 +7,9 @@
  */
 #pragma once
 
-#include "base/process.h"
 #include "firmware/metadata.h"
+
+struct nh_process_limits; /* base/process.h */
 
 struct nh_fw_features {
 	bool raw_deltas, fat_deltas;    /* some resource can be patched where it is written raw, or in a FAT volume */
