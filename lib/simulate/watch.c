@@ -32,7 +32,7 @@ static nh_rc sample(struct sim *s, struct nh_ctx *ctx, int64_t device_id, struct
 	const struct sim_counts *c = in_flight_of(s, group.id);
 	bool room = !c || c->normal < group.concurrent_updates;
 	bool delta = decision.verdict == NH_UPDATE_WAIT && decision.count == 1 && decision.reasons[0] == NH_UPDATE_DELTA;
-	if (!delta && (decision.verdict == NH_UPDATE_WAIT || !room))
+	if (!room || (!delta && decision.verdict == NH_UPDATE_WAIT)) /* without room it waits for that, whatever else there is to wait for */
 		return NH_OK;
 	struct sim_wait now = {s->now_us, s->now_us, group.id, group.release.id, delta};
 	struct sim_wait *w = &v->wait;
