@@ -15,7 +15,7 @@ import termios
 import time
 import unittest
 
-from nhtest import DEADLINE, Device, Person, ServerCase, nh1_headers, program
+from nhtest import DEADLINE, Device, Person, ServerCase, nh1_headers, program, wait_until
 from phoenixpeer import Agent
 
 CONSOLE = "user:console:identifier-"
@@ -145,7 +145,8 @@ class CliTerminal(TerminalCase):
                 t.resize(20, 70)
                 t.type("until [ \"$(stty size)\" = '20 70' ]; do :; done; echo resized $((1+1))\r")
                 t.until("resized 2")
-                t.type("cat\r")
+                t.type("cat\rhere\r")
+                t.until("here\r\nhere\r\n")  # the terminal's, and cat's: it is cat that the interrupt will be for
                 t.type("~~\x04")  # one tilde, then the end of cat's line
                 t.until("~")
                 t.type("\x03")  # the device's interrupt, not ours
@@ -156,9 +157,9 @@ class CliTerminal(TerminalCase):
                 self.stopped(t)
                 self.assertEqual(termios.tcgetattr(t.slave), t.modes)
                 t.process.send_signal(signal.SIGCONT)
+                wait_until(t.is_raw, t.process, "the terminal is nh's again")
                 t.type("echo $((40+3))\r")
                 t.until("43")
-                self.assertTrue(t.is_raw())
                 t.type("echo a~.b\r")  # in the middle of a line it is a character like others
                 t.until("a~.b\r\n")
                 t.until("> ")

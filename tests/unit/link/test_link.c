@@ -467,7 +467,7 @@ static void assert_hub_log(const char *expected)
 
 static void join_and_update(void **state)
 {
-	char text[600];
+	static char text[600]; /* a late join of the device still has it said */
 	for (int secret = 0; secret < 2; secret++) {
 		struct device d = {.stop_on = NH_LINK_EVENT_KINDS};
 		hub_reset();
@@ -501,7 +501,7 @@ static void resumed_downloads(void **state)
 		{"/plain", true, 1, "part ", "update.installed "}, /* answered with everything all the same */
 		{"/changing", false, 3, "whole ", "update.failed "},
 	};
-	char text[600];
+	static char text[600]; /* a late join of the device still has it said */
 	for (size_t i = 0; i < NH_ARRAY_LEN(rows); i++) {
 		/* Slow enough that a cut finds the download unfinished. */
 		struct nh_link_config slow = {.download_bytes_per_s = 2000000};
@@ -556,7 +556,7 @@ static void failed_updates(void **state)
 		{{.decision = NH_LINK_IGNORE}, "/file", TARGET, NULL, "received ignored(not now) ", 0, 0, NH_LINK_UPDATE_IGNORED},
 		{{.decision = NH_LINK_RESCHEDULE}, "/file", TARGET, NULL, "received rescheduled(not now)[300000] ", 0, 0, NH_LINK_UPDATE_RESCHEDULED},
 	};
-	char text[600];
+	static char text[600]; /* a late join of the device still has it said */
 	for (size_t i = 0; i < NH_ARRAY_LEN(rows); i++) {
 		struct device d = rows[i].d;
 		struct nh_link_config config = {.download_retries = 2};
@@ -574,7 +574,7 @@ static void failed_updates(void **state)
 
 static void no_key_no_update(void **state)
 {
-	char text[600];
+	static char text[600]; /* a late join of the device still has it said */
 	struct nh_link_config asking = {.request_keys = true};
 	struct device d = {.stop_on = NH_LINK_UPDATE_FAILED};
 	hub_reset();
@@ -683,7 +683,7 @@ static void troubles(void **state)
 	device_fini(&d);
 
 	/* closed while an update is being applied: it is given up, and nothing is told */
-	char text[600];
+	static char text[600]; /* a late join of the device still has it said */
 	struct nh_link_config slow = {.download_bytes_per_s = 500000};
 	d = (struct device){.stop_on = NH_LINK_UPDATE_STARTED};
 	hub_reset();
