@@ -265,7 +265,8 @@ nh_rc nh_delta_wait(struct nh_ctx *ctx, const struct nh_group *group, nh_slice s
 		if (request)
 			NH_TRY(insert(ctx, group->org_id, group->product_id, w.source_id, group->release.firmware_id, &id, err));
 	}
-	if (w.requested_at_us + w.wait_us > now)
+	/* A request from the future was dated by a clock that was set back since: nobody waits for that. */
+	if (w.requested_at_us <= now && w.requested_at_us + w.wait_us > now)
 		*until_us = w.requested_at_us + w.wait_us;
 	return NH_OK;
 }

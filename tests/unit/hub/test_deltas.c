@@ -70,6 +70,12 @@ static nh_rc waits_and_goes_on(struct world *w, struct nh_err *err)
 	OK(delta_of(w, 1, 2, &d));
 	CHECK(d.status == NH_DELTA_PROCESSING && d.requested_at_us == w->now_us && d.attempts == 0);
 
+	/* Once the clock was set back, nobody waits for what was asked for later. */
+	w->now_us -= 60 * MINUTE_US;
+	OK(nh_delta_wait(&w->ctx, &f.group, fw_uuid(w, 1), false, &until, E(w)));
+	CHECK(until == 0);
+	w->now_us += 60 * MINUTE_US;
+
 	/* Completed: the group is woken, and the device gets it. */
 	forget_effects(w);
 	OK(build(w, d.id, err));
